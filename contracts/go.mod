@@ -1,0 +1,3 @@
+module github.com/freshet-io/freshet/contracts
+
+go 1.26

@@ -1,0 +1,193 @@
+package events
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/contracts"
+)
+
+// Channel is one event type: who owns it, who reads it, what its subject names.
+type Channel struct {
+	Type      string
+	Owner     string
+	Decision  bool // added by the owner's fold; otherwise a fact
+	Subject   string
+	Consumers []string
+	Schema    string // path in the contracts module
+
+	payload func() payload
+}
+
+// DataSchema is the URL of the type's contract, as events carry it.
+func (c Channel) DataSchema() string { return contracts.BaseURL + c.Schema }
+
+// IsDecision reports whether a type is added by its owner's fold.
+func IsDecision(typ string) bool { return Channels[typ].Decision }
+
+type payload interface{ validate(*check) }
+
+// ErrInvalid is wrapped by every refusal of a payload.
+var ErrInvalid = errors.New("invalid payload")
+
+// Duration is a time.Duration that travels as Go writes it: "48h0m0s".
+type Duration time.Duration
+
+// MarshalText writes d as Go does.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}
+
+// draft makes an event that only lacks what the log gives it: id, source, time
+// and the extensions of its place in a ripple.
+func draft(typ, namespace, subject string, p payload) (event.Event, error) {
+	if err := Validate(p); err != nil {
+		return event.Event{}, fmt.Errorf("%s: %w", typ, err)
+	}
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return event.Event{}, fmt.Errorf("%s: %w", typ, err)
+	}
+	e := event.New()
+	e.SetType(typ)
+	e.SetSubject(subject)
+	e.SetDataSchema(Channels[typ].DataSchema())
+	e.SetExtension("namespace", namespace)
+	if err := e.SetData("application/json", json.RawMessage(raw)); err != nil {
+		return event.Event{}, fmt.Errorf("%s: %w", typ, err)
+	}
+	return e, nil
+}
+
+// Parse decodes and validates the payload of an event, as one of this package's
+// payload types: events.Parse[events.DataCommitted](e).
+func Parse[P any, PP interface {
+	*P
+	payload
+}](e event.Event) (P, error) {
+	var p P
+	if err := json.Unmarshal(e.Data(), &p); err != nil {
+		return p, fmt.Errorf("%s: %w: %w", e.Type(), ErrInvalid, err)
+	}
+	if err := Validate(PP(&p)); err != nil {
+		return p, fmt.Errorf("%s: %w", e.Type(), err)
+	}
+	return p, nil
+}
+
+// Validate checks a payload against its contract and reports every breach.
+func Validate(p payload) error {
+	c := &check{}
+	c.root = c
+	p.validate(c)
+	return errors.Join(c.errs...)
+}
+
+// check collects the breaches of one payload, each with its path.
+type check struct {
+	root *check
+	path string
+	errs []error
+}
+
+func (c *check) at(path string) *check { return &check{root: c.root, path: c.join(path)} }
+
+func (c *check) join(path string) string {
+	if c.path == "" {
+		return path
+	}
+	return c.path + "." + path
+}
+
+func (c *check) index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
+func (c *check) key(path, key string) string     { return path + "." + key }
+
+func (c *check) fail(path, format string, args ...any) {
+	c.root.errs = append(c.root.errs, fmt.Errorf("%w: %s %s", ErrInvalid, c.join(path), fmt.Sprintf(format, args...)))
+}
+
+func (c *check) present(path string, ok bool) {
+	if !ok {
+		c.fail(path, "is required")
+	}
+}
+
+func (c *check) length(path, s string, min, max int) {
+	if len(s) < min || len(s) > max {
+		c.fail(path, "has %d characters; between %d and %d are allowed", len(s), min, max)
+	}
+	if strings.IndexByte(s, 0) >= 0 {
+		c.fail(path, "contains a NUL character")
+	}
+}
+
+func (c *check) oneOf(path, s string, allowed ...string) {
+	for _, a := range allowed {
+		if s == a {
+			return
+		}
+	}
+	c.fail(path, "is %q; one of %s is allowed", s, strings.Join(allowed, ", "))
+}
+
+func (c *check) name(path, s string) {
+	ok := len(s) >= 1 && len(s) <= 63 && lowerAlnum(s[0])
+	for i := 1; ok && i < len(s); i++ {
+		ok = lowerAlnum(s[i]) || s[i] == '_' || s[i] == '.' || s[i] == '-'
+	}
+	if !ok {
+		c.fail(path, "is %q; a name has 1 to 63 of a-z, 0-9, _, . and -, and begins with a letter or digit", s)
+	}
+}
+
+func lowerAlnum(b byte) bool { return b >= 'a' && b <= 'z' || b >= '0' && b <= '9' }
+
+func (c *check) digest(path, s string) {
+	if len(s) != 71 || s[:7] != "sha256:" || !hex(s[7:]) {
+		c.fail(path, "is %q, not sha256: and 64 hexadecimal digits", s)
+	}
+}
+
+func (c *check) revision(path, s string) {
+	if len(s) < 40 || len(s) > 64 || !hex(s) {
+		c.fail(path, "is %q, not a Git revision", s)
+	}
+}
+
+func hex(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if !(s[i] >= '0' && s[i] <= '9' || s[i] >= 'a' && s[i] <= 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *check) atLeast(path string, v, min int64) {
+	if v < min {
+		c.fail(path, "is %d; at least %d is allowed", v, min)
+	}
+}
+
+func (c *check) finite(path string, v float64) {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		c.fail(path, "is not a finite number")
+	}
+}
+
+func (c *check) time(path string, t time.Time) {
+	if t.IsZero() {
+		c.fail(path, "is required")
+	}
+}

@@ -1,0 +1,3 @@
+module github.com/freshet-io/freshet/libs
+
+go 1.26
