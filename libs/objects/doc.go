@@ -1,0 +1,8 @@
+// Package objects stores bytes by their SHA-256, in a directory or any bucket
+// that gocloud.dev/blob opens.
+//
+// It guarantees that a digest is returned only after the bytes are durable
+// (written to a temporary file, synced, renamed, the directory synced), that
+// equal bytes are stored once, and that every read is checked against the
+// digest: damaged or short objects are ErrCorrupt and never given out as whole.
+package objects

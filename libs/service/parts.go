@@ -1,0 +1,48 @@
+package service
+
+import (
+	"context"
+	"io/fs"
+
+	"github.com/freshet-io/freshet/libs/eventlog"
+)
+
+// Events is the language that services speak: the events module's codec and its
+// division into facts and decisions. libs know no event of their own.
+type Events struct {
+	Codec      eventlog.Codec         // events.Codec{}
+	IsDecision func(typ string) bool // events.IsDecision
+}
+
+// A Loop is long-running work of a service: started when the log is live,
+// restarted with growing pauses when it fails, stopped by its context. Provide it
+// in the fx group "loops".
+type Loop struct {
+	Name string
+	Run  func(ctx context.Context) error
+}
+
+// A Progress says how much work waits or is in flight; 0 when there is none.
+// Provide it in the fx group "progress".
+type Progress struct {
+	Name   string
+	Behind func(ctx context.Context) (int64, error)
+}
+
+// Migrations are goose migrations (NNN_name.sql in the root of FS) of a service's
+// data tables: those that are not folded from the log. They live in the schema
+// <service>_data. Provide them in the fx group "migrations".
+type Migrations struct {
+	FS fs.FS
+}
+
+// Paths are directories that a service may write to.
+type Paths struct {
+	DataDir string // kept; the service's own
+	TempDir string // emptied at every start
+}
+
+// URLs say where things answer.
+type URLs struct {
+	Suite string // where all services' routes are mounted, without a trailing slash
+}

@@ -1,0 +1,181 @@
+package web
+
+import (
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Mux is net/http's mux which also remembers its patterns, so that one listener
+// can stand before several services, and counts and traces what it serves.
+type Mux struct {
+	mux    *http.ServeMux
+	logger *slog.Logger
+	tracer trace.Tracer
+
+	mu       sync.Mutex
+	patterns []string
+
+	duration *prometheus.HistogramVec
+}
+
+// NewMux returns an empty mux. Logger and metrics may be nil.
+func NewMux(logger *slog.Logger, metrics prometheus.Registerer) *Mux {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	m := &Mux{
+		mux:    http.NewServeMux(),
+		logger: logger,
+		tracer: otel.Tracer("github.com/freshet-io/freshet/libs/web"),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "freshet_http_request_seconds",
+			Help:    "Duration of HTTP requests by pattern and status class.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5},
+		}, []string{"pattern", "status"}),
+	}
+	if metrics != nil {
+		if err := metrics.Register(m.duration); err != nil {
+			logger.Warn("http metrics are not registered", "error", err)
+		}
+	}
+	return m
+}
+
+// Handle registers a handler for a pattern such as "POST /v1/arrivals".
+func (m *Mux) Handle(pattern string, h http.Handler) {
+	m.mu.Lock()
+	m.patterns = append(m.patterns, pattern)
+	m.mu.Unlock()
+	m.mux.Handle(pattern, m.observe(pattern, h))
+}
+
+// HandleFunc registers a function for a pattern.
+func (m *Mux) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request)) {
+	m.Handle(pattern, http.HandlerFunc(h))
+}
+
+// Patterns are the registered ones, in order.
+func (m *Mux) Patterns() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.patterns)
+}
+
+// ServeHTTP serves what was registered and answers everything else with a problem.
+func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h, pattern := m.mux.Handler(r)
+	if pattern != "" {
+		m.mux.ServeHTTP(w, r)
+		return
+	}
+	// The mux's own answer says whether the path or only the method is unknown.
+	rec := &answer{header: http.Header{}}
+	h.ServeHTTP(rec, r)
+	switch {
+	case rec.status == http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", rec.header.Get("Allow"))
+		Problem(w, rec.status, "Method not allowed", r.Method+" is not served at "+r.URL.Path)
+	case rec.status >= 300 && rec.status < 400:
+		h.ServeHTTP(w, r)
+	default:
+		Problem(w, http.StatusNotFound, "Not found", "nothing is served at "+r.URL.Path)
+	}
+}
+
+// observe recovers, counts and traces one handler.
+func (m *Mux) observe(pattern string, h http.Handler) http.Handler {
+	classes := [6]prometheus.Observer{}
+	for i := range classes {
+		classes[i] = m.duration.WithLabelValues(pattern, strconv.Itoa(i)+"xx")
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		sw := &statusWriter{ResponseWriter: w}
+		ctx := otel.GetTextMapPropagator().Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+		ctx, span := m.tracer.Start(ctx, pattern, trace.WithSpanKind(trace.SpanKindServer))
+		if span.IsRecording() {
+			r = r.WithContext(ctx)
+		}
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler { //nolint:errorlint // compared as net/http does
+					span.End()
+					panic(p) //nolint:forbidigo // net/http's own way to cut a connection
+				}
+				m.logger.Error("a handler panicked", "pattern", pattern, "panic", p, "stack", string(debug.Stack()))
+				if sw.status == 0 {
+					Problem(sw, http.StatusInternalServerError, "Internal error", "the request failed; the server's log says why")
+				}
+			}
+			status := sw.status
+			if status == 0 {
+				status = http.StatusOK
+			}
+			classes[min(status/100, 5)].Observe(time.Since(began).Seconds())
+			span.SetAttributes(attribute.Int("http.response.status_code", status))
+			span.End()
+		}()
+		h.ServeHTTP(sw, r)
+	})
+}
+
+// statusWriter remembers the status that a handler answered with.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+func (w *statusWriter) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// answer keeps the header and status of a handler, not its body.
+type answer struct {
+	header http.Header
+	status int
+}
+
+func (a *answer) Header() http.Header { return a.header }
+
+func (a *answer) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	return len(b), nil
+}
+
+func (a *answer) WriteHeader(status int) { a.status = status }
+
+// PathOf is a pattern's path without its method and host.
+func PathOf(pattern string) string {
+	if _, path, ok := strings.Cut(pattern, " "); ok {
+		return strings.TrimSpace(path)
+	}
+	return pattern
+}
