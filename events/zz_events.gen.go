@@ -45,6 +45,7 @@ const (
 	TypeRolloutPaused                = "io.freshet.deployment.v1.rollout_paused"
 	TypeRolloutCompleted             = "io.freshet.deployment.v1.rollout_completed"
 	TypeRolloutRolledBack            = "io.freshet.deployment.v1.rollout_rolled_back"
+	TypeRollbackRefused              = "io.freshet.deployment.v1.rollback_refused"
 	TypeWindowClosed                 = "io.freshet.monitoring.v1.window_closed"
 	TypeCanaryJudged                 = "io.freshet.monitoring.v1.canary_judged"
 	TypeDriftDetected                = "io.freshet.monitoring.v1.drift_detected"
@@ -99,7 +100,7 @@ var Channels = map[string]Channel{
 	TypeRepositoryConnected:          {Type: "io.freshet.ingestion.v1.repository_connected", Owner: "ingestion", Decision: false, Subject: "repository", Consumers: []string{"ingestion"}, Schema: "ingestion/v1/repository_connected.json", payload: func() payload { return &RepositoryConnected{} }},
 	TypeDataArrived:                  {Type: "io.freshet.ingestion.v1.data_arrived", Owner: "ingestion", Decision: false, Subject: "dataset", Consumers: []string{"ingestion"}, Schema: "ingestion/v1/data_arrived.json", payload: func() payload { return &DataArrived{} }},
 	TypeDataChecked:                  {Type: "io.freshet.ingestion.v1.data_checked", Owner: "ingestion", Decision: false, Subject: "dataset", Consumers: []string{"ingestion"}, Schema: "ingestion/v1/data_checked.json", payload: func() payload { return &DataChecked{} }},
-	TypeDataCommitted:                {Type: "io.freshet.ingestion.v1.data_committed", Owner: "ingestion", Decision: true, Subject: "dataset", Consumers: []string{"feature-store", "training", "monitoring", "registry", "audit", "console"}, Schema: "ingestion/v1/data_committed.json", payload: func() payload { return &DataCommitted{} }},
+	TypeDataCommitted:                {Type: "io.freshet.ingestion.v1.data_committed", Owner: "ingestion", Decision: true, Subject: "dataset", Consumers: []string{"feature-store", "training", "monitoring", "deployment", "registry", "audit", "console"}, Schema: "ingestion/v1/data_committed.json", payload: func() payload { return &DataCommitted{} }},
 	TypeDataRejected:                 {Type: "io.freshet.ingestion.v1.data_rejected", Owner: "ingestion", Decision: true, Subject: "dataset", Consumers: []string{"console", "audit"}, Schema: "ingestion/v1/data_rejected.json", payload: func() payload { return &DataRejected{} }},
 	TypeCodePushed:                   {Type: "io.freshet.ingestion.v1.code_pushed", Owner: "ingestion", Decision: false, Subject: "repository", Consumers: []string{"ingestion"}, Schema: "ingestion/v1/code_pushed.json", payload: func() payload { return &CodePushed{} }},
 	TypeCodeArchived:                 {Type: "io.freshet.ingestion.v1.code_archived", Owner: "ingestion", Decision: false, Subject: "repository", Consumers: []string{"ingestion"}, Schema: "ingestion/v1/code_archived.json", payload: func() payload { return &CodeArchived{} }},
@@ -135,6 +136,7 @@ var Channels = map[string]Channel{
 	TypeRolloutPaused:                {Type: "io.freshet.deployment.v1.rollout_paused", Owner: "deployment", Decision: true, Subject: "rollout", Consumers: []string{"console", "audit"}, Schema: "deployment/v1/rollout_paused.json", payload: func() payload { return &RolloutPaused{} }},
 	TypeRolloutCompleted:             {Type: "io.freshet.deployment.v1.rollout_completed", Owner: "deployment", Decision: true, Subject: "rollout", Consumers: []string{"registry", "monitoring", "console", "audit"}, Schema: "deployment/v1/rollout_completed.json", payload: func() payload { return &RolloutCompleted{} }},
 	TypeRolloutRolledBack:            {Type: "io.freshet.deployment.v1.rollout_rolled_back", Owner: "deployment", Decision: true, Subject: "rollout", Consumers: []string{"registry", "monitoring", "console", "audit"}, Schema: "deployment/v1/rollout_rolled_back.json", payload: func() payload { return &RolloutRolledBack{} }},
+	TypeRollbackRefused:              {Type: "io.freshet.deployment.v1.rollback_refused", Owner: "deployment", Decision: true, Subject: "model", Consumers: []string{"console", "audit"}, Schema: "deployment/v1/rollback_refused.json", payload: func() payload { return &RollbackRefused{} }},
 	TypeWindowClosed:                 {Type: "io.freshet.monitoring.v1.window_closed", Owner: "monitoring", Decision: false, Subject: "model", Consumers: []string{"monitoring", "console", "audit"}, Schema: "monitoring/v1/window_closed.json", payload: func() payload { return &WindowClosed{} }},
 	TypeCanaryJudged:                 {Type: "io.freshet.monitoring.v1.canary_judged", Owner: "monitoring", Decision: true, Subject: "rollout", Consumers: []string{"deployment", "console", "audit"}, Schema: "monitoring/v1/canary_judged.json", payload: func() payload { return &CanaryJudged{} }},
 	TypeDriftDetected:                {Type: "io.freshet.monitoring.v1.drift_detected", Owner: "monitoring", Decision: true, Subject: "model", Consumers: []string{"training", "console", "audit"}, Schema: "monitoring/v1/drift_detected.json", payload: func() payload { return &DriftDetected{} }},
@@ -377,6 +379,11 @@ func NewRolloutCompleted(namespace, subject string, p RolloutCompleted) (cloudev
 // NewRolloutRolledBack makes a io.freshet.deployment.v1.rollout_rolled_back about subject. It is not recorded until the log gives it an identity.
 func NewRolloutRolledBack(namespace, subject string, p RolloutRolledBack) (cloudevents.Event, error) {
 	return draft(TypeRolloutRolledBack, namespace, subject, &p)
+}
+
+// NewRollbackRefused makes a io.freshet.deployment.v1.rollback_refused about subject. It is not recorded until the log gives it an identity.
+func NewRollbackRefused(namespace, subject string, p RollbackRefused) (cloudevents.Event, error) {
+	return draft(TypeRollbackRefused, namespace, subject, &p)
 }
 
 // NewWindowClosed makes a io.freshet.monitoring.v1.window_closed about subject. It is not recorded until the log gives it an identity.

@@ -152,6 +152,24 @@ func (v *ReplicaReady) validate(c *check) {
 	c.finite("load_ms", v.LoadMS)
 }
 
+// RollbackRefused: A person asked for a rollback that cannot be done.
+type RollbackRefused struct {
+	Model       string `json:"model"`
+	Environment string `json:"environment"`
+	// the one asked for, if one was named
+	Version *int64 `json:"version,omitempty"`
+	Reason  string `json:"reason"`
+}
+
+func (v *RollbackRefused) validate(c *check) {
+	c.name("model", v.Model)
+	c.name("environment", v.Environment)
+	if v.Version != nil {
+		c.atLeast("version", *v.Version, 0)
+	}
+	c.oneOf("reason", v.Reason, "nothing_before", "unknown_version", "already_serving", "nothing_serving")
+}
+
 // RolloutCompleted: An environment serves a version with all its traffic.
 type RolloutCompleted struct {
 	Rollout     string `json:"rollout"`
@@ -2081,6 +2099,10 @@ type WindowSlice struct {
 	PredictionMean *float64 `json:"prediction_mean,omitempty"`
 	// against the training set's predictions
 	PredictionPSI *float64 `json:"prediction_psi,omitempty"`
+	// of a quality window: metrics of this version's predictions by labels
+	Live map[string]float64 `json:"live,omitempty"`
+	// of a quality window: predictions of this version that have labels
+	LiveRows *int64 `json:"live_rows,omitempty"`
 }
 
 func (v *WindowSlice) validate(c *check) {
@@ -2095,5 +2117,11 @@ func (v *WindowSlice) validate(c *check) {
 	}
 	if v.PredictionPSI != nil {
 		c.finite("prediction_psi", *v.PredictionPSI)
+	}
+	for k, x := range v.Live {
+		c.finite(c.key("live", k), x)
+	}
+	if v.LiveRows != nil {
+		c.atLeast("live_rows", *v.LiveRows, 0)
 	}
 }
