@@ -1011,7 +1011,7 @@ func (v *ModelVersionApproved) validate(c *check) {
 	}
 }
 
-// ModelVersionDenied: A version that a person denied, or that was overtaken.
+// ModelVersionDenied: A version that does not go to an environment, and why: a person said so, a newer one overtook it, its rollout was rolled back, its model was withdrawn, a gate had refused it, or the model's mode only observes.
 type ModelVersionDenied struct {
 	Model       string `json:"model"`
 	Version     int64  `json:"version"`
@@ -1023,7 +1023,7 @@ func (v *ModelVersionDenied) validate(c *check) {
 	c.name("model", v.Model)
 	c.atLeast("version", v.Version, 0)
 	c.name("environment", v.Environment)
-	c.oneOf("reason", v.Reason, "person", "overtaken", "rolled_back")
+	c.oneOf("reason", v.Reason, "person", "overtaken", "rolled_back", "withdrawn", "not_passed", "observe")
 }
 
 // ModelVersionRegistered: A measured candidate, as an immutable version.
