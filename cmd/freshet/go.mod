@@ -5,16 +5,17 @@ go 1.26
 require (
 	github.com/freshet-io/freshet/contracts v0.0.0
 	github.com/freshet-io/freshet/events v0.0.0
+	github.com/freshet-io/freshet/examples/flight-delays v0.0.0
 	github.com/freshet-io/freshet/libs v0.0.0
 	github.com/freshet-io/freshet/libs/testkit v0.0.0
-	github.com/freshet-io/freshet/services/ingestion v0.0.0
-	github.com/freshet-io/freshet/services/feature-store v0.0.0
-	github.com/freshet-io/freshet/services/training v0.0.0
-	github.com/freshet-io/freshet/services/registry v0.0.0
-	github.com/freshet-io/freshet/services/deployment v0.0.0
-	github.com/freshet-io/freshet/services/monitoring v0.0.0
 	github.com/freshet-io/freshet/services/audit v0.0.0
 	github.com/freshet-io/freshet/services/console v0.0.0
+	github.com/freshet-io/freshet/services/deployment v0.0.0
+	github.com/freshet-io/freshet/services/feature-store v0.0.0
+	github.com/freshet-io/freshet/services/ingestion v0.0.0
+	github.com/freshet-io/freshet/services/monitoring v0.0.0
+	github.com/freshet-io/freshet/services/registry v0.0.0
+	github.com/freshet-io/freshet/services/training v0.0.0
 )
 
 replace (
@@ -22,12 +23,14 @@ replace (
 	github.com/freshet-io/freshet/events => ../../events
 	github.com/freshet-io/freshet/libs => ../../libs
 	github.com/freshet-io/freshet/libs/testkit => ../../libs/testkit
-	github.com/freshet-io/freshet/services/ingestion => ../../services/ingestion
-	github.com/freshet-io/freshet/services/feature-store => ../../services/feature-store
-	github.com/freshet-io/freshet/services/training => ../../services/training
-	github.com/freshet-io/freshet/services/registry => ../../services/registry
-	github.com/freshet-io/freshet/services/deployment => ../../services/deployment
-	github.com/freshet-io/freshet/services/monitoring => ../../services/monitoring
 	github.com/freshet-io/freshet/services/audit => ../../services/audit
 	github.com/freshet-io/freshet/services/console => ../../services/console
+	github.com/freshet-io/freshet/services/deployment => ../../services/deployment
+	github.com/freshet-io/freshet/services/feature-store => ../../services/feature-store
+	github.com/freshet-io/freshet/services/ingestion => ../../services/ingestion
+	github.com/freshet-io/freshet/services/monitoring => ../../services/monitoring
+	github.com/freshet-io/freshet/services/registry => ../../services/registry
+	github.com/freshet-io/freshet/services/training => ../../services/training
 )
+
+replace github.com/freshet-io/freshet/examples/flight-delays => ../../examples/flight-delays

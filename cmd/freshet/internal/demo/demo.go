@@ -1,0 +1,299 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
+	"github.com/freshet-io/freshet/libs/clock"
+)
+
+// Options of a run.
+type Options struct {
+	Days    int    // of January 2001, beginning on the 6th
+	DataDir string // everything is kept here
+	Listen  string
+	JSON    string // where the report goes as JSON; nowhere if empty
+	Stay    bool   // stay up when the days are over
+	TTY     bool
+	Out     io.Writer
+	Logger  *slog.Logger
+}
+
+const (
+	step         = 30 * time.Minute
+	settleLimit  = 60 * time.Second
+	stayPace     = 2 * time.Second // real time per step when the demo stays up
+	changeDay    = 9               // the code commit comes on the day after so many, at ten
+	badFileDay   = 5               // the producer's mistake comes at the end of this day
+	lastDay      = 26              // days that the example has from the 6th
+	lastingModel = "production/flight-delays"
+)
+
+var firstDay = time.Date(2001, 1, 6, 0, 0, 0, 0, time.UTC)
+
+// Run starts the suite in Options.DataDir and carries it through the days.
+func Run(ctx context.Context, o Options) error {
+	if o.Days < 1 || o.Days > lastDay {
+		return fmt.Errorf("--days is %d; the example has 1 to %d days from 6 January 2001", o.Days, lastDay)
+	}
+	began := time.Now()
+	d := &demo{Options: o, clock: clock.NewDriven(firstDay), story: newStory(o.Out, o.TTY)}
+	_, _ = fmt.Fprintf(o.Out, "Freshet carries %d days of real flights, from %s on, through eight services. Its data is in %s.\n",
+		o.Days, firstDay.Format("2 January 2006"), o.DataDir)
+
+	loaded := make(chan error, 1)
+	days := o.Days
+	if o.Stay {
+		days = lastDay
+	}
+	go func() {
+		var err error
+		d.world, err = loadWorld(firstDay, days)
+		loaded <- err
+	}()
+	s, err := suite.Start(ctx, suite.Options{DataDir: o.DataDir, Listen: o.Listen, Clock: d.clock, Logger: o.Logger})
+	if err != nil {
+		return errors.Join(err, <-loaded)
+	}
+	defer func() {
+		stop, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := s.Stop(stop); err != nil {
+			o.Logger.Error("stopping the suite", "error", err)
+		}
+	}()
+	if err := <-loaded; err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(o.Out, "The suite was ready after %.1f s: %s\n", time.Since(began).Seconds(), s.URL())
+
+	if err := d.begin(ctx, s); err != nil {
+		return err
+	}
+	defer d.end()
+	started := time.Now()
+	end := firstDay.AddDate(0, 0, o.Days)
+	if err := d.live(ctx, end, 0); err != nil {
+		return err
+	}
+	seconds := time.Since(started).Seconds()
+	if err := d.report(ctx, s, seconds, time.Since(began).Seconds()); err != nil {
+		return err
+	}
+	if !o.Stay {
+		return nil
+	}
+	_, _ = fmt.Fprintf(o.Out, `
+The suite stays up, and its clock goes on at %.0f times real time. To go on:
+  - open %s and watch; approve there what waits for a person
+  - edit l2 in %s, then: git -C %s commit -am "less penalty"
+  - freshet events tail, freshet models list, freshet why %s
+Ctrl-C stops it; freshet up --data-dir %s brings it back.
+`, step.Seconds()/stayPace.Seconds(), s.URL(), filepath.Join(d.repository.dir, "freshet.yaml"), d.repository.dir, lastingModel, o.DataDir)
+	err = d.live(ctx, firstDay.AddDate(0, 0, lastDay), stayPace)
+	if err == nil {
+		<-ctx.Done()
+	}
+	if errors.Is(err, context.Canceled) || ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+type demo struct {
+	Options
+	clock       *clock.Driven
+	world       *world
+	story       *story
+	api         *api
+	producer    *producer
+	application *application
+	repository  *repository
+
+	at       time.Time // how far the days have come
+	followed chan error
+	closers  []func()
+}
+
+// begin connects everybody and has the model declared.
+func (d *demo) begin(ctx context.Context, s *suite.Suite) error {
+	d.at = firstDay
+	d.api = &api{url: s.URL(), http: &http.Client{Timeout: settleLimit}}
+	d.application = &application{api: d.api, answers: map[string]answer{}}
+	var (
+		stop func()
+		err  error
+	)
+	if d.producer, stop, err = newProducer(d.api, s.ProducerNATSURL(), s.KafkaAddr()); err != nil {
+		return err
+	}
+	d.closers = append(d.closers, stop)
+	reading, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	d.followed = make(chan error, 1)
+	go func() { d.followed <- follow(reading, s.AuditorNATSURL(), s.Stream(), d.story) }()
+	d.closers = append(d.closers, func() { cancel(); <-d.followed })
+	if d.repository, err = createRepository(ctx, filepath.Join(d.DataDir, "repositories", "flight-delays")); err != nil {
+		return err
+	}
+	if err := d.api.post(ctx, "/v1/repositories", map[string]any{"name": "flight-delays", "url": d.repository.dir, "branch": "main"}, nil); err != nil {
+		return err
+	}
+	if err := d.committed(ctx); err != nil {
+		return err
+	}
+	return d.api.settle(ctx, settleLimit)
+}
+
+func (d *demo) end() {
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		d.closers[i]()
+	}
+}
+
+// live moves the clock to end, step by step. At each step what became known is
+// told, who leaves next is asked about, and at midnight the day is published.
+// With a pace it takes that long per step; without, as long as the suite needs.
+func (d *demo) live(ctx context.Context, end time.Time, pace time.Duration) error {
+	for d.at.Before(end) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		from := d.at
+		if err := d.application.ask(ctx, d.world.leaving(from, from.Add(step))); err != nil {
+			return err
+		}
+		if pace > 0 {
+			select {
+			case <-time.After(pace):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		d.at = from.Add(step)
+		d.clock.Set(d.at)
+		if err := d.application.tell(ctx, d.world.becameKnown(from, d.at)); err != nil {
+			return err
+		}
+		if err := d.happenings(ctx, pace > 0); err != nil {
+			return err
+		}
+		if err := d.api.settle(ctx, settleLimit); err != nil {
+			return err
+		}
+		d.story.progress(d.at, d.application.asked)
+		select {
+		case err := <-d.followed:
+			d.followed <- err
+			return fmt.Errorf("the story ended early: %w", err)
+		default:
+		}
+	}
+	return nil
+}
+
+// happenings are what people do at an instant: publish, commit, approve.
+func (d *demo) happenings(ctx context.Context, staying bool) error {
+	day := int(d.at.Sub(firstDay).Hours() / 24)
+	midnight := d.at.Equal(firstDay.AddDate(0, 0, day))
+	if midnight {
+		if err := d.publish(ctx, day); err != nil {
+			return err
+		}
+	}
+	if day == changeDay && d.at.Hour() == 10 && d.at.Minute() == 0 {
+		if err := d.repository.change(ctx); err != nil {
+			return err
+		}
+		if err := d.committed(ctx); err != nil {
+			return err
+		}
+	}
+	if staying {
+		return nil // the person at the terminal approves
+	}
+	if err := d.api.settle(ctx, settleLimit); err != nil {
+		return err
+	}
+	return d.approve(ctx)
+}
+
+// publish sends the file of the day that ended; once, a spoilt one goes before.
+func (d *demo) publish(ctx context.Context, day int) error {
+	flights := d.world.becameKnown(d.at.AddDate(0, 0, -1), d.at)
+	name := d.at.AddDate(0, 0, -1).Format("flights-2006-01-02")
+	if day == badFileDay {
+		spoilt := append([]flight(nil), flights...)
+		for i := range spoilt {
+			if i%3 == 0 {
+				spoilt[i].destination = spoilt[i].origin // a column copied over another
+			}
+		}
+		raw, err := parquetOf(spoilt)
+		if err != nil {
+			return err
+		}
+		if _, err := d.producer.publish(ctx, name+"-spoilt", raw, d.at); err != nil {
+			return err
+		}
+		if err := d.arrived(ctx, "data_rejected"); err != nil {
+			return err
+		}
+	}
+	raw, err := parquetOf(flights)
+	if err != nil {
+		return err
+	}
+	if _, err := d.producer.publish(ctx, name, raw, d.at); err != nil {
+		return fmt.Errorf("publishing %s: %w", name, err)
+	}
+	return d.arrived(ctx, "data_committed")
+}
+
+// arrived waits until the log has the answer to the last arrival, so that the
+// clock does not run ahead of the buses.
+func (d *demo) arrived(ctx context.Context, outcome string) error {
+	return d.await(ctx, "io.freshet.ingestion.v1."+outcome)
+}
+
+func (d *demo) committed(ctx context.Context) error {
+	return d.await(ctx, "io.freshet.ingestion.v1.code_committed")
+}
+
+// await waits for the next event of a type.
+func (d *demo) await(ctx context.Context, typ string) error {
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	if err := d.story.await(ctx, typ); err != nil {
+		return fmt.Errorf("no %s within %s: %w", typ, settleLimit, err)
+	}
+	return nil
+}
+
+// approve does what a person does at the console.
+func (d *demo) approve(ctx context.Context) error {
+	var waiting struct {
+		Items []struct {
+			Model       string `json:"model"`
+			Version     int64  `json:"version"`
+			Environment string `json:"environment"`
+		} `json:"items"`
+	}
+	if err := d.api.get(ctx, "/v1/approvals", &waiting); err != nil {
+		return err
+	}
+	for _, w := range waiting.Items {
+		err := d.api.post(ctx, "/v1/approvals", map[string]any{"model": w.Model, "version": w.Version, "environment": w.Environment,
+			"verdict": "approve", "note": "better than what we have"}, nil)
+		if err != nil && status(err) != http.StatusConflict { // overtaken meanwhile
+			return err
+		}
+	}
+	return nil
+}
