@@ -142,22 +142,28 @@ func (c *check) oneOf(path, s string, allowed ...string) {
 }
 
 func (c *check) name(path, s string) {
+	if !isName(s) {
+		c.fail(path, "is %q; a name has 1 to 63 of a-z, 0-9, _, . and -, and begins with a letter or digit", s)
+	}
+}
+
+func isName(s string) bool {
 	ok := len(s) >= 1 && len(s) <= 63 && lowerAlnum(s[0])
 	for i := 1; ok && i < len(s); i++ {
 		ok = lowerAlnum(s[i]) || s[i] == '_' || s[i] == '.' || s[i] == '-'
 	}
-	if !ok {
-		c.fail(path, "is %q; a name has 1 to 63 of a-z, 0-9, _, . and -, and begins with a letter or digit", s)
-	}
+	return ok
 }
 
 func lowerAlnum(b byte) bool { return b >= 'a' && b <= 'z' || b >= '0' && b <= '9' }
 
 func (c *check) digest(path, s string) {
-	if len(s) != 71 || s[:7] != "sha256:" || !hex(s[7:]) {
+	if !isDigest(s) {
 		c.fail(path, "is %q, not sha256: and 64 hexadecimal digits", s)
 	}
 }
+
+func isDigest(s string) bool { return len(s) == 71 && s[:7] == "sha256:" && hex(s[7:]) }
 
 func (c *check) revision(path, s string) {
 	if len(s) < 40 || len(s) > 64 || !hex(s) {

@@ -1,0 +1,422 @@
+package events
+
+import (
+	"bytes"
+	"encoding/base64"
+	"mime"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
+)
+
+const contentJSON = "application/json"
+
+// appendEvent writes a checked event.
+func appendEvent(b []byte, c *event.EventContextV1, e event.Event) ([]byte, error) {
+	if err := checkContext(c); err != nil {
+		return nil, err
+	}
+	b = append(b, `{"specversion":"1.0","id":`...)
+	b = appendString(b, c.ID)
+	b = append(b, `,"source":`...)
+	at := len(b)
+	b = append(b, '"')
+	b = appendURL(b, &c.Source.URL)
+	if err := checkString("source", string(b[at+1:]), MaxSource); err != nil {
+		return nil, err
+	}
+	b = append(b, '"')
+	b = append(b, `,"type":`...)
+	b = appendString(b, c.Type)
+	if c.Subject != nil {
+		b = append(b, `,"subject":`...)
+		b = appendString(b, *c.Subject)
+	}
+	if c.Time != nil {
+		b = append(b, `,"time":"`...)
+		b = append(c.Time.UTC().AppendFormat(b, time.RFC3339Nano), '"')
+	}
+	if c.DataContentType != nil {
+		b = append(b, `,"datacontenttype":`...)
+		b = appendString(b, *c.DataContentType)
+	}
+	if c.DataSchema != nil {
+		b = append(b, `,"dataschema":"`...)
+		at := len(b)
+		b = appendURL(b, &c.DataSchema.URL)
+		if err := checkString("dataschema", string(b[at:]), MaxAttribute); err != nil {
+			return nil, err
+		}
+		b = append(b, '"')
+	}
+	b, err := appendExtensions(b, c.Extensions)
+	if err != nil {
+		return nil, err
+	}
+	if b, err = appendData(b, c, e); err != nil {
+		return nil, err
+	}
+	return append(b, '}'), nil
+}
+
+func appendExtensions(b []byte, extensions map[string]any) ([]byte, error) {
+	var array [12]string
+	names := array[:0]
+	for name := range extensions {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		if err := checkExtensionName(name); err != nil {
+			return nil, err
+		}
+		if coreAttributes[name] {
+			return nil, malformed("the extension %q has the name of an attribute", name)
+		}
+		b = append(append(append(b, `,"`...), name...), `":`...)
+		switch v := extensions[name].(type) {
+		case string:
+			if err := checkString(name, v, MaxAttribute); err != nil {
+				return nil, err
+			}
+			b = appendString(b, v)
+		case bool:
+			b = strconv.AppendBool(b, v)
+		case int32:
+			b = strconv.AppendInt(b, int64(v), 10)
+		default:
+			text, err := extensionText(name, v)
+			if err != nil {
+				return nil, err
+			}
+			b = appendString(b, text)
+		}
+	}
+	return b, nil
+}
+
+// extensionText is the canonical string of the attribute types that JSON has no
+// type for.
+func extensionText(name string, v any) (string, error) {
+	switch v.(type) {
+	case string, bool, int32, []byte, types.URI, *types.URI, types.URIRef, *types.URIRef, types.Timestamp, *types.Timestamp, time.Time:
+	default:
+		return "", malformed("the extension %q is a %T", name, v)
+	}
+	text, err := types.Format(v)
+	if err != nil {
+		return "", malformed("the extension %q: %v", name, err)
+	}
+	return text, checkString(name, text, MaxAttribute)
+}
+
+func appendData(b []byte, c *event.EventContextV1, e event.Event) ([]byte, error) {
+	data := e.DataEncoded
+	switch {
+	case len(data) == 0:
+		return b, nil
+	case !e.DataBase64 && isJSON(c.DataContentType):
+		p, err := checkJSON(data)
+		if err != nil {
+			return nil, err
+		}
+		if value := data[p.from:p.to]; string(value) != "null" {
+			b = append(append(b, `,"data":`...), value...)
+		}
+		return b, nil
+	case !e.DataBase64 && utf8.Valid(data) && bytes.IndexByte(data, 0) < 0:
+		return appendString(append(b, `,"data":`...), string(data)), nil
+	}
+	b = append(b, `,"data_base64":"`...)
+	b = base64.StdEncoding.AppendEncode(b, data)
+	return append(b, '"'), nil
+}
+
+func isJSON(contentType *string) bool {
+	if contentType == nil || *contentType == contentJSON {
+		return true
+	}
+	media, _, err := mime.ParseMediaType(*contentType)
+	if err != nil {
+		return false
+	}
+	return media == contentJSON || media == "text/json" || strings.HasSuffix(media, "+json")
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendString writes a JSON string; s is valid UTF-8.
+func appendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	from := 0
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, s[from:i]...)
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		default:
+			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		}
+		from = i + 1
+	}
+	return append(append(b, s[from:]...), '"')
+}
+
+// decoder collects the members of one structured event.
+type decoder struct {
+	scan        scanner
+	text        string // the event's bytes; attributes are parts of it
+	c           *event.EventContextV1
+	e           event.Event
+	data        span
+	hasData     bool
+	base64      bool
+	specVersion bool
+	source      bool
+}
+
+func decodeEvent(b []byte) (event.Event, error) {
+	if !utf8.Valid(b) {
+		return event.Event{}, malformed("invalid UTF-8")
+	}
+	var keys [24]span
+	d := decoder{scan: scanner{b: b, keys: keys[:0]}, text: string(b), c: &event.EventContextV1{}}
+	if err := d.object(); err != nil {
+		return event.Event{}, err
+	}
+	if err := d.finish(); err != nil {
+		return event.Event{}, err
+	}
+	d.e.Context = d.c
+	return d.e, nil
+}
+
+func (d *decoder) object() error {
+	s := &d.scan
+	if err := s.expect('{'); err != nil {
+		return err
+	}
+	m := newMembers(s)
+	for empty := s.next() == '}'; !empty; {
+		k, err := m.key()
+		if err != nil {
+			return err
+		}
+		if err := d.member(k); err != nil {
+			return err
+		}
+		if s.next() != ',' {
+			break
+		}
+		s.i++
+	}
+	if err := s.expect('}'); err != nil {
+		return err
+	}
+	if s.next(); s.i != len(s.b) {
+		return malformed("bytes follow the event at byte %d", s.i)
+	}
+	return nil
+}
+
+func (d *decoder) member(k span) error {
+	s := &d.scan
+	name := d.string(k)
+	switch name {
+	case "data":
+		p, err := s.value(1)
+		if err != nil {
+			return err
+		}
+		if d.text[p.from:p.to] == "null" {
+			return nil
+		}
+		if d.hasData {
+			return malformed("both data and data_base64")
+		}
+		d.data, d.hasData = p, true
+		return nil
+	case "data_base64":
+		v, ok, err := d.value(name)
+		if err != nil || !ok {
+			return err
+		}
+		if d.hasData {
+			return malformed("both data and data_base64")
+		}
+		if d.e.DataEncoded, err = base64.StdEncoding.Strict().DecodeString(v); err != nil || strings.ContainsAny(v, "\r\n") {
+			return malformed("data_base64 is not base64")
+		}
+		d.e.DataBase64, d.hasData, d.base64 = true, true, true
+		return nil
+	}
+	if coreAttributes[name] {
+		v, ok, err := d.value(name)
+		if err != nil || !ok {
+			return err
+		}
+		return d.attribute(name, v)
+	}
+	if err := checkExtensionName(name); err != nil {
+		return err
+	}
+	return d.extension(name)
+}
+
+func (d *decoder) string(p span) string {
+	if p.escaped {
+		return unescape(d.scan.raw(p))
+	}
+	return d.text[p.from:p.to]
+}
+
+// value reads a string; null is as good as absent.
+func (d *decoder) value(name string) (string, bool, error) {
+	s := &d.scan
+	switch s.next() {
+	case '"':
+		p, err := s.string()
+		if err != nil {
+			return "", false, err
+		}
+		return d.string(p), true, nil
+	case 'n':
+		return "", false, s.literal("null")
+	}
+	return "", false, malformed("%s is not a string", name)
+}
+
+func (d *decoder) attribute(name, v string) error {
+	if name == "specversion" {
+		d.specVersion = v == "1.0"
+		if !d.specVersion {
+			return malformed("specversion is %q; 1.0 is understood", clip(v))
+		}
+		return nil
+	}
+	if name == "source" {
+		d.source = true
+	}
+	return setAttribute(d.c, name, v)
+}
+
+// setAttribute sets a core attribute other than specversion; checkContext
+// follows, once all are set.
+func setAttribute(c *event.EventContextV1, name, v string) (err error) {
+	switch name {
+	case "id":
+		c.ID = v
+	case "type":
+		c.Type = v
+	case "source":
+		c.Source, err = parseSource(v)
+	case "subject":
+		c.Subject = &v
+	case "datacontenttype":
+		if v == contentJSON {
+			v = contentJSON
+		}
+		c.DataContentType = &v
+	case "dataschema":
+		c.DataSchema, err = parseSchema(v)
+	case "time":
+		c.Time, err = parseTime(v)
+	}
+	return err
+}
+
+func parseTime(s string) (*types.Timestamp, error) {
+	t := &types.Timestamp{}
+	if len(s) > 64 || t.Time.UnmarshalText([]byte(s)) != nil {
+		return nil, malformed("time %q is not RFC 3339", clip(s))
+	}
+	t.Time = t.UTC()
+	return t, nil
+}
+
+func (d *decoder) extension(name string) error {
+	s := &d.scan
+	var v any
+	switch c := s.next(); {
+	case c == '"':
+		p, err := s.string()
+		if err != nil {
+			return err
+		}
+		text := d.string(p)
+		if err := checkString(name, text, MaxAttribute); err != nil {
+			return err
+		}
+		v = text
+	case c == '-' || c >= '0' && c <= '9':
+		from := s.i
+		if err := s.number(); err != nil {
+			return err
+		}
+		n, err := strconv.ParseInt(d.text[from:s.i], 10, 32)
+		if err != nil {
+			return malformed("the extension %q is %s, not an integer of 32 bits", name, clip(d.text[from:s.i]))
+		}
+		v = int32(n)
+	case c == 't':
+		if err := s.literal("true"); err != nil {
+			return err
+		}
+		v = true
+	case c == 'f':
+		if err := s.literal("false"); err != nil {
+			return err
+		}
+		v = false
+	case c == 'n':
+		return s.literal("null")
+	default:
+		return malformed("the extension %q is neither string, integer nor boolean", name)
+	}
+	return setExtension(d.c, name, v)
+}
+
+func setExtension(c *event.EventContextV1, name string, v any) error {
+	if len(c.Extensions) >= MaxExtensions {
+		return malformed("more than %d extensions", MaxExtensions)
+	}
+	if c.Extensions == nil {
+		c.Extensions = make(map[string]any, 8)
+	}
+	c.Extensions[name] = v
+	return nil
+}
+
+// finish checks what needs all members.
+func (d *decoder) finish() error {
+	if !d.specVersion {
+		return malformed("specversion is missing")
+	}
+	if !d.source {
+		return malformed("source is missing")
+	}
+	if err := checkContext(d.c); err != nil {
+		return err
+	}
+	if !d.hasData || d.base64 {
+		return nil
+	}
+	if isJSON(d.c.DataContentType) {
+		d.e.DataEncoded = []byte(d.text[d.data.from:d.data.to])
+		return nil
+	}
+	if d.text[d.data.from] != '"' {
+		return malformed("data of type %s is neither a string nor data_base64", *d.c.DataContentType)
+	}
+	d.e.DataEncoded = []byte(unescape(d.scan.b[d.data.from+1 : d.data.to-1]))
+	return nil
+}
