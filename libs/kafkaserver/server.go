@@ -1,0 +1,94 @@
+// Package kafkaserver stands where a Kafka broker would on one machine: franz-go's
+// kfake in process, with its state on disk and every batch synced before it is
+// acknowledged.
+//
+// It guarantees what was acknowledged across a stop and across a kill, and
+// listens on loopback only. It is one broker without replicas: what is claimed of
+// Kafka is tested on Kafka.
+package kafkaserver
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// Options of a server.
+type Options struct {
+	DataDir string
+	Port    int // 0 for any free one
+	Logger  *slog.Logger
+}
+
+// Server is a running broker.
+type Server struct {
+	cluster *kfake.Cluster
+	addr    string
+	once    sync.Once
+}
+
+// Start starts the broker and recovers what its data directory holds.
+func Start(o Options) (*Server, error) {
+	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("kafka's data directory: %w", err)
+	}
+	logger := o.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	cluster, err := kfake.NewCluster(
+		kfake.NumBrokers(1),
+		kfake.Ports(o.Port),
+		kfake.ClusterID("freshet"),
+		kfake.DataDir(o.DataDir),
+		kfake.SyncWrites(),
+		kfake.DefaultNumPartitions(1),
+		kfake.WithLogger(kfakeLogger{logger}),
+		kfake.BrokerConfigs(map[string]string{
+			"message.max.bytes":                    "8388608",
+			"group.consumer.heartbeat.interval.ms": "5000",
+		}),
+		kfake.ListenFn(func(network, address string) (net.Listener, error) {
+			_, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return net.Listen(network, net.JoinHostPort("127.0.0.1", port))
+		}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("starting the embedded Kafka: %w", err)
+	}
+	addrs := cluster.ListenAddrs()
+	if len(addrs) != 1 {
+		cluster.Close()
+		return nil, fmt.Errorf("starting the embedded Kafka: %d listeners instead of one", len(addrs))
+	}
+	return &Server{cluster: cluster, addr: addrs[0]}, nil
+}
+
+// Addr is where it listens.
+func (s *Server) Addr() string { return s.addr }
+
+// Stop closes the broker; its state is on disk.
+func (s *Server) Stop() { s.once.Do(s.cluster.Close) }
+
+// kfakeLogger gives kfake's own lines to slog, below the suite's own importance.
+type kfakeLogger struct{ logger *slog.Logger }
+
+func (l kfakeLogger) Logf(level kfake.LogLevel, format string, args ...any) {
+	msg := strings.TrimSpace(fmt.Sprintf(format, args...))
+	switch level {
+	case kfake.LogLevelError:
+		l.logger.Error(msg)
+	case kfake.LogLevelWarn:
+		l.logger.Warn(msg)
+	default:
+		l.logger.Debug(msg)
+	}
+}
