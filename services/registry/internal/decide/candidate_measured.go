@@ -1,0 +1,63 @@
+package decide
+
+import (
+	"context"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/services/registry/internal/domain"
+	"github.com/freshet-io/freshet/services/registry/internal/gate"
+	"github.com/freshet-io/freshet/services/registry/internal/state"
+)
+
+// candidateMeasured makes the candidate a version, judges it by its gates, and offers
+// a passed one to the first environment. A run makes one version, however often it is
+// measured.
+func candidateMeasured(gates *gate.Evaluator) func(context.Context, eventlog.Reader, event.Event, events.CandidateMeasured, time.Time) ([]event.Event, error) {
+	return func(ctx context.Context, s eventlog.Reader, e event.Event, p events.CandidateMeasured, _ time.Time) ([]event.Event, error) {
+		namespace := eventlog.Namespace(e)
+		known, err := state.RunKnown(ctx, s, namespace, p.Model, p.Run)
+		if err != nil || known {
+			return nil, err
+		}
+		m, err := state.ModelOf(ctx, s, namespace, p.Model)
+		if err != nil {
+			return nil, err
+		}
+		registered := events.ModelVersionRegistered{
+			Model: p.Model, Version: m.Latest + 1, Run: p.Run, Artifact: p.Artifact, Profile: p.Profile,
+			Columns: p.Columns, Uses: p.Uses, Lineage: p.Lineage, Candidate: p.Candidate, Champion: p.Champion,
+			Naive: p.Naive, Rows: p.Rows, From: p.From, To: p.To, RequestFields: p.RequestFields,
+			Prediction: p.Prediction, Task: p.Task, Label: p.Label, ExamplesDataset: p.ExamplesDataset,
+			Monitor: p.Monitor, Contributors: p.Contributors,
+		}
+		d := drafts{namespace: namespace, model: p.Model}
+		d.add(events.NewModelVersionRegistered(namespace, p.Model, registered))
+
+		results, passed := gates.Evaluate(p.Gates, metrics(p))
+		if !passed {
+			d.add(events.NewCandidateRefused(namespace, p.Model, events.CandidateRefused{Model: p.Model, Version: registered.Version, Gates: results}))
+			return d.events, d.err
+		}
+		d.add(events.NewCandidatePassed(namespace, p.Model, events.CandidatePassed{Model: p.Model, Version: registered.Version, Gates: results}))
+		if d.err != nil || len(p.Environments) == 0 {
+			return d.events, d.err
+		}
+		v := state.Version{Status: domain.Passed, Registered: registered, Environments: p.Environments, Mode: domain.Mode(p.Mode)}
+		offered, err := offer(ctx, s, namespace, v, p.Environments[0])
+		return append(d.events, offered...), err
+	}
+}
+
+func metrics(p events.CandidateMeasured) gate.Metrics {
+	m := gate.Metrics{Candidate: p.Candidate.Metrics, Naive: p.Naive.Metrics}
+	if p.Champion != nil {
+		m.Champion = p.Champion.Metrics
+		if m.Champion == nil {
+			m.Champion = map[string]float64{}
+		}
+	}
+	return m
+}
