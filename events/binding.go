@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"fmt"
 	"sort"
 	"strconv"
@@ -105,11 +106,15 @@ func (b *binary) event(data []byte) (event.Event, error) {
 		return e, nil
 	}
 	if isJSON(b.c.DataContentType) {
-		if _, err := checkJSON(data); err != nil {
+		p, err := checkJSON(data)
+		if err != nil {
 			return event.Event{}, err
 		}
+		if data = data[p.from:p.to]; string(data) == "null" {
+			return e, nil
+		}
 	} else {
-		e.DataBase64 = !utf8.Valid(data)
+		e.DataBase64 = !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0
 	}
 	e.DataEncoded = append([]byte(nil), data...)
 	return e, nil
