@@ -4,6 +4,20 @@ package events
 
 import "time"
 
+// Arrival: What a producer outside says in the data of a CloudEvent of its own type and source: files have arrived for a dataset.
+type Arrival struct {
+	Dataset string        `json:"dataset"`
+	Files   []ArrivalFile `json:"files"`
+}
+
+func (v *Arrival) validate(c *check) {
+	c.name("dataset", v.Dataset)
+	c.present("files", v.Files != nil)
+	for i0 := range v.Files {
+		v.Files[i0].validate(c.at(c.index("files", i0)))
+	}
+}
+
 // CheckpointSigned: The archive holds the log up to here.
 type CheckpointSigned struct {
 	Sequence int64  `json:"sequence"`
@@ -405,6 +419,8 @@ type CodeArchived struct {
 	Branch     string  `json:"branch"`
 	Revision   string  `json:"revision"`
 	Archive    *Object `json:"archive,omitempty"`
+	// of the training code: every file but definitions and documentation
+	CodeDigest string `json:"code_digest,omitempty"`
 	// opaque id
 	Author string `json:"author,omitempty"`
 	// text of the commit's Hypothesis trailer
@@ -423,6 +439,9 @@ func (v *CodeArchived) validate(c *check) {
 	c.revision("revision", v.Revision)
 	if v.Archive != nil {
 		v.Archive.validate(c.at("archive"))
+	}
+	if v.CodeDigest != "" {
+		c.digest("code_digest", v.CodeDigest)
 	}
 	if v.Author != "" {
 		c.length("author", v.Author, 0, 4096)
@@ -554,8 +573,10 @@ type DataChecked struct {
 	Accepted    int64  `json:"accepted"`
 	Quarantined int64  `json:"quarantined"`
 	// the accepted rows
-	File    *DataFile `json:"file,omitempty"`
-	Profile *Object   `json:"profile,omitempty"`
+	File *DataFile `json:"file,omitempty"`
+	// the accepted files with their source files; a commit's digest chains these
+	Manifest *Object `json:"manifest,omitempty"`
+	Profile  *Object `json:"profile,omitempty"`
 	// refused rows with their reasons
 	Quarantine *Object       `json:"quarantine,omitempty"`
 	Failures   []RuleFailure `json:"failures,omitempty"`
@@ -574,6 +595,9 @@ func (v *DataChecked) validate(c *check) {
 	c.atLeast("quarantined", v.Quarantined, 0)
 	if v.File != nil {
 		v.File.validate(c.at("file"))
+	}
+	if v.Manifest != nil {
+		v.Manifest.validate(c.at("manifest"))
 	}
 	if v.Profile != nil {
 		v.Profile.validate(c.at("profile"))
@@ -671,6 +695,8 @@ type ModelDeclared struct {
 	SpecDigest string       `json:"spec_digest"`
 	// the code, its parameters, features or examples differ from the last declaration
 	TrainingChanged bool `json:"training_changed"`
+	// of everything a training depends on except data
+	TrainingDigest string `json:"training_digest,omitempty"`
 }
 
 func (v *ModelDeclared) validate(c *check) {
@@ -678,6 +704,9 @@ func (v *ModelDeclared) validate(c *check) {
 	v.Code.validate(c.at("code"))
 	v.Spec.validate(c.at("spec"))
 	c.digest("spec_digest", v.SpecDigest)
+	if v.TrainingDigest != "" {
+		c.digest("training_digest", v.TrainingDigest)
+	}
 }
 
 // ModelWithdrawn: A model that its repository no longer declares.
@@ -1329,6 +1358,33 @@ func (v *TrainingSkipped) validate(c *check) {
 	c.oneOf("reason", v.Reason, "not_asked_for", "waiting_for_commits", "cooldown", "per_day", "give_up", "no_data", "no_code", "running", "mode", "withdrawn", "runaway")
 }
 
+// ArrivalFile: One file of an arrival: where its bytes are, by uri or by digest.
+type ArrivalFile struct {
+	// objects:<digest> of a file uploaded with PUT /v1/files, or file:<path> below the configured inbox
+	URI string `json:"uri,omitempty"`
+	// of the bytes; alone, it names an uploaded file; beside a uri, the bytes must have it
+	Digest string `json:"digest,omitempty"`
+	// default: from the name's ending, else from the first bytes
+	Format string `json:"format,omitempty"`
+	// for people; default: the last part of the uri
+	Name string `json:"name,omitempty"`
+}
+
+func (v *ArrivalFile) validate(c *check) {
+	if v.URI != "" {
+		c.length("uri", v.URI, 0, 4096)
+	}
+	if v.Digest != "" {
+		c.digest("digest", v.Digest)
+	}
+	if v.Format != "" {
+		c.oneOf("format", v.Format, "csv", "jsonl", "parquet")
+	}
+	if v.Name != "" {
+		c.length("name", v.Name, 0, 256)
+	}
+}
+
 // ArrivedFile: A file as it arrived.
 type ArrivedFile struct {
 	Object Object `json:"object"`
@@ -1740,17 +1796,19 @@ func (v *Measure) validate(c *check) {
 
 // ModelSpec: A freshet.yaml after validation, with every default filled in.
 type ModelSpec struct {
-	Model        string            `json:"model"`
-	Owner        string            `json:"owner,omitempty"`
-	Goal         *Goal             `json:"goal,omitempty"`
-	Task         string            `json:"task"`
-	Examples     ExamplesSpec      `json:"examples"`
-	Features     []ViewUse         `json:"features"`
-	Request      []TypedField      `json:"request"`
-	Prediction   []TypedField      `json:"prediction"`
-	Training     TrainingSpec      `json:"training"`
-	Metrics      []string          `json:"metrics"`
-	Slices       []string          `json:"slices,omitempty"`
+	Model      string       `json:"model"`
+	Owner      string       `json:"owner,omitempty"`
+	Goal       *Goal        `json:"goal,omitempty"`
+	Task       string       `json:"task"`
+	Examples   ExamplesSpec `json:"examples"`
+	Features   []ViewUse    `json:"features"`
+	Request    []TypedField `json:"request"`
+	Prediction []TypedField `json:"prediction"`
+	Training   TrainingSpec `json:"training"`
+	Metrics    []string     `json:"metrics"`
+	Slices     []string     `json:"slices,omitempty"`
+	// named challenge sets to measure on as well
+	Challenge    []string          `json:"challenge,omitempty"`
 	Gates        []Rule            `json:"gates"`
 	Environments []EnvironmentSpec `json:"environments"`
 	Monitor      MonitorSpec       `json:"monitor"`
@@ -1787,6 +1845,9 @@ func (v *ModelSpec) validate(c *check) {
 	}
 	for i0 := range v.Slices {
 		c.length(c.index("slices", i0), v.Slices[i0], 0, 4096)
+	}
+	for i0 := range v.Challenge {
+		c.length(c.index("challenge", i0), v.Challenge[i0], 0, 4096)
 	}
 	c.present("gates", v.Gates != nil)
 	for i0 := range v.Gates {
