@@ -31,7 +31,7 @@ func newProducer(a *api, natsURL, kafkaAddr string) (*producer, func(), error) {
 		nc.Close()
 		return nil, nil, err
 	}
-	return &producer{api: a, nats: js, kafka: kafka.NewClient(kafkaAddr)}, nc.Close, nil
+	return &producer{api: a, nats: js, kafka: kafka.New(kafkaAddr)}, nc.Close, nil
 }
 
 // publish announces one file and says by which way it went.

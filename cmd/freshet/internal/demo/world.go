@@ -50,7 +50,7 @@ func loadWorld(from time.Time, days int) (*world, error) {
 		c := table.Columns
 		for i := range table.Rows {
 			w.byDate = append(w.byDate, flight{
-				id: c[0].Strings[i], date: c[1].Times[i].UTC(), delay: c[2].Ints[i],
+				id: c[0].Strings[i], date: time.UnixMicro(c[1].Times[i]).UTC(), delay: c[2].Ints[i],
 				distance: c[3].Ints[i], origin: c[4].Strings[i], destination: c[5].Strings[i],
 			})
 		}
@@ -88,13 +88,11 @@ func parquetOf(flights []flight) ([]byte, error) {
 	for _, f := range flights {
 		c := t.Columns
 		c[0].Strings = append(c[0].Strings, f.id)
-		c[1].Times = append(c[1].Times, f.date)
+		c[1].Times = append(c[1].Times, f.date.UnixMicro())
 		c[2].Ints = append(c[2].Ints, f.delay)
 		c[3].Ints = append(c[3].Ints, f.distance)
 		c[4].Strings = append(c[4].Strings, f.origin)
 		c[5].Strings = append(c[5].Strings, f.destination)
 	}
-	var b bytes.Buffer
-	err := parquet.Write(&b, t)
-	return b.Bytes(), err
+	return parquet.Encode(t)
 }
