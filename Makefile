@@ -1,0 +1,81 @@
+# Freshet. `make help` lists what there is to do.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# The modules of the workspace; libs/tools is one more, outside it, so that what
+# pins linters and generators does not choose the versions services are built with.
+MODULES = $(shell go list -m -f '{{.Dir}}')
+TOOLS   = libs/tools
+LINTER  = .cache/tools/golangci-lint-$(LINT_VERSION)
+LINT_VERSION = $(shell awk '$$1 == "github.com/golangci/golangci-lint/v2" {print $$2}' $(TOOLS)/go.mod)
+TESTFLAGS ?=
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: prerequisites
+prerequisites:
+	@.ci/prerequisites
+
+.PHONY: build
+build: prerequisites ## build ./bin/freshet
+	go build -o bin/freshet ./cmd/freshet
+
+.PHONY: demo
+demo: build ## run the main job on real flights
+	./bin/freshet demo
+
+.PHONY: test
+test: prerequisites ## run all tests; TESTFLAGS=-race for the race detector
+	cd $(TOOLS) && GOWORK=off go run ./testsum -root ../.. $(TESTFLAGS)
+
+.PHONY: lint
+lint: $(LINTER) ## run the linters over every module, and show that they refuse a forbidden import
+	@for m in $(MODULES); do echo "lint $${m#$(CURDIR)/}"; (cd $$m && $(CURDIR)/$(LINTER) run --config $(CURDIR)/.golangci.yml ./...); done
+	@echo "lint $(TOOLS)"; cd $(TOOLS) && GOWORK=off $(CURDIR)/$(LINTER) run --config $(CURDIR)/.golangci.yml ./...
+	@.ci/forbidden-import $(CURDIR)/$(LINTER)
+
+$(LINTER):
+	cd $(TOOLS) && GOWORK=off go build -o $(CURDIR)/$(LINTER) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: generate
+generate: ## write everything that is generated: events, AsyncAPI, tables in READMEs, module files
+	cd $(TOOLS) && GOWORK=off go run ./eventsgen -root ../..
+	cd $(TOOLS) && GOWORK=off go run ./modules -root ../..
+
+.PHONY: check-generated
+check-generated: ## regenerate and fail if anything changed
+	@.ci/unchanged make --no-print-directory generate
+
+.PHONY: compat
+compat: ## compare the contracts with BASE (a Git revision); fail where an old reader would break
+	cd $(TOOLS) && GOWORK=off go run ./compat -root ../.. -base $(or $(BASE),HEAD)
+
+.PHONY: tidy-check
+tidy-check: ## fail if a go.mod is not tidy
+	@for m in $(MODULES) $(CURDIR)/$(TOOLS); do echo "tidy $${m#$(CURDIR)/}"; (cd $$m && GOWORK=off go mod tidy -diff); done
+
+.PHONY: tidy
+tidy: ## tidy every go.mod
+	@for m in $(MODULES) $(CURDIR)/$(TOOLS); do (cd $$m && GOWORK=off go mod tidy); done
+
+.PHONY: standalone
+standalone: ## build each module outside the workspace, with its tests
+	@for m in $(MODULES); do echo "standalone $${m#$(CURDIR)/}"; (cd $$m && GOWORK=off go build ./... && GOWORK=off go vet ./...); done
+
+.PHONY: bench
+bench: prerequisites ## run the benchmarks; each prints a ratio
+	cd bench && go run ./eventpath
+	cd bench && go run ./footprint
+
+.PHONY: fuzz
+fuzz: ## fuzz the codec for a minute
+	cd events && go test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 45s .
+	cd events && go test -run '^$$' -fuzz '^FuzzDecodeHTTPHeader$$' -fuzztime 15s .
+
+.PHONY: ci
+ci: ## what continuous integration runs
+	.ci/run
