@@ -1,0 +1,198 @@
+// Package natsserver runs the log's server in this process: nats-server with
+// JetStream on disk, every write synced before it is acknowledged, on loopback.
+//
+// It guarantees that what was acknowledged survives a kill; that every user has a
+// random secret, kept in the data directory for its owner only, and may publish
+// and subscribe to what the caller listed and nothing else (allow-lists, never
+// deny-lists); that there is no user without a password, no WebSocket, no MQTT, no
+// monitoring port; and that Stop returns once the store is closed. Clients are
+// closed before it.
+package natsserver
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const (
+	startTimeout = 60 * time.Second // recovery of a long log
+	maxPayload   = 8 << 20
+	maxMemory    = 64 << 20
+	reserve      = 1 << 30 // of the disk, never filled by streams
+)
+
+// A User and what it may do.
+type User struct {
+	Name      string
+	Publish   []string
+	Subscribe []string
+}
+
+// All may publish and subscribe to everything.
+func All(name string) User { return User{Name: name, Publish: []string{">"}, Subscribe: []string{">"}} }
+
+// Options of a server.
+type Options struct {
+	DataDir string
+	Port    int // 0 for any free one
+	Users   []User
+	Logger  *slog.Logger
+}
+
+// Server is a running server.
+type Server struct {
+	server  *server.Server
+	secrets map[string]string
+	once    sync.Once
+}
+
+// Start starts the server and recovers what its data directory holds.
+func Start(o Options) (*Server, error) {
+	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("the log's data directory: %w", err)
+	}
+	secrets, err := readSecrets(filepath.Join(o.DataDir, "secrets.json"), o.Users)
+	if err != nil {
+		return nil, err
+	}
+	logger := o.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	port := o.Port
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	store, err := maxStore(o.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	options := &server.Options{
+		ServerName: "freshet", Host: "127.0.0.1", Port: port,
+		JetStream: true, StoreDir: o.DataDir, SyncAlways: true,
+		JetStreamMaxMemory: maxMemory, JetStreamMaxStore: store,
+		MaxPayload: maxPayload, MaxPending: 64 << 20, WriteDeadline: 10 * time.Second,
+		NoSigs: true, DisableJetStreamBanner: true, NoSystemAccount: false,
+	}
+	for _, u := range o.Users {
+		options.Users = append(options.Users, &server.User{Username: u.Name, Password: secrets[u.Name], Permissions: &server.Permissions{
+			Publish:   &server.SubjectPermission{Allow: u.Publish},
+			Subscribe: &server.SubjectPermission{Allow: u.Subscribe},
+		}})
+	}
+	s, err := server.NewServer(options)
+	if err != nil {
+		return nil, fmt.Errorf("starting the embedded NATS: %w", err)
+	}
+	lines := &natsLogger{logger: logger, fatal: make(chan string, 1)}
+	s.SetLoggerV2(lines, false, false, false)
+	s.Start()
+	if !s.ReadyForConnections(startTimeout) || !s.JetStreamEnabled() {
+		s.Shutdown()
+		s.WaitForShutdown()
+		select {
+		case msg := <-lines.fatal:
+			return nil, fmt.Errorf("starting the embedded NATS: %s", msg)
+		default:
+			return nil, errors.New("starting the embedded NATS: it is not ready")
+		}
+	}
+	return &Server{server: s, secrets: secrets}, nil
+}
+
+// URL is a user's connection string, secret included.
+func (s *Server) URL(user string) string {
+	u := url.URL{Scheme: "nats", Host: s.server.Addr().String(), User: url.UserPassword(user, s.secrets[user])}
+	return u.String()
+}
+
+// Addr is where it listens.
+func (s *Server) Addr() string { return s.server.Addr().String() }
+
+// Healthy is nil when the server and its store work.
+func (s *Server) Healthy() error {
+	h := s.server.Healthz(&server.HealthzOptions{})
+	if h.StatusCode != 200 {
+		return fmt.Errorf("the embedded NATS is not well: %s", h.Error)
+	}
+	return nil
+}
+
+// Stop closes the server and its store.
+func (s *Server) Stop() {
+	s.once.Do(func() {
+		s.server.Shutdown()
+		s.server.WaitForShutdown()
+	})
+}
+
+// readSecrets reads the users' secrets and adds those of new users.
+func readSecrets(path string, users []User) (map[string]string, error) {
+	secrets := map[string]string{}
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(b, &secrets)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("the log's secrets: %w", err)
+	}
+	added := false
+	for _, u := range users {
+		if secrets[u.Name] == "" {
+			secrets[u.Name], added = rand.Text(), true
+		}
+	}
+	if !added {
+		return secrets, nil
+	}
+	if b, err = json.MarshalIndent(secrets, "", "  "); err != nil {
+		return nil, fmt.Errorf("the log's secrets: %w", err)
+	}
+	if err := replace(path, b); err != nil {
+		return nil, fmt.Errorf("the log's secrets: %w", err)
+	}
+	return secrets, nil
+}
+
+func replace(path string, b []byte) error {
+	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// natsLogger gives the server's own lines to slog.
+type natsLogger struct {
+	logger *slog.Logger
+	fatal  chan string
+}
+
+func (l *natsLogger) Noticef(format string, v ...any) { l.logger.Debug(fmt.Sprintf(format, v...)) }
+func (l *natsLogger) Warnf(format string, v ...any)   { l.logger.Warn(fmt.Sprintf(format, v...)) }
+func (l *natsLogger) Errorf(format string, v ...any)  { l.logger.Error(fmt.Sprintf(format, v...)) }
+func (l *natsLogger) Debugf(format string, v ...any)  { l.logger.Debug(fmt.Sprintf(format, v...)) }
+func (l *natsLogger) Tracef(format string, v ...any)  { l.logger.Debug(fmt.Sprintf(format, v...)) }
+
+func (l *natsLogger) Fatalf(format string, v ...any) {
+	msg := fmt.Sprintf(format, v...)
+	l.logger.Error(msg)
+	select {
+	case l.fatal <- msg:
+	default:
+	}
+}
