@@ -534,7 +534,7 @@ func (v *CodeRejected) validate(c *check) {
 	c.name("repository", v.Repository)
 	c.length("branch", v.Branch, 0, 4096)
 	c.revision("revision", v.Revision)
-	c.oneOf("reason", v.Reason, "invalid", "fetch_failed", "too_large", "unsafe_path")
+	c.oneOf("reason", v.Reason, "invalid", "fetch_failed", "too_large", "unsafe_path", "superseded")
 	for i0 := range v.Problems {
 		v.Problems[i0].validate(c.at(c.index("problems", i0)))
 	}
