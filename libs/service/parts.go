@@ -46,3 +46,7 @@ type Paths struct {
 type URLs struct {
 	Suite string // where all services' routes are mounted, without a trailing slash
 }
+
+// Stream is the name of the log's stream: FRESHET_<epoch>. It is supplied, with the
+// *nats.Conn, to the one service that reads the log beside its fold: audit.
+type Stream string

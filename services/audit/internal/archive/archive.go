@@ -1,0 +1,280 @@
+// Package archive copies the log to Kafka, in order and byte by byte.
+//
+// The topic's last record says how far the copy is; see the service's own
+// documentation for what is guaranteed and what a reader has to do.
+package archive
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/freshet-io/freshet/libs/kafka"
+	"github.com/freshet-io/freshet/services/audit/internal/logread"
+)
+
+// Topic is where the log is kept for years.
+const Topic = "freshet.events"
+
+// Names of a record's headers.
+const (
+	HeaderStream   = "natsstream"
+	HeaderSequence = "natsseq"
+	HeaderEpoch    = "epoch"
+	HeaderDigest   = "digest"
+)
+
+const (
+	batchLimit = 500
+	fetchWait  = 500 * time.Millisecond
+	retryFirst = 50 * time.Millisecond
+	retryLast  = 5 * time.Second
+)
+
+// ErrForeign: the topic holds a record that is not a copy of a message.
+var ErrForeign = errors.New("the archive holds a record that the log's copier did not write")
+
+// A Gap is where the log does not continue the archive.
+type Gap struct {
+	Sequence        uint64 // of the message that is missing or different
+	Expected, Found string // digests: the archive's, the log's; empty where there is none
+}
+
+func (g *Gap) Error() string {
+	if g.Found == "" {
+		return fmt.Sprintf("the log lacks the message at sequence %d", g.Sequence)
+	}
+	return fmt.Sprintf("the log has %s at sequence %d, the archive %s", g.Found, g.Sequence, g.Expected)
+}
+
+// Kafka is what the copier needs of a client.
+type Kafka interface {
+	Ensure(ctx context.Context, topic string, partitions int) error
+	Bounds(ctx context.Context, topic string) (first, end map[int]int64, err error)
+	Fetch(ctx context.Context, topic string, partition int, offset int64, maxWait time.Duration) ([]kafka.Record, int64, error)
+	Produce(ctx context.Context, topic string, records ...kafka.Record) error
+}
+
+// Copier copies one stream.
+type Copier struct {
+	log    *logread.Reader
+	kafka  Kafka
+	logger *slog.Logger
+	found  func(ctx context.Context, gap Gap) error
+
+	archived atomic.Uint64
+	gap      atomic.Bool
+}
+
+// New returns a copier. Found is called when the log does not continue the archive.
+func New(log *logread.Reader, client Kafka, logger *slog.Logger, found func(context.Context, Gap) error) *Copier {
+	return &Copier{log: log, kafka: client, logger: logger, found: found}
+}
+
+// Archived is the sequence of the last message known to be in the archive.
+func (c *Copier) Archived() uint64 { return c.archived.Load() }
+
+// InGap reports whether copying waits because the log does not continue the archive.
+func (c *Copier) InGap() bool { return c.gap.Load() }
+
+// Behind is how many messages are not in the archive yet.
+func (c *Copier) Behind(ctx context.Context) (int64, error) {
+	_, last, err := c.log.Bounds(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return int64(last) - int64(min(last, c.archived.Load())), nil
+}
+
+// Run copies until the context ends. Every error makes it read the topic's tail and
+// go on from there.
+func (c *Copier) Run(ctx context.Context) error {
+	pause := retryFirst
+	for {
+		before := c.archived.Load()
+		err := c.session(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		var gap *Gap
+		if errors.As(err, &gap) {
+			c.gap.Store(true)
+			if ferr := c.found(ctx, *gap); ferr != nil {
+				err = errors.Join(err, ferr)
+			}
+		}
+		if c.archived.Load() > before {
+			pause = retryFirst
+		}
+		c.logger.Error("copying the log to its archive failed; the tail is read again", "error", err, "again_in", pause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil
+		}
+		pause = min(2*pause, retryLast)
+	}
+}
+
+// session goes on from the topic's tail until the first error.
+func (c *Copier) session(ctx context.Context) error {
+	if err := c.kafka.Ensure(ctx, Topic, 1); err != nil {
+		return err
+	}
+	tail, err := ReadTail(ctx, c.kafka)
+	if err != nil {
+		return err
+	}
+	if err := c.attest(ctx, tail); err != nil {
+		return err
+	}
+	c.gap.Store(false)
+	c.archived.Store(tail.Sequence)
+	next := tail.Sequence + 1
+	return c.log.Run(ctx, next, batchLimit, func(batch []logread.Message) error {
+		records := make([]kafka.Record, 0, len(batch))
+		for _, m := range batch {
+			if m.Sequence != next {
+				return &Gap{Sequence: next}
+			}
+			records = append(records, c.record(m))
+			next++
+		}
+		if err := c.kafka.Produce(ctx, Topic, records...); err != nil {
+			return err
+		}
+		c.archived.Store(next - 1)
+		return nil
+	})
+}
+
+// attest compares the archive's end with the log.
+func (c *Copier) attest(ctx context.Context, tail Tail) error {
+	first, last, err := c.log.Bounds(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case tail.Sequence+1 < first:
+		return &Gap{Sequence: tail.Sequence + 1}
+	case tail.Sequence == 0 || tail.Sequence < first:
+		return nil
+	case tail.Sequence > last:
+		return &Gap{Sequence: tail.Sequence, Expected: tail.Digest}
+	}
+	m, err := c.log.Get(ctx, tail.Sequence)
+	if errors.Is(err, logread.ErrMissing) {
+		return &Gap{Sequence: tail.Sequence, Expected: tail.Digest}
+	}
+	if err != nil {
+		return err
+	}
+	if d := Digest(m.Data); d != tail.Digest {
+		return &Gap{Sequence: tail.Sequence, Expected: tail.Digest, Found: d}
+	}
+	return nil
+}
+
+// record makes the archive's record of a message.
+func (c *Copier) record(m logread.Message) kafka.Record {
+	return kafka.Record{
+		Topic: Topic, Key: key(m), Value: m.Data, Time: m.Stored,
+		Headers: []kafka.Header{
+			{Key: HeaderStream, Value: []byte(c.log.Stream())},
+			{Key: HeaderSequence, Value: strconv.AppendUint(nil, m.Sequence, 10)},
+			{Key: HeaderEpoch, Value: []byte(Epoch(c.log.Stream()))},
+			{Key: HeaderDigest, Value: []byte(Digest(m.Data))},
+		},
+	}
+}
+
+// key begins with the namespace, so that records can be told apart by tenant without
+// reading them.
+func key(m logread.Message) []byte {
+	var e struct {
+		Namespace string `json:"namespace"`
+		ID        string `json:"id"`
+	}
+	if err := json.Unmarshal(m.Data, &e); err != nil {
+		return []byte("/" + m.Subject) // copied all the same
+	}
+	return []byte(e.Namespace + "/" + e.ID)
+}
+
+// Digest is how a message's bytes are named everywhere.
+func Digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// Epoch is the epoch that a stream's name says: FRESHET_<epoch>.
+func Epoch(stream string) string {
+	_, epoch, _ := strings.Cut(stream, "_")
+	return epoch
+}
+
+// A Tail is the archive's last record: the zero Tail where it has none.
+type Tail struct {
+	Sequence uint64
+	Digest   string
+}
+
+// ReadTail reads the archive's last record.
+func ReadTail(ctx context.Context, client Kafka) (Tail, error) {
+	first, end, err := client.Bounds(ctx, Topic)
+	if err != nil {
+		return Tail{}, err
+	}
+	if end[0] == 0 {
+		return Tail{}, nil
+	}
+	if first[0] == end[0] {
+		return Tail{}, fmt.Errorf("%w: its records were deleted, so nothing says how far it is", ErrForeign)
+	}
+	var last *kafka.Record
+	for offset := end[0] - 1; offset < end[0]; {
+		records, next, err := client.Fetch(ctx, Topic, 0, offset, fetchWait)
+		if err != nil {
+			return Tail{}, err
+		}
+		if len(records) > 0 {
+			last = &records[len(records)-1]
+		}
+		if next <= offset && len(records) == 0 {
+			return Tail{}, fmt.Errorf("the archive's last record, at offset %d, was not answered", offset)
+		}
+		offset = next
+	}
+	return tailOf(last)
+}
+
+func tailOf(r *kafka.Record) (Tail, error) {
+	if r == nil {
+		return Tail{}, fmt.Errorf("%w: its end cannot be read", ErrForeign)
+	}
+	var t Tail
+	for _, h := range r.Headers {
+		switch h.Key {
+		case HeaderSequence:
+			seq, err := strconv.ParseUint(string(h.Value), 10, 64)
+			if err != nil {
+				return Tail{}, fmt.Errorf("%w: at offset %d: %w", ErrForeign, r.Offset, err)
+			}
+			t.Sequence = seq
+		case HeaderDigest:
+			t.Digest = string(h.Value)
+		}
+	}
+	if t.Sequence == 0 || t.Digest != Digest(r.Value) {
+		return Tail{}, fmt.Errorf("%w: at offset %d", ErrForeign, r.Offset)
+	}
+	return t, nil
+}

@@ -1,0 +1,302 @@
+// Package edge answers audit's HTTP routes: the index, exact bytes of events, the
+// stream of what is recorded, and why a model serves.
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/web"
+	"github.com/freshet-io/freshet/services/audit/internal/logread"
+	"github.com/freshet-io/freshet/services/audit/internal/state"
+	"github.com/freshet-io/freshet/services/audit/internal/why"
+)
+
+const (
+	defaultLimit = 100
+	tailPage     = 500
+	pingEvery    = 15 * time.Second
+)
+
+// Log is what the edge needs of the service's own log.
+type Log interface {
+	State() eventlog.Reader
+	Changed() <-chan struct{}
+}
+
+// Edge answers.
+type Edge struct {
+	log   Log
+	raw   *logread.Reader
+	why   *why.Explainer
+	limit int
+}
+
+// New returns an edge whose lists hold at most limit events.
+func New(log Log, raw *logread.Reader, x *why.Explainer, limit int) *Edge {
+	return &Edge{log: log, raw: raw, why: x, limit: limit}
+}
+
+// Register adds the routes.
+func (e *Edge) Register(mux *web.Mux) {
+	mux.HandleFunc("GET /v1/events", e.list)
+	mux.HandleFunc("GET /v1/events/{id}", e.show)
+	mux.HandleFunc("GET /v1/events/tail", e.tail)
+	mux.HandleFunc("GET /v1/events/replay", e.replay)
+	mux.HandleFunc("GET /v1/why/{environment}/{model}", e.explain)
+}
+
+func (e *Edge) list(w http.ResponseWriter, r *http.Request) {
+	f, err := e.filter(r)
+	if err != nil {
+		web.Problem(w, http.StatusBadRequest, "Bad query", err.Error())
+		return
+	}
+	entries, err := state.List(r.Context(), e.log.State(), f)
+	if err != nil {
+		unreadable(w, err)
+		return
+	}
+	if entries == nil {
+		entries = []state.Entry{}
+	}
+	web.JSON(w, http.StatusOK, map[string]any{"items": entries})
+}
+
+func (e *Edge) filter(r *http.Request) (state.Filter, error) {
+	q := r.URL.Query()
+	f := state.Filter{Namespace: namespace(r), Subject: q.Get("subject"), Ripple: q.Get("ripple"), Limit: min(defaultLimit, e.limit)}
+	var errs []error
+	if t := q.Get("type"); t != "" {
+		if f.Types = types(t); len(f.Types) == 0 {
+			errs = append(errs, fmt.Errorf("type %q is none of the contracts' types", t))
+		}
+	}
+	if s := q.Get("after"); s != "" {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil || n < 0 {
+			errs = append(errs, fmt.Errorf("after is %q; it is a sequence of the log", s))
+		}
+		f.After = n
+	}
+	if s := q.Get("limit"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > e.limit {
+			errs = append(errs, fmt.Errorf("limit is %q; 1 to %d is allowed", s, e.limit))
+		}
+		f.Limit = n
+	}
+	switch o := q.Get("order"); o {
+	case "", "log":
+	case "newest":
+		f.Newest = true
+	default:
+		errs = append(errs, fmt.Errorf("order is %q; log or newest is allowed", o))
+	}
+	return f, errors.Join(errs...)
+}
+
+// types are the full types that a comma-separated list of full or short ones means.
+func types(list string) []string {
+	var full []string
+	for _, t := range strings.Split(list, ",") {
+		for typ := range events.Channels {
+			if typ == t || strings.HasSuffix(typ, "."+t) {
+				full = append(full, typ)
+			}
+		}
+	}
+	slices.Sort(full)
+	return full
+}
+
+// show answers with the event's bytes as they are in the log.
+func (e *Edge) show(w http.ResponseWriter, r *http.Request) {
+	entry, err := state.Get(r.Context(), e.log.State(), namespace(r), r.PathValue("id"))
+	if errors.Is(err, state.ErrUnknown) {
+		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("no event %q in namespace %q", r.PathValue("id"), namespace(r)))
+		return
+	}
+	if err != nil {
+		unreadable(w, err)
+		return
+	}
+	m, err := e.raw.Get(r.Context(), uint64(entry.Sequence))
+	if err != nil {
+		unreadable(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/cloudevents+json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Freshet-Log-Sequence", strconv.FormatInt(entry.Sequence, 10))
+	_, _ = w.Write(m.Data) // the client is gone if this fails
+}
+
+// tail sends the index entry of every event as it is applied, from ?after= or the
+// client's Last-Event-ID on, else from now on.
+func (e *Edge) tail(w http.ResponseWriter, r *http.Request) {
+	f, err := e.filter(r)
+	if err != nil {
+		web.Problem(w, http.StatusBadRequest, "Bad query", err.Error())
+		return
+	}
+	f.Newest, f.Limit = false, tailPage
+	ctx := r.Context()
+	if s := r.Header.Get("Last-Event-ID"); s != "" {
+		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+			f.After = n
+		}
+	} else if r.URL.Query().Get("after") == "" {
+		last, err := state.List(ctx, e.log.State(), state.Filter{Namespace: f.Namespace, Newest: true, Limit: 1})
+		if err != nil {
+			unreadable(w, err)
+			return
+		}
+		if len(last) > 0 {
+			f.After = last[0].Sequence
+		}
+	}
+	stream, err := web.SSE(w)
+	if err != nil {
+		return // the client is gone
+	}
+	ping := time.NewTicker(pingEvery)
+	defer ping.Stop()
+	for {
+		changed := e.log.Changed()
+		for {
+			entries, err := state.List(ctx, e.log.State(), f)
+			if err != nil {
+				return // the client comes back with Last-Event-ID
+			}
+			for _, entry := range entries {
+				if stream.SendJSON("event", strconv.FormatInt(entry.Sequence, 10), entry) != nil {
+					return
+				}
+				f.After = entry.Sequence
+			}
+			if len(entries) < tailPage {
+				break
+			}
+		}
+		select {
+		case <-changed:
+		case <-ping.C:
+			if stream.Ping() != nil {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// errEnough ends a replay at its last message.
+var errEnough = errors.New("enough")
+
+// replay streams the log's messages as they are, one per line, in order.
+func (e *Edge) replay(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
+	first, last, err := e.raw.Bounds(ctx)
+	if err != nil {
+		unreadable(w, err)
+		return
+	}
+	from, err := sequence(r, "from", max(first, 1))
+	if err != nil {
+		web.Problem(w, http.StatusBadRequest, "Bad query", err.Error())
+		return
+	}
+	to, err := sequence(r, "to", last)
+	if err != nil {
+		web.Problem(w, http.StatusBadRequest, "Bad query", err.Error())
+		return
+	}
+	if from < first {
+		web.Problem(w, http.StatusGone, "Trimmed", fmt.Sprintf("the log begins at %d; what came before is in the archive", first))
+		return
+	}
+	to = min(to, last)
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusOK)
+	if from > to {
+		return
+	}
+	_ = copyLines(ctx, w, e.raw, from, to) // a reader sees by the last sequence that it was cut off
+}
+
+func copyLines(ctx context.Context, w http.ResponseWriter, raw *logread.Reader, from, to uint64) error {
+	err := raw.Run(ctx, from, tailPage, func(batch []logread.Message) error {
+		for _, m := range batch {
+			if m.Sequence > to {
+				return errEnough
+			}
+			if _, err := w.Write(append(m.Data, '\n')); err != nil {
+				return err
+			}
+			if m.Sequence == to {
+				return errEnough
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+func sequence(r *http.Request, name string, otherwise uint64) (uint64, error) {
+	s := r.URL.Query().Get(name)
+	if s == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%s is %q; it is a sequence of the log, from 1", name, s)
+	}
+	return n, nil
+}
+
+// explain answers why an environment serves what it serves, or served at ?at=.
+func (e *Edge) explain(w http.ResponseWriter, r *http.Request) {
+	var at time.Time
+	if s := r.URL.Query().Get("at"); s != "" {
+		t, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			web.Problem(w, http.StatusBadRequest, "Bad query", fmt.Sprintf("at is %q; it is a time such as 2001-01-26T00:00:00Z", s))
+			return
+		}
+		at = t
+	}
+	environment, model := r.PathValue("environment"), r.PathValue("model")
+	a, err := e.why.Champion(r.Context(), namespace(r), environment, model, at)
+	switch {
+	case errors.Is(err, state.ErrUnknown):
+		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("%s has no champion of %q in namespace %q", environment, model, namespace(r)))
+	case err != nil:
+		unreadable(w, err)
+	default:
+		web.JSON(w, http.StatusOK, a)
+	}
+}
+
+func namespace(r *http.Request) string {
+	if n := r.URL.Query().Get("namespace"); n != "" {
+		return n
+	}
+	return "default"
+}
+
+func unreadable(w http.ResponseWriter, err error) {
+	web.Problem(w, http.StatusInternalServerError, "The log or its index cannot be read", err.Error())
+}

@@ -1,0 +1,162 @@
+// Package logread reads messages of the log by their sequence, from the stream's
+// leader and never from a replica that may be behind, and runs through it in order.
+package logread
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ErrMissing: the log has no message at the sequence.
+var ErrMissing = errors.New("the log has no message at this sequence")
+
+// A Message is one message of the log.
+type Message struct {
+	Sequence uint64
+	Subject  string
+	Data     []byte
+	Stored   time.Time // by the server's clock
+}
+
+// Reader reads one stream.
+type Reader struct {
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	stream string
+}
+
+// New returns a reader of a stream.
+func New(nc *nats.Conn, stream string) (*Reader, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("log reader: %w", err)
+	}
+	return &Reader{nc: nc, js: js, stream: stream}, nil
+}
+
+// Stream is the stream's name.
+func (r *Reader) Stream() string { return r.stream }
+
+// Bounds are the first and last sequence; last is 0 for an empty log.
+func (r *Reader) Bounds(ctx context.Context) (first, last uint64, err error) {
+	s, err := r.js.Stream(ctx, r.stream)
+	if err != nil {
+		return 0, 0, fmt.Errorf("log %s: %w", r.stream, err)
+	}
+	state := s.CachedInfo().State
+	return state.FirstSeq, state.LastSeq, nil
+}
+
+// Get returns the message at a sequence. It asks the leader even where the stream
+// allows any replica to answer.
+func (r *Reader) Get(ctx context.Context, sequence uint64) (Message, error) {
+	ask, err := json.Marshal(map[string]uint64{"seq": sequence})
+	if err != nil {
+		return Message{}, err
+	}
+	reply, err := r.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+r.stream, ask)
+	if err != nil {
+		return Message{}, fmt.Errorf("log %s at %d: %w", r.stream, sequence, err)
+	}
+	var answer struct {
+		Error *struct {
+			Code        int    `json:"code"`
+			Description string `json:"description"`
+		} `json:"error"`
+		Message *struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(reply.Data, &answer); err != nil {
+		return Message{}, fmt.Errorf("log %s at %d: %w", r.stream, sequence, err)
+	}
+	if answer.Error != nil {
+		if answer.Error.Code == 404 {
+			return Message{}, fmt.Errorf("%w: %s at %d", ErrMissing, r.stream, sequence)
+		}
+		return Message{}, fmt.Errorf("log %s at %d: %s", r.stream, sequence, answer.Error.Description)
+	}
+	if answer.Message == nil || answer.Message.Seq != sequence {
+		return Message{}, fmt.Errorf("log %s at %d: the server answered with another message", r.stream, sequence)
+	}
+	m := answer.Message
+	return Message{Sequence: m.Seq, Subject: m.Subject, Data: m.Data, Stored: m.Time}, nil
+}
+
+// prefetch is how many messages are asked for at once.
+const prefetch = 1000
+
+// Run calls fn for every message from a sequence on, in order, until fn or the
+// context ends it. Batches are what the server had ready: fn gets at least one
+// message and at most limit. A gap is fn's to find: sequences only ever grow.
+func (r *Reader) Run(ctx context.Context, from uint64, limit int, fn func([]Message) error) error {
+	consumer, err := r.js.OrderedConsumer(ctx, r.stream, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1)})
+	if err != nil {
+		return fmt.Errorf("log %s from %d: %w", r.stream, from, err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(prefetch))
+	if err != nil {
+		return fmt.Errorf("log %s from %d: %w", r.stream, from, err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ready, ended := make(chan Message, prefetch), make(chan error, 1)
+	go func() { ended <- pull(ctx, messages, ready) }()
+	defer func() {
+		cancel()
+		messages.Stop()
+	}()
+	for {
+		var batch []Message
+		select {
+		case m := <-ready:
+			batch = append(batch, m)
+		case err := <-ended:
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("log %s: %w", r.stream, err)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	fill:
+		for len(batch) < limit {
+			select {
+			case m := <-ready:
+				batch = append(batch, m)
+			default:
+				break fill
+			}
+		}
+		if err := fn(batch); err != nil {
+			return err
+		}
+	}
+}
+
+func pull(ctx context.Context, messages jetstream.MessagesContext, ready chan<- Message) error {
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		select {
+		case ready <- Message{Sequence: meta.Sequence.Stream, Subject: m.Subject(), Data: m.Data(), Stored: meta.Timestamp}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,286 @@
+package why
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/eventlog"
+)
+
+// noteLimit is how much of a note or a hypothesis a sentence quotes.
+const noteLimit = 16 << 10
+
+// sentence says what an event means. An event whose payload cannot be read is named
+// by its type: an explanation has no holes.
+func (x *Explainer) sentence(ctx context.Context, e event.Event) string {
+	var text string
+	var err error
+	if say, ok := sentences[e.Type()]; ok {
+		text, err = say(ctx, x, e)
+	}
+	if text == "" || err != nil {
+		text = shortType(e.Type()) + " (" + e.Subject() + ")"
+	}
+	return text
+}
+
+type sayer func(ctx context.Context, x *Explainer, e event.Event) (string, error)
+
+// say adapts a typed sentence.
+func say[P any](parse func(event.Event) (P, error), fn func(ctx context.Context, x *Explainer, e event.Event, p P) string) sayer {
+	return func(ctx context.Context, x *Explainer, e event.Event) (string, error) {
+		p, err := parse(e)
+		if err != nil {
+			return "", err
+		}
+		return fn(ctx, x, e, p), nil
+	}
+}
+
+var sentences = map[string]sayer{
+	events.TypeChampionChanged: say(events.Parse[events.ChampionChanged], func(_ context.Context, _ *Explainer, _ event.Event, p events.ChampionChanged) string {
+		if p.Previous == nil {
+			return fmt.Sprintf("v%d of %s became the first champion in %s", p.Version, p.Model, p.Environment)
+		}
+		return fmt.Sprintf("v%d of %s became champion in %s, after v%d", p.Version, p.Model, p.Environment, *p.Previous)
+	}),
+	events.TypeRolloutCompleted: say(events.Parse[events.RolloutCompleted], func(_ context.Context, _ *Explainer, _ event.Event, p events.RolloutCompleted) string {
+		return fmt.Sprintf("its rollout in %s completed: v%d gets all the traffic", p.Environment, p.Version)
+	}),
+	events.TypeRolloutStepped: say(events.Parse[events.RolloutStepped], func(_ context.Context, _ *Explainer, _ event.Event, p events.RolloutStepped) string {
+		return fmt.Sprintf("the canary in %s stepped up: v%d got %d %% of the traffic", p.Environment, p.Version, p.Weight)
+	}),
+	events.TypeRolloutStarted: say(events.Parse[events.RolloutStarted], func(_ context.Context, _ *Explainer, _ event.Event, p events.RolloutStarted) string {
+		steps := "at once"
+		if len(p.Steps) > 0 {
+			parts := make([]string, len(p.Steps))
+			for i, s := range p.Steps {
+				parts[i] = strconv.FormatInt(s, 10) + " %"
+			}
+			steps = "by " + strings.Join(parts, ", ")
+		}
+		return fmt.Sprintf("a %s of v%d in %s started, %s", p.Kind, p.Version, p.Environment, steps)
+	}),
+	events.TypeReplicaReady: say(events.Parse[events.ReplicaReady], func(_ context.Context, _ *Explainer, _ event.Event, p events.ReplicaReady) string {
+		return fmt.Sprintf("v%d was loaded in %s and answered after %.0f ms", p.Version, p.Environment, p.LoadMS)
+	}),
+	events.TypeCanaryJudged: say(events.Parse[events.CanaryJudged], func(_ context.Context, _ *Explainer, _ event.Event, p events.CanaryJudged) string {
+		return fmt.Sprintf("step %d of the canary in %s was judged %s%s", p.Step+1, p.Environment, p.Verdict, gates(": ", p.Rules))
+	}),
+	events.TypeWindowClosed: say(events.Parse[events.WindowClosed], windowClosed),
+	events.TypeModelVersionApproved: say(events.Parse[events.ModelVersionApproved], func(_ context.Context, _ *Explainer, _ event.Event, p events.ModelVersionApproved) string {
+		return fmt.Sprintf("v%d was approved for %s by %s", p.Version, p.Environment, map[string]string{"rule": "its rule", "person": "a person"}[p.By])
+	}),
+	events.TypeApprovalRequested: say(events.Parse[events.ApprovalRequested], func(_ context.Context, _ *Explainer, _ event.Event, p events.ApprovalRequested) string {
+		return fmt.Sprintf("v%d waited for a person's approval for %s", p.Version, p.Environment)
+	}),
+	events.TypeApprovalGiven: say(events.Parse[events.ApprovalGiven], func(ctx context.Context, x *Explainer, e event.Event, p events.ApprovalGiven) string {
+		return fmt.Sprintf("%s approved v%d for %s%s", who(e), p.Version, p.Environment, x.quote(ctx, p.Note))
+	}),
+	events.TypePromotionAsked: say(events.Parse[events.PromotionAsked], func(_ context.Context, _ *Explainer, e event.Event, p events.PromotionAsked) string {
+		return fmt.Sprintf("%s asked to promote v%d to %s", who(e), p.Version, p.Environment)
+	}),
+	events.TypeRollbackAsked: say(events.Parse[events.RollbackAsked], func(_ context.Context, _ *Explainer, e event.Event, p events.RollbackAsked) string {
+		if p.Version == nil {
+			return fmt.Sprintf("%s asked to roll %s back", who(e), p.Environment)
+		}
+		return fmt.Sprintf("%s asked to roll %s back to v%d", who(e), p.Environment, *p.Version)
+	}),
+	events.TypeTrainingAsked: say(events.Parse[events.TrainingAsked], func(_ context.Context, _ *Explainer, e event.Event, p events.TrainingAsked) string {
+		return fmt.Sprintf("%s asked to train %s", who(e), p.Model)
+	}),
+	events.TypeCandidatePassed: say(events.Parse[events.CandidatePassed], func(_ context.Context, _ *Explainer, _ event.Event, p events.CandidatePassed) string {
+		return fmt.Sprintf("v%d passed every gate%s", p.Version, gates(": ", p.Gates))
+	}),
+	events.TypeModelVersionRegistered: say(events.Parse[events.ModelVersionRegistered], func(_ context.Context, _ *Explainer, _ event.Event, p events.ModelVersionRegistered) string {
+		return fmt.Sprintf("run %s became v%d: %s", short(p.Run), p.Version, params(p.Lineage.Params))
+	}),
+	events.TypeCandidateMeasured: say(events.Parse[events.CandidateMeasured], candidateMeasured),
+	events.TypeRunCompleted: say(events.Parse[events.RunCompleted], func(_ context.Context, _ *Explainer, _ event.Event, p events.RunCompleted) string {
+		return fmt.Sprintf("run %s trained it in %.1f s", short(p.Run), p.Seconds)
+	}),
+	events.TypeTrainingSetBuilt:  say(events.Parse[events.TrainingSetBuilt], trainingSetBuilt),
+	events.TypeTrainingRequested: say(events.Parse[events.TrainingRequested], trainingRequested),
+	events.TypeScheduleTicked: say(events.Parse[events.ScheduleTicked], func(_ context.Context, _ *Explainer, _ event.Event, p events.ScheduleTicked) string {
+		return "its schedule came due at " + date(p.Tick)
+	}),
+	events.TypeDriftDetected: say(events.Parse[events.DriftDetected], func(_ context.Context, _ *Explainer, _ event.Event, p events.DriftDetected) string {
+		s := fmt.Sprintf("%s of v%d in %s drifted: PSI %s above %s", p.Column, p.Version, p.Environment, number(p.PSI), number(p.Threshold))
+		if p.Mean != nil && p.ReferenceMean != nil {
+			s += fmt.Sprintf(", mean %s instead of %s", number(*p.Mean), number(*p.ReferenceMean))
+		}
+		return s
+	}),
+	events.TypeQualityDegraded: say(events.Parse[events.QualityDegraded], func(_ context.Context, _ *Explainer, _ event.Event, p events.QualityDegraded) string {
+		return fmt.Sprintf("live quality of v%d in %s broke %q: %s", p.Version, p.Environment, p.Alarm, values(p.Values))
+	}),
+	events.TypeModelDeclared: say(events.Parse[events.ModelDeclared], func(_ context.Context, _ *Explainer, _ event.Event, p events.ModelDeclared) string {
+		return fmt.Sprintf("revision %s of %s declared %s", short(p.Code.Revision), p.Code.Repository, p.Model)
+	}),
+	events.TypeCodeCommitted: say(events.Parse[events.CodeCommitted], func(ctx context.Context, x *Explainer, _ event.Event, p events.CodeCommitted) string {
+		return fmt.Sprintf("code commit %s of %s, branch %s%s", short(p.Revision), p.Repository, p.Branch, x.quote(ctx, p.Hypothesis))
+	}),
+	events.TypeCodeArchived: say(events.Parse[events.CodeArchived], func(ctx context.Context, x *Explainer, _ event.Event, p events.CodeArchived) string {
+		return fmt.Sprintf("revision %s of %s was archived%s", short(p.Revision), p.Repository, x.quote(ctx, p.Hypothesis))
+	}),
+	events.TypeCodePushed: say(events.Parse[events.CodePushed], func(_ context.Context, _ *Explainer, _ event.Event, p events.CodePushed) string {
+		return fmt.Sprintf("revision %s was pushed to %s of %s", short(p.Revision), p.Branch, p.Repository)
+	}),
+	events.TypeRepositoryConnected: say(events.Parse[events.RepositoryConnected], func(_ context.Context, _ *Explainer, _ event.Event, p events.RepositoryConnected) string {
+		return fmt.Sprintf("the repository %s was connected", p.Repository)
+	}),
+	events.TypeDataCommitted: say(events.Parse[events.DataCommitted], dataCommitted),
+	events.TypeDataChecked: say(events.Parse[events.DataChecked], func(_ context.Context, _ *Explainer, _ event.Event, p events.DataChecked) string {
+		return fmt.Sprintf("%s of %s rows of %s met every expectation", count(p.Accepted), count(p.Rows), p.Dataset)
+	}),
+	events.TypeDataArrived: say(events.Parse[events.DataArrived], func(_ context.Context, _ *Explainer, _ event.Event, p events.DataArrived) string {
+		names := make([]string, len(p.Files))
+		for i, f := range p.Files {
+			names[i] = f.Name
+		}
+		return fmt.Sprintf("data arrived for %s over %s: %s", p.Dataset, p.Via, strings.Join(names, ", "))
+	}),
+}
+
+func windowClosed(_ context.Context, _ *Explainer, _ event.Event, p events.WindowClosed) string {
+	var requests int64
+	for _, s := range p.Slices {
+		requests += s.Requests
+	}
+	s := fmt.Sprintf("a %s window of %s closed, %s to %s: %s predictions", p.Kind, p.Environment, date(p.From), date(p.To), count(requests))
+	if len(p.Live) > 0 {
+		s += ", live " + values(p.Live)
+	}
+	return s
+}
+
+func candidateMeasured(_ context.Context, _ *Explainer, _ event.Event, p events.CandidateMeasured) string {
+	var parts []string
+	for _, metric := range slices.Sorted(maps.Keys(p.Candidate.Metrics)) {
+		s := metric + " " + number(p.Candidate.Metrics[metric])
+		var beside []string
+		if p.Champion != nil {
+			if v, ok := p.Champion.Metrics[metric]; ok {
+				beside = append(beside, fmt.Sprintf("champion v%d %s", p.Champion.Version, number(v)))
+			}
+		}
+		if v, ok := p.Naive.Metrics[metric]; ok {
+			beside = append(beside, "naive "+number(v))
+		}
+		if len(beside) > 0 {
+			s += " (" + strings.Join(beside, ", ") + ")"
+		}
+		parts = append(parts, s)
+	}
+	return fmt.Sprintf("it was measured on %s rows that none was trained on, %s to %s: %s", count(p.Rows), date(p.From), date(p.To), strings.Join(parts, ", "))
+}
+
+func trainingSetBuilt(_ context.Context, _ *Explainer, _ event.Event, p events.TrainingSetBuilt) string {
+	parts := make([]string, len(p.Splits))
+	for i, s := range p.Splits {
+		parts[i] = s.Name + " " + count(s.Rows)
+	}
+	text := fmt.Sprintf("training set %s was built of %d data commits: %s rows", short(p.TrainingSet), len(p.Data), strings.Join(parts, ", "))
+	if p.LabelRate != nil {
+		text += fmt.Sprintf(", label rate %s", number(*p.LabelRate))
+	}
+	return text
+}
+
+func trainingRequested(_ context.Context, _ *Explainer, _ event.Event, p events.TrainingRequested) string {
+	because := map[string]string{"data": "new data", "code": "a code commit", "drift": "drift", "quality": "lost quality", "schedule": "its schedule", "person": "a person's wish"}[p.Trigger]
+	return fmt.Sprintf("training was requested because of %s, with code %s of %s and nothing known after %s",
+		because, short(p.Code.Revision), p.Code.Repository, date(p.AsOf))
+}
+
+func dataCommitted(_ context.Context, _ *Explainer, _ event.Event, p events.DataCommitted) string {
+	s := fmt.Sprintf("data commit %d of %s added %s rows", p.Number, p.Dataset, count(p.AddedRows))
+	if p.MinTime != nil && p.MaxTime != nil {
+		s += fmt.Sprintf(" of %s to %s", date(*p.MinTime), date(*p.MaxTime))
+	}
+	if p.Quarantined > 0 {
+		s += fmt.Sprintf("; %s were quarantined", count(p.Quarantined))
+	}
+	return s
+}
+
+// quote adds the words of an object, if there is one that can be read.
+func (x *Explainer) quote(ctx context.Context, o *events.Object) string {
+	if o == nil || x.objects == nil {
+		return ""
+	}
+	b, err := x.objects.Get(ctx, o.Digest, noteLimit)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf(": %q", strings.TrimSpace(string(b)))
+}
+
+func who(e event.Event) string {
+	if a := eventlog.Actor(e); a != "" {
+		return a
+	}
+	return "a person"
+}
+
+func gates(prefix string, results []events.GateResult) string {
+	parts := make([]string, len(results))
+	for i, g := range results {
+		parts[i] = g.Name
+		if len(g.Values) > 0 {
+			parts[i] += " (" + values(g.Values) + ")"
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return prefix + strings.Join(parts, ", ")
+}
+
+func values(m map[string]float64) string {
+	parts := make([]string, 0, len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		parts = append(parts, k+" "+number(m[k]))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func params(m map[string]any) string {
+	if len(m) == 0 {
+		return "no parameters"
+	}
+	parts := make([]string, 0, len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		parts = append(parts, fmt.Sprintf("%s = %v", k, m[k]))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// number writes a measure with at most four digits behind the point.
+func number(v float64) string {
+	return strings.TrimSuffix(strings.TrimRight(strconv.FormatFloat(v, 'f', 4, 64), "0"), ".")
+}
+
+// count writes 16600 as 16,600.
+func count(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
+
+// short is enough of a digest or id for people to tell two apart.
+func short(s string) string {
+	s = strings.TrimPrefix(s, "sha256:")
+	return s[:min(len(s), 8)]
+}

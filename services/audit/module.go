@@ -1,0 +1,71 @@
+package audit
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+
+	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/kafka"
+	"github.com/freshet-io/freshet/libs/objects"
+	"github.com/freshet-io/freshet/libs/service"
+	"github.com/freshet-io/freshet/libs/web"
+	"github.com/freshet-io/freshet/services/audit/internal/archive"
+	"github.com/freshet-io/freshet/services/audit/internal/edge"
+	"github.com/freshet-io/freshet/services/audit/internal/logread"
+	"github.com/freshet-io/freshet/services/audit/internal/state"
+	"github.com/freshet-io/freshet/services/audit/internal/why"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/fx"
+)
+
+// Module is the whole service: its fold, its routes, and the copy to Kafka.
+func Module(cfg Config) fx.Option {
+	options := []fx.Option{fx.Supply(cfg), fx.Provide(newFold, newReader), fx.Invoke(routes)}
+	if cfg.Archive {
+		options = append(options, fx.Provide(
+			newCopier,
+			fx.Annotate(loop, fx.ResultTags(`group:"loops"`)),
+			fx.Annotate(progress, fx.ResultTags(`group:"progress"`)),
+		))
+	}
+	return fx.Module("audit", options...)
+}
+
+func newFold() *eventlog.Fold {
+	fold := eventlog.NewFold("audit", state.FoldVersion, state.Tables)
+	state.Register(fold)
+	return fold
+}
+
+func newReader(nc *nats.Conn, stream service.Stream) (*logread.Reader, error) {
+	return logread.New(nc, string(stream))
+}
+
+func routes(mux *web.Mux, log *eventlog.Log, raw *logread.Reader, store *objects.Store, cfg Config) {
+	explainer := why.New(log.State(), raw, events.Codec{}, store)
+	edge.New(log, raw, explainer, cfg.ListLimit).Register(mux)
+}
+
+// gapNamespace is where a gap is recorded: it concerns the whole log.
+const gapNamespace = "default"
+
+func newCopier(raw *logread.Reader, client *kafka.Client, log *eventlog.Log, logger *slog.Logger, metrics prometheus.Registerer) (*archive.Copier, error) {
+	copier := archive.New(raw, client, logger, func(ctx context.Context, g archive.Gap) error {
+		draft, err := events.NewGapFound(gapNamespace, "log", events.GapFound{Sequence: int64(g.Sequence), Expected: g.Expected, Found: g.Found})
+		if err != nil {
+			return err
+		}
+		_, err = log.Record(ctx, eventlog.Fact{Event: draft, Key: []string{"gap", raw.Stream(), strconv.FormatUint(g.Sequence, 10), g.Expected, g.Found}})
+		return err
+	})
+	return copier, copier.Measure(metrics)
+}
+
+func loop(c *archive.Copier) service.Loop { return service.Loop{Name: "archive", Run: c.Run} }
+
+func progress(c *archive.Copier) service.Progress {
+	return service.Progress{Name: "archive", Behind: c.Behind}
+}
