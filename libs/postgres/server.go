@@ -34,6 +34,10 @@ type Options struct {
 	DataDir string // exists
 	URL     string // of a running server, which is then used instead
 	Logger  *slog.Logger
+
+	// Settings are added to the server's own, as "name=value"; a test's server
+	// does without fsync.
+	Settings []string
 }
 
 // Server is a running PostgreSQL.
@@ -43,6 +47,7 @@ type Server struct {
 
 	home, bin string
 	account   *account
+	settings  []string
 	external  bool
 
 	mu       sync.Mutex
@@ -69,7 +74,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("PostgreSQL's files: %w", err)
 	}
-	s := &Server{logger: logger, home: home, account: acc}
+	s := &Server{logger: logger, home: home, account: acc, settings: o.Settings}
 	synced, err := s.prepare(ctx)
 	if err != nil {
 		return nil, err
@@ -248,7 +253,7 @@ func (s *Server) arguments() ([]string, error) {
 		return nil, fmt.Errorf("PostgreSQL's socket: %w", err)
 	}
 	args := []string{"-D", s.data()}
-	for _, setting := range []string{
+	for _, setting := range append([]string{
 		"listen_addresses=", "unix_socket_directories=" + dir, "unix_socket_permissions=0700",
 		"fsync=on", "synchronous_commit=on", "full_page_writes=on",
 		"wal_level=minimal", "max_wal_senders=0", "max_wal_size=1GB", "min_wal_size=64MB", "checkpoint_timeout=15min",
@@ -256,7 +261,7 @@ func (s *Server) arguments() ([]string, error) {
 		"jit=off", "max_parallel_workers_per_gather=0", "max_worker_processes=2", "autovacuum_max_workers=1", "autovacuum_naptime=30s",
 		"idle_in_transaction_session_timeout=60s", "timezone=UTC", "log_timezone=UTC", "datestyle=ISO, YMD",
 		"logging_collector=off", "log_min_messages=warning", "log_line_prefix=%m [%p] ", "huge_pages=off",
-	} {
+	}, s.settings...) {
 		args = append(args, "-c", setting)
 	}
 	return args, nil

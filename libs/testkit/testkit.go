@@ -6,8 +6,9 @@ import (
 
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/kafka"
+	"github.com/freshet-io/freshet/libs/kafkaserver"
+	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/freshet-io/freshet/libs/objects"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 )
 
@@ -16,31 +17,63 @@ func Clock() *clock.Driven {
 	return clock.NewDriven(time.Date(2001, 1, 6, 0, 0, 0, 0, time.UTC))
 }
 
-// Postgres returns a pool of an empty database of the test's own.
-func Postgres(t testing.TB) *pgxpool.Pool {
-	t.Helper()
-	t.Fatal("not available")
-	return nil
-}
-
 // NATS returns a connection, with all permissions, to a server of the test's own
 // with JetStream.
 func NATS(t testing.TB) *nats.Conn {
 	t.Helper()
-	t.Fatal("not available")
-	return nil
+	return natsConn(t, natsServer(t))
+}
+
+func natsServer(t testing.TB) *natsserver.Server {
+	t.Helper()
+	server, err := natsserver.Start(natsserver.Options{DataDir: t.TempDir(), Users: []natsserver.User{natsserver.All("test")}})
+	if err != nil {
+		t.Fatalf("NATS for tests: %v", err)
+	}
+	t.Cleanup(server.Stop)
+	return server
+}
+
+func natsConn(t testing.TB, server *natsserver.Server) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(server.URL("test"), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	if err != nil {
+		t.Fatalf("NATS for tests: %v", err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
 }
 
 // Kafka returns a client of a broker of the test's own.
 func Kafka(t testing.TB) *kafka.Client {
 	t.Helper()
-	t.Fatal("not available")
-	return nil
+	client := kafka.New(KafkaAddr(t))
+	t.Cleanup(client.Close)
+	return client
+}
+
+// KafkaAddr returns the address of a broker of the test's own.
+func KafkaAddr(t testing.TB) string {
+	t.Helper()
+	server, err := kafkaserver.Start(kafkaserver.Options{DataDir: t.TempDir()})
+	if err != nil {
+		t.Fatalf("Kafka for tests: %v", err)
+	}
+	t.Cleanup(server.Stop)
+	return server.Addr()
 }
 
 // Objects returns an empty store.
 func Objects(t testing.TB) *objects.Store {
 	t.Helper()
-	t.Fatal("not available")
-	return nil
+	store, err := objects.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatalf("objects for tests: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Errorf("objects for tests: %v", err)
+		}
+	})
+	return store
 }
