@@ -13,6 +13,7 @@ type Arrival struct {
 func (v *Arrival) validate(c *check) {
 	c.name("dataset", v.Dataset)
 	c.present("files", v.Files != nil)
+	c.items("files", len(v.Files), 1, 64)
 	for i0 := range v.Files {
 		v.Files[i0].validate(c.at(c.index("files", i0)))
 	}
@@ -753,8 +754,8 @@ func (v *AlertRaised) validate(c *check) {
 	c.oneOf("kind", v.Kind, "drift", "quality", "alarm", "skew")
 	c.length("name", v.Name, 0, 4096)
 	c.present("values", v.Values != nil)
-	for k, x := range v.Values {
-		c.finite(c.key("values", k), x)
+	for k0, x0 := range v.Values {
+		c.finite(c.key("values", k0), x0)
 	}
 }
 
@@ -845,8 +846,8 @@ func (v *QualityDegraded) validate(c *check) {
 	c.atLeast("version", v.Version, 0)
 	c.name("alarm", v.Alarm)
 	c.present("values", v.Values != nil)
-	for k, x := range v.Values {
-		c.finite(c.key("values", k), x)
+	for k0, x0 := range v.Values {
+		c.finite(c.key("values", k0), x0)
 	}
 	c.time("from", v.From)
 	c.time("to", v.To)
@@ -910,14 +911,14 @@ func (v *WindowClosed) validate(c *check) {
 	for i0 := range v.Drift {
 		v.Drift[i0].validate(c.at(c.index("drift", i0)))
 	}
-	for k, x := range v.Live {
-		c.finite(c.key("live", k), x)
+	for k0, x0 := range v.Live {
+		c.finite(c.key("live", k0), x0)
 	}
 	if v.LiveRows != nil {
 		c.atLeast("live_rows", *v.LiveRows, 0)
 	}
-	for k, x := range v.Naive {
-		c.finite(c.key("naive", k), x)
+	for k0, x0 := range v.Naive {
+		c.finite(c.key("naive", k0), x0)
 	}
 	if v.Version != nil {
 		c.atLeast("version", *v.Version, 0)
@@ -1249,12 +1250,12 @@ func (v *RunCompleted) validate(c *check) {
 	c.length("training_set", v.TrainingSet, 1, 128)
 	v.Artifact.validate(c.at("artifact"))
 	v.Log.validate(c.at("log"))
-	for k, x := range v.Metrics {
-		c.finite(c.key("metrics", k), x)
+	for k0, x0 := range v.Metrics {
+		c.finite(c.key("metrics", k0), x0)
 	}
 	c.present("environment", v.Environment != nil)
-	for k, x := range v.Environment {
-		c.length(c.key("environment", k), x, 0, 4096)
+	for k0, x0 := range v.Environment {
+		c.length(c.key("environment", k0), x0, 0, 4096)
 	}
 	c.finite("seconds", v.Seconds)
 }
@@ -1279,8 +1280,6 @@ func (v *RunFailed) validate(c *check) {
 		c.length("training_set", v.TrainingSet, 1, 128)
 	}
 	c.oneOf("reason", v.Reason, "exit", "timeout", "memory", "no_model", "bad_model", "cancelled", "training_set", "lost")
-	if v.ExitCode != nil {
-	}
 	c.atLeast("attempts", v.Attempts, 0)
 	if v.Log != nil {
 		v.Log.validate(c.at("log"))
@@ -1407,8 +1406,8 @@ type ChampionMeasure struct {
 func (v *ChampionMeasure) validate(c *check) {
 	c.atLeast("version", v.Version, 0)
 	c.present("metrics", v.Metrics != nil)
-	for k, x := range v.Metrics {
-		c.finite(c.key("metrics", k), x)
+	for k0, x0 := range v.Metrics {
+		c.finite(c.key("metrics", k0), x0)
 	}
 }
 
@@ -1554,8 +1553,6 @@ func (v *DatasetSpec) validate(c *check) {
 	for i0 := range v.Columns {
 		v.Columns[i0].validate(c.at(c.index("columns", i0)))
 	}
-	if v.Freshness != nil {
-	}
 	for i0 := range v.Checks {
 		v.Checks[i0].validate(c.at(c.index("checks", i0)))
 	}
@@ -1645,8 +1642,6 @@ type ExamplesSpec struct {
 func (v *ExamplesSpec) validate(c *check) {
 	c.name("dataset", v.Dataset)
 	c.length("label", v.Label, 0, 4096)
-	if v.History != nil {
-	}
 }
 
 // FeatureColumn: One model input: where it comes from online and what stands in when it is missing.
@@ -1704,8 +1699,8 @@ func (v *GateResult) validate(c *check) {
 	c.name("name", v.Name)
 	c.length("cel", v.CEL, 0, 4096)
 	c.present("values", v.Values != nil)
-	for k, x := range v.Values {
-		c.finite(c.key("values", k), x)
+	for k0, x0 := range v.Values {
+		c.finite(c.key("values", k0), x0)
 	}
 }
 
@@ -1776,8 +1771,8 @@ func (v *Lineage) validate(c *check) {
 	c.length("run", v.Run, 1, 128)
 	c.present("params", v.Params != nil)
 	c.present("environment", v.Environment != nil)
-	for k, x := range v.Environment {
-		c.length(c.key("environment", k), x, 0, 4096)
+	for k0, x0 := range v.Environment {
+		c.length(c.key("environment", k0), x0, 0, 4096)
 	}
 	c.time("trained_through", v.TrainedThrough)
 }
@@ -1789,8 +1784,8 @@ type Measure struct {
 
 func (v *Measure) validate(c *check) {
 	c.present("metrics", v.Metrics != nil)
-	for k, x := range v.Metrics {
-		c.finite(c.key("metrics", k), x)
+	for k0, x0 := range v.Metrics {
+		c.finite(c.key("metrics", k0), x0)
 	}
 }
 
@@ -2022,8 +2017,8 @@ func (v *SliceMeasure) validate(c *check) {
 	c.length("value", v.Value, 0, 4096)
 	c.atLeast("rows", v.Rows, 0)
 	c.present("metrics", v.Metrics != nil)
-	for k, x := range v.Metrics {
-		c.finite(c.key("metrics", k), x)
+	for k0, x0 := range v.Metrics {
+		c.finite(c.key("metrics", k0), x0)
 	}
 }
 
@@ -2077,8 +2072,8 @@ func (v *TrainingSpec) validate(c *check) {
 	if v.Builtin != "" {
 		c.name("builtin", v.Builtin)
 	}
-	for k, x := range v.Runtime {
-		c.length(c.key("runtime", k), x, 0, 4096)
+	for k0, x0 := range v.Runtime {
+		c.length(c.key("runtime", k0), x0, 0, 4096)
 	}
 	c.finite("cpu", v.CPU)
 	c.atLeast("memory_bytes", v.MemoryBytes, 0)
@@ -2123,16 +2118,12 @@ func (v *ViewSpec) validate(c *check) {
 	for i0 := range v.Entity {
 		v.Entity[i0].validate(c.at(c.index("entity", i0)))
 	}
-	if v.Window != nil {
-	}
 	c.present("features", v.Features != nil)
 	for i0 := range v.Features {
 		v.Features[i0].validate(c.at(c.index("features", i0)))
 	}
-	for k, x := range v.Missing {
-		c.finite(c.key("missing", k), x)
-	}
-	if v.Ttl != nil {
+	for k0, x0 := range v.Missing {
+		c.finite(c.key("missing", k0), x0)
 	}
 }
 
@@ -2179,8 +2170,8 @@ func (v *WindowSlice) validate(c *check) {
 	if v.PredictionPSI != nil {
 		c.finite("prediction_psi", *v.PredictionPSI)
 	}
-	for k, x := range v.Live {
-		c.finite(c.key("live", k), x)
+	for k0, x0 := range v.Live {
+		c.finite(c.key("live", k0), x0)
 	}
 	if v.LiveRows != nil {
 		c.atLeast("live_rows", *v.LiveRows, 0)
