@@ -8,7 +8,7 @@ import "embed"
 
 // FS holds every contract file, at the path its $id names.
 //
-//go:embed channels.yaml */v1
+//go:embed channels.yaml */v1/*.json
 var FS embed.FS
 
 // BaseURL precedes a contract's path in $id and in an event's dataschema.

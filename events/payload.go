@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/contracts"
@@ -31,7 +32,11 @@ func (c Channel) DataSchema() string { return contracts.BaseURL + c.Schema }
 // IsDecision reports whether a type is added by its owner's fold.
 func IsDecision(typ string) bool { return Channels[typ].Decision }
 
-type payload interface{ validate(*check) }
+// payload is implemented by the generated types.
+type payload interface {
+	validate(*check)
+	shape() *shape
+}
 
 // ErrInvalid is wrapped by every refusal of a payload.
 var ErrInvalid = errors.New("invalid payload")
@@ -64,9 +69,8 @@ func draft(typ, namespace, subject string, p payload) (event.Event, error) {
 	e.SetSubject(subject)
 	e.SetDataSchema(Channels[typ].DataSchema())
 	e.SetExtension("namespace", namespace)
-	if err := e.SetData("application/json", json.RawMessage(raw)); err != nil {
-		return event.Event{}, fmt.Errorf("%s: %w", typ, err)
-	}
+	e.SetDataContentType(contentJSON)
+	e.DataEncoded = raw
 	return e, nil
 }
 
@@ -77,6 +81,9 @@ func Parse[P any, PP interface {
 	payload
 }](e event.Event) (P, error) {
 	var p P
+	if err := checkShape(e.Data(), PP(&p).shape()); err != nil {
+		return p, fmt.Errorf("%s: %w: %w", e.Type(), ErrInvalid, err)
+	}
 	if err := json.Unmarshal(e.Data(), &p); err != nil {
 		return p, fmt.Errorf("%s: %w: %w", e.Type(), ErrInvalid, err)
 	}
@@ -123,9 +130,15 @@ func (c *check) present(path string, ok bool) {
 	}
 }
 
+// length checks the number of characters; there is no upper bound if max is negative.
 func (c *check) length(path, s string, min, max int) {
-	if len(s) < min || len(s) > max {
-		c.fail(path, "has %d characters; between %d and %d are allowed", len(s), min, max)
+	if n := len(s); n < 4*min || max >= 0 && n > max {
+		switch n = utf8.RuneCountInString(s); {
+		case n < min:
+			c.fail(path, "has %d characters; at least %d are required", n, min)
+		case max >= 0 && n > max:
+			c.fail(path, "has %d characters; at most %d are allowed", n, max)
+		}
 	}
 	if strings.IndexByte(s, 0) >= 0 {
 		c.fail(path, "contains a NUL character")
@@ -183,6 +196,25 @@ func hex(s string) bool {
 func (c *check) atLeast(path string, v, min int64) {
 	if v < min {
 		c.fail(path, "is %d; at least %d is allowed", v, min)
+	}
+}
+
+func (c *check) atMost(path string, v, max int64) {
+	if v > max {
+		c.fail(path, "is %d; at most %d is allowed", v, max)
+	}
+}
+
+func (c *check) within(path string, v, min, max float64) {
+	if v < min || v > max {
+		c.fail(path, "is %g; %g to %g is allowed", v, min, max)
+	}
+}
+
+// items checks the number of an array's items; no upper bound if max is negative.
+func (c *check) items(path string, n, min, max int) {
+	if n < min || max >= 0 && n > max {
+		c.fail(path, "has %d items, outside what is allowed", n)
 	}
 }
 

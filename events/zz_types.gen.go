@@ -310,6 +310,8 @@ type FeatureViewDeclared struct {
 	Version int64    `json:"version"`
 	Digest  string   `json:"digest"`
 	Spec    ViewSpec `json:"spec"`
+	// why this version cannot be computed
+	Error string `json:"error,omitempty"`
 }
 
 func (v *FeatureViewDeclared) validate(c *check) {
@@ -317,6 +319,9 @@ func (v *FeatureViewDeclared) validate(c *check) {
 	c.atLeast("version", v.Version, 0)
 	c.digest("digest", v.Digest)
 	v.Spec.validate(c.at("spec"))
+	if v.Error != "" {
+		c.length("error", v.Error, 0, 4096)
+	}
 }
 
 // FeatureViewMaterialized: Feature rows of one data commit, computed.
@@ -330,6 +335,8 @@ type FeatureViewMaterialized struct {
 	Entities int64   `json:"entities"`
 	// newest time among the rows
 	Through *time.Time `json:"through,omitempty"`
+	// why it could not be computed; there is no file then
+	Error string `json:"error,omitempty"`
 }
 
 func (v *FeatureViewMaterialized) validate(c *check) {
@@ -344,6 +351,9 @@ func (v *FeatureViewMaterialized) validate(c *check) {
 	c.atLeast("entities", v.Entities, 0)
 	if v.Through != nil {
 		c.time("through", *v.Through)
+	}
+	if v.Error != "" {
+		c.length("error", v.Error, 0, 4096)
 	}
 }
 
@@ -698,6 +708,8 @@ type ModelDeclared struct {
 	TrainingChanged bool `json:"training_changed"`
 	// of everything a training depends on except data
 	TrainingDigest string `json:"training_digest,omitempty"`
+	// of the training code, as code_archived has it
+	CodeDigest string `json:"code_digest,omitempty"`
 }
 
 func (v *ModelDeclared) validate(c *check) {
@@ -707,6 +719,9 @@ func (v *ModelDeclared) validate(c *check) {
 	c.digest("spec_digest", v.SpecDigest)
 	if v.TrainingDigest != "" {
 		c.digest("training_digest", v.TrainingDigest)
+	}
+	if v.CodeDigest != "" {
+		c.digest("code_digest", v.CodeDigest)
 	}
 }
 

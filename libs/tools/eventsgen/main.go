@@ -1,12 +1,13 @@
-// Command eventsgen writes the events module's Go code from contracts: a struct
-// and a validator for every schema, a constructor and a parser for every event
-// type, and the table of types. It understands the part of JSON Schema that the
-// contracts use and stops at anything else.
+// Command eventsgen writes what follows from the contracts: the events module's
+// Go code (a struct, a validator and a shape for every schema, a constructor for
+// every event type, the table of types), the AsyncAPI document, and the tables of
+// events in the services' READMEs. It understands the part of JSON Schema that
+// the contracts use and stops at anything else, so that no constraint is lost
+// silently.
 package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"go/format"
@@ -14,373 +15,110 @@ import (
 	"log"
 	"os"
 	"path/filepath"
-	"sort"
-	"strings"
 
 	"github.com/freshet-io/freshet/contracts"
-	"go.yaml.in/yaml/v4"
 )
 
 func main() {
-	out := flag.String("out", "events", "directory of the events module")
+	log.SetFlags(0)
+	root := flag.String("root", "", "the repository: write everything that is generated")
+	out := flag.String("out", "", "the events module: write its Go code only")
 	flag.Parse()
-	if err := run(*out); err != nil {
+	if err := run(*root, *out); err != nil {
 		log.Fatal(err)
 	}
 }
 
-type schema struct {
-	ID          string             `json:"$id"`
-	Ref         string             `json:"$ref"`
-	Title       string             `json:"title"`
-	Description string             `json:"description"`
-	Type        string             `json:"type"`
-	Format      string             `json:"format"`
-	Pattern     string             `json:"pattern"`
-	MinLength   *int               `json:"minLength"`
-	MaxLength   *int               `json:"maxLength"`
-	Minimum     *float64           `json:"minimum"`
-	Maximum     *float64           `json:"maximum"`
-	Enum        []string           `json:"enum"`
-	Items       *schema            `json:"items"`
-	Additional  *schema            `json:"additionalProperties"`
-	Properties  map[string]*schema `json:"properties"`
-	Required    []string           `json:"required"`
-
-	order []string // of the properties, as written
-}
-
-type channel struct {
-	Type      string
-	Owner     string   `yaml:"owner"`
-	Kind      string   `yaml:"kind"`
-	Subject   string   `yaml:"subject"`
-	Consumers []string `yaml:"consumers"`
-}
-
-func run(out string) error {
-	schemas := map[string]*schema{}
-	err := fs.WalkDir(contracts.FS, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".json") || strings.Contains(path, "/testdata/") || strings.HasPrefix(path, "inference/") {
-			return err // inference records are volume, not events: their readers parse them column by column
-		}
-		raw, err := contracts.FS.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		s := &schema{}
-		if err := json.Unmarshal(raw, s); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		s.order, err = propertyOrder(raw)
-		schemas[path] = s
-		return err
-	})
+func run(root, out string) error {
+	c, err := load(contracts.FS)
 	if err != nil {
 		return err
 	}
-	raw, err := contracts.FS.ReadFile("channels.yaml")
+	if root != "" {
+		out = filepath.Join(root, "events")
+	}
+	if out == "" {
+		return fmt.Errorf("say where to write: -root or -out")
+	}
+	files, err := goFiles(c)
 	if err != nil {
 		return err
 	}
-	var doc struct {
-		Events yaml.Node `yaml:"events"`
-	}
-	if err := yaml.Unmarshal(raw, &doc); err != nil {
-		return err
-	}
-	var channels []channel
-	for i := 0; i+1 < len(doc.Events.Content); i += 2 {
-		var c channel
-		if err := doc.Events.Content[i+1].Decode(&c); err != nil {
+	for name, text := range files {
+		if err := write(filepath.Join(out, name), text); err != nil {
 			return err
 		}
-		c.Type = doc.Events.Content[i].Value
-		channels = append(channels, c)
 	}
-	for name, write := range map[string]func(*bytes.Buffer) error{
-		"zz_types.gen.go":  func(b *bytes.Buffer) error { return writeTypes(b, schemas) },
-		"zz_events.gen.go": func(b *bytes.Buffer) error { return writeEvents(b, schemas, channels) },
+	if root == "" {
+		return nil
+	}
+	if err := write(filepath.Join(root, "contracts", "asyncapi.yaml"), asyncAPI(c)); err != nil {
+		return err
+	}
+	return writeReadmes(c, filepath.Join(root, "services"))
+}
+
+// write replaces a file only if its text differs, and at once.
+func write(path string, text []byte) error {
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
+		return nil
+	}
+	temp := path + ".tmp"
+	if err := os.WriteFile(temp, text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
+// goFiles are the generated files of the events module, by name.
+func goFiles(c *catalogue) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for name, emit := range map[string]func(*bytes.Buffer, *catalogue) error{
+		"zz_types.gen.go":  emitTypes,
+		"zz_shapes.gen.go": emitShapes,
+		"zz_events.gen.go": emitEvents,
 	} {
 		var b bytes.Buffer
 		b.WriteString("// Code generated by eventsgen from contracts. DO NOT EDIT.\n\npackage events\n\n")
-		if err := write(&b); err != nil {
-			return err
+		if err := emit(&b, c); err != nil {
+			return nil, err
 		}
 		src, err := format.Source(b.Bytes())
 		if err != nil {
-			return fmt.Errorf("%s: %w\n%s", name, err, b.String())
+			return nil, fmt.Errorf("%s: %w\n%s", name, err, b.String())
 		}
-		if err := os.WriteFile(filepath.Join(out, name), src, 0o644); err != nil {
+		files[name] = src
+	}
+	return files, nil
+}
+
+// load reads every schema that is a Go type, and the channels.
+func load(contractFS fs.FS) (*catalogue, error) {
+	c := &catalogue{schemas: map[string]*schema{}}
+	err := fs.WalkDir(contractFS, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !isPayload(path) {
 			return err
 		}
-	}
-	return nil
-}
-
-// propertyOrder reads the order in which a schema writes its properties, which
-// is the order of the struct's fields and of the encoded JSON.
-func propertyOrder(raw []byte) ([]string, error) {
-	var top struct {
-		Properties json.RawMessage `json:"properties"`
-	}
-	if err := json.Unmarshal(raw, &top); err != nil || top.Properties == nil {
-		return nil, err
-	}
-	dec := json.NewDecoder(bytes.NewReader(top.Properties))
-	if _, err := dec.Token(); err != nil {
-		return nil, err
-	}
-	var names []string
-	for dec.More() {
-		key, err := dec.Token()
+		raw, err := fs.ReadFile(contractFS, path)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		names = append(names, key.(string))
-		var skip json.RawMessage
-		if err := dec.Decode(&skip); err != nil {
-			return nil, err
-		}
-	}
-	return names, nil
-}
-
-var initialisms = map[string]string{"id": "ID", "url": "URL", "uri": "URI", "sql": "SQL", "cel": "CEL", "psi": "PSI", "kpi": "KPI", "cpu": "CPU", "ml": "ML", "ms": "MS", "p50": "P50", "p99": "P99"}
-
-func goName(s string) string {
-	var b strings.Builder
-	for _, part := range strings.FieldsFunc(s, func(r rune) bool { return r == '_' || r == '-' || r == '.' }) {
-		if v, ok := initialisms[part]; ok {
-			b.WriteString(v)
-		} else {
-			b.WriteString(strings.ToUpper(part[:1]) + part[1:])
-		}
-	}
-	return b.String()
-}
-
-func refName(ref string) string {
-	return goName(strings.TrimSuffix(filepath.Base(ref), ".json"))
-}
-
-func goType(s *schema) (string, error) {
-	switch {
-	case s.Ref != "":
-		return refName(s.Ref), nil
-	case s.Type == "string" && s.Format == "date-time":
-		return "time.Time", nil
-	case s.Type == "string" && s.Format == "go-duration":
-		return "Duration", nil
-	case s.Type == "string":
-		return "string", nil
-	case s.Type == "integer":
-		return "int64", nil
-	case s.Type == "number":
-		return "float64", nil
-	case s.Type == "boolean":
-		return "bool", nil
-	case s.Type == "array":
-		t, err := goType(s.Items)
-		return "[]" + t, err
-	case s.Type == "object" && s.Additional != nil:
-		t, err := goType(s.Additional)
-		return "map[string]" + t, err
-	case s.Type == "":
-		return "any", nil
-	}
-	return "", fmt.Errorf("eventsgen cannot express type %q", s.Type)
-}
-
-func writeTypes(b *bytes.Buffer, schemas map[string]*schema) error {
-	b.WriteString("import \"time\"\n\n")
-	for _, path := range sortedKeys(schemas) {
-		s := schemas[path]
-		if s.Ref != "" { // an event whose payload is a shared type
-			continue
-		}
-		name := refName(path)
-		fmt.Fprintf(b, "// %s: %s\ntype %s struct {\n", name, s.Description, name)
-		required := map[string]bool{}
-		for _, r := range s.Required {
-			required[r] = true
-		}
-		for _, p := range s.order {
-			f := s.Properties[p]
-			t, err := goType(f)
-			if err != nil {
-				return fmt.Errorf("%s.%s: %w", path, p, err)
-			}
-			tag := p
-			if !required[p] {
-				tag += ",omitempty"
-				if !strings.HasPrefix(t, "[]") && !strings.HasPrefix(t, "map[") && t != "any" && t != "string" && t != "bool" {
-					t = "*" + t
-				}
-			}
-			if f.Description != "" {
-				fmt.Fprintf(b, "// %s\n", f.Description)
-			}
-			fmt.Fprintf(b, "%s %s `json:%q`\n", goName(p), t, tag)
-		}
-		b.WriteString("}\n\n")
-		if err := writeValidate(b, name, s, required); err != nil {
+		s, err := parseSchema(raw)
+		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
+		if want := contracts.BaseURL + path; s.ID != want {
+			return fmt.Errorf("%s: its $id is %s, not %s", path, s.ID, want)
+		}
+		c.schemas[path] = s
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return nil
-}
-
-func writeValidate(b *bytes.Buffer, name string, s *schema, required map[string]bool) error {
-	fmt.Fprintf(b, "func (v *%s) validate(c *check) {\n", name)
-	for _, p := range s.order {
-		f := s.Properties[p]
-		t, _ := goType(f)
-		field := "v." + goName(p)
-		optional := !required[p]
-		pointer := optional && !strings.HasPrefix(t, "[]") && !strings.HasPrefix(t, "map[") && t != "any" && t != "string" && t != "bool"
-		if err := writeCheck(b, f, t, field, fmt.Sprintf("%q", p), optional, pointer, 0); err != nil {
-			return fmt.Errorf("%s: %w", p, err)
-		}
+	raw, err := fs.ReadFile(contractFS, "channels.yaml")
+	if err != nil {
+		return nil, err
 	}
-	b.WriteString("}\n\n")
-	return nil
-}
-
-func writeCheck(b *bytes.Buffer, f *schema, t, field, path string, optional, pointer bool, depth int) error {
-	value := field
-	open := func(cond string) { fmt.Fprintf(b, "if %s {\n", cond) }
-	shut := func() { b.WriteString("}\n") }
-	if pointer {
-		open(field + " != nil")
-		defer shut()
-		if f.Ref == "" {
-			value = "*" + field
-		}
-	} else if optional && t == "string" {
-		open(field + ` != ""`)
-		defer shut()
-	}
-	switch {
-	case f.Ref != "":
-		fmt.Fprintf(b, "%s.validate(c.at(%s))\n", field, path)
-	case t == "string":
-		min, max := 0, 4096
-		if f.MinLength != nil {
-			min = *f.MinLength
-		}
-		if f.MaxLength != nil {
-			max = *f.MaxLength
-		}
-		switch {
-		case f.Enum != nil:
-			fmt.Fprintf(b, "c.oneOf(%s, %s", path, value)
-			for _, e := range f.Enum {
-				fmt.Fprintf(b, ", %q", e)
-			}
-			b.WriteString(")\n")
-		case f.Pattern != "":
-			known, ok := patterns[f.Pattern]
-			if !ok {
-				return fmt.Errorf("pattern %q has no checker", f.Pattern)
-			}
-			fmt.Fprintf(b, "c.%s(%s, %s)\n", known, path, value)
-		default:
-			fmt.Fprintf(b, "c.length(%s, %s, %d, %d)\n", path, value, min, max)
-		}
-	case t == "int64" && f.Minimum != nil:
-		fmt.Fprintf(b, "c.atLeast(%s, %s, %d)\n", path, value, int64(*f.Minimum))
-	case t == "float64":
-		fmt.Fprintf(b, "c.finite(%s, %s)\n", path, value)
-	case t == "time.Time":
-		fmt.Fprintf(b, "c.time(%s, %s)\n", path, value)
-	case strings.HasPrefix(t, "[]"):
-		if !optional {
-			fmt.Fprintf(b, "c.present(%s, %s != nil)\n", path, field)
-		}
-		it, _ := goType(f.Items)
-		if needsCheck(f.Items, it) {
-			i := fmt.Sprintf("i%d", depth)
-			fmt.Fprintf(b, "for %s := range %s {\n", i, field)
-			if err := writeCheck(b, f.Items, it, fmt.Sprintf("%s[%s]", field, i), fmt.Sprintf("c.index(%s, %s)", path, i), false, false, depth+1); err != nil {
-				return err
-			}
-			b.WriteString("}\n")
-		}
-	case strings.HasPrefix(t, "map["):
-		if !optional {
-			fmt.Fprintf(b, "c.present(%s, %s != nil)\n", path, field)
-		}
-		if it, _ := goType(f.Additional); it == "float64" || it == "string" {
-			fmt.Fprintf(b, "for k, x := range %s {\n", field)
-			if err := writeCheck(b, f.Additional, it, "x", fmt.Sprintf("c.key(%s, k)", path), false, false, depth+1); err != nil {
-				return err
-			}
-			b.WriteString("}\n")
-		}
-	}
-	return nil
-}
-
-func needsCheck(s *schema, t string) bool {
-	return s.Ref != "" || t == "string" || t == "float64" || t == "time.Time" || (t == "int64" && s.Minimum != nil)
-}
-
-var patterns = map[string]string{
-	"^[a-z0-9][a-z0-9_.-]{0,62}$": "name",
-	"^sha256:[0-9a-f]{64}$":       "digest",
-	"^[0-9a-f]{40,64}$":           "revision",
-}
-
-func writeEvents(b *bytes.Buffer, schemas map[string]*schema, channels []channel) error {
-	b.WriteString("import cloudevents \"github.com/cloudevents/sdk-go/v2/event\"\n\n// Event types.\nconst (\n")
-	constant := func(c channel) string {
-		parts := strings.Split(c.Type, ".")
-		name := goName(parts[len(parts)-1])
-		if s := schemas[path(c)]; s != nil && s.Ref != "" {
-			name = goName(c.Owner) + name
-		}
-		return "Type" + name
-	}
-	for _, c := range channels {
-		if schemas[path(c)] == nil {
-			return fmt.Errorf("%s has no schema at %s", c.Type, path(c))
-		}
-		fmt.Fprintf(b, "%s = %q\n", constant(c), c.Type)
-	}
-	b.WriteString(")\n\n// Channels tells of every event type who owns it and who reads it.\nvar Channels = map[string]Channel{\n")
-	for _, c := range channels {
-		fmt.Fprintf(b, "%s: {Type: %q, Owner: %q, Decision: %v, Subject: %q, Consumers: %#v, Schema: %q, payload: func() payload { return &%s{} }},\n",
-			constant(c), c.Type, c.Owner, c.Kind == "decision", c.Subject, c.Consumers, path(c), payloadName(schemas, c))
-	}
-	b.WriteString("}\n\n")
-	for _, c := range channels {
-		if schemas[path(c)].Ref != "" {
-			continue
-		}
-		n := payloadName(schemas, c)
-		fmt.Fprintf(b, "// New%[1]s makes a %[2]s about subject. It is not recorded until the log gives it an identity.\nfunc New%[1]s(namespace, subject string, p %[1]s) (cloudevents.Event, error) {\nreturn draft(Type%[1]s, namespace, subject, &p)\n}\n\n", n, c.Type)
-	}
-	return nil
-}
-
-func path(c channel) string {
-	parts := strings.Split(c.Type, ".") // io.freshet.<owner>.v1.<name>
-	return strings.Join(parts[2:4], "/") + "/" + parts[4] + ".json"
-}
-
-func payloadName(schemas map[string]*schema, c channel) string {
-	if s := schemas[path(c)]; s.Ref != "" {
-		return refName(s.Ref)
-	}
-	return refName(path(c))
-}
-
-func sortedKeys(m map[string]*schema) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
+	return c, c.parseChannels(raw)
 }
