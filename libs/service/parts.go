@@ -10,7 +10,7 @@ import (
 // Events is the language that services speak: the events module's codec and its
 // division into facts and decisions. libs know no event of their own.
 type Events struct {
-	Codec      eventlog.Codec         // events.Codec{}
+	Codec      eventlog.Codec        // events.Codec{}
 	IsDecision func(typ string) bool // events.IsDecision
 }
 

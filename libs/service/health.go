@@ -1,0 +1,207 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/freshet-io/freshet/libs/clock"
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/web"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const (
+	checkEvery   = 2 * time.Second
+	checkTimeout = 2 * time.Second
+	stuckAfter   = 20 * time.Second
+	clockEvery   = 30 * time.Second
+	clockApart   = 5 * time.Second
+)
+
+// health is what the watch has seen.
+type health struct {
+	mu       sync.Mutex
+	position uint64
+	moved    time.Time // when position last moved, or nothing was waiting
+	clockErr error
+	clockAt  time.Time
+}
+
+// watch samples progress and clocks.
+func (h *health) watch(ctx context.Context, s *Service) {
+	tick := time.NewTicker(checkEvery)
+	defer tick.Stop()
+	for {
+		h.sample(ctx, s)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (h *health) sample(ctx context.Context, s *Service) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	st := s.log.Status(ctx)
+	now := time.Now()
+	h.mu.Lock()
+	if st.Position != h.position || st.Position >= st.End || h.moved.IsZero() {
+		h.position, h.moved = st.Position, now
+	}
+	due := now.Sub(h.clockAt) > clockEvery
+	h.mu.Unlock()
+	if due && s.o.Clock == clock.System() {
+		err := clocksAgree(ctx, s.pool)
+		h.mu.Lock()
+		h.clockErr, h.clockAt = err, now
+		h.mu.Unlock()
+	}
+}
+
+func clocksAgree(ctx context.Context, pool *pgxpool.Pool) error {
+	var theirs time.Time
+	before := time.Now()
+	if err := pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&theirs); err != nil {
+		return nil //nolint:nilerr // that PostgreSQL does not answer is another check's finding
+	}
+	if after := time.Now(); theirs.Before(before.Add(-clockApart)) || theirs.After(after.Add(clockApart)) {
+		return fmt.Errorf("this machine's clock is %s off PostgreSQL's", theirs.Sub(after).Round(time.Second))
+	}
+	return nil
+}
+
+// Ready returns what keeps the service from doing its work, check by check; an
+// empty map means ready.
+func (s *Service) Ready(ctx context.Context) map[string]string {
+	if !s.ready.Load() {
+		return map[string]string{"start": "not started, or stopping"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	wrong := map[string]string{}
+	if err := s.pool.Ping(ctx); err != nil {
+		wrong["postgres"] = err.Error()
+	}
+	if !s.nats.IsConnected() {
+		wrong["log"] = "the log's server is away"
+	}
+	st := s.log.Status(ctx)
+	if st.Err != nil {
+		wrong["processing"] = st.Err.Error()
+	}
+	select {
+	case <-s.logEnded:
+		wrong["processing"] = "processing of the log has ended"
+	default:
+	}
+	s.health.mu.Lock()
+	defer s.health.mu.Unlock()
+	if still := time.Since(s.health.moved); st.Position < st.End && st.Position == s.health.position && !s.health.moved.IsZero() && still > stuckAfter {
+		wrong["progress"] = fmt.Sprintf("stands at %d of %d for %s", st.Position, st.End, still.Round(time.Second))
+	}
+	if s.health.clockErr != nil {
+		wrong["clock"] = s.health.clockErr.Error()
+	}
+	return wrong
+}
+
+// Status is how far a service is.
+type Status struct {
+	Service  string           `json:"service"`
+	Position uint64           `json:"position"` // of the log, applied
+	End      uint64           `json:"end"`      // of the log, when last seen
+	Behind   map[string]int64 `json:"behind"`
+	Settled  bool             `json:"settled"` // nothing waits and nothing is in flight
+	Error    string           `json:"error,omitempty"`
+}
+
+// Status counts what waits. Parked events wait for a person, so they do not keep
+// a service from being settled; what cannot be counted does.
+func (s *Service) Status(ctx context.Context) Status {
+	if !s.ready.Load() {
+		return Status{Service: s.o.Name, Behind: map[string]int64{}, Error: "not started, or stopping"}
+	}
+	st := s.log.Status(ctx)
+	out := Status{Service: s.o.Name, Position: st.Position, End: st.End, Behind: behind(st)}
+	errs := []error{st.Err}
+	for _, p := range s.progress {
+		n, err := p.Behind(ctx)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", p.Name, err))
+			continue
+		}
+		out.Behind[p.Name] += n
+	}
+	if err := errors.Join(errs...); err != nil {
+		out.Error = err.Error()
+	}
+	out.Settled = out.Error == ""
+	for name, n := range out.Behind {
+		if name != "parked" && n != 0 {
+			out.Settled = false
+		}
+	}
+	return out
+}
+
+func behind(st eventlog.Status) map[string]int64 {
+	b := map[string]int64{"log": 0, "outbox": st.Outbox, "effects": st.Effects, "parked": st.Parked}
+	if st.End > st.Position {
+		b["log"] = int64(st.End - st.Position) //nolint:gosec // a count of messages
+	}
+	return b
+}
+
+// Handler serves the service's routes and its own health.
+func (s *Service) Handler() http.Handler {
+	mux := http.NewServeMux()
+	metrics := promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		web.JSON(w, http.StatusOK, map[string]any{"service": s.o.Name, "alive": true})
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		WriteReady(w, map[string]map[string]string{s.o.Name: s.Ready(r.Context())})
+	})
+	mux.HandleFunc("GET /statusz", func(w http.ResponseWriter, r *http.Request) {
+		web.JSON(w, http.StatusOK, s.Status(r.Context()))
+	})
+	mux.Handle("GET /metrics", metrics)
+	mux.HandleFunc("GET /routez", func(w http.ResponseWriter, _ *http.Request) {
+		web.JSON(w, http.StatusOK, Routes{Service: s.o.Name, Patterns: s.mux.Patterns()})
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if !s.ready.Load() {
+			web.Problem(w, http.StatusServiceUnavailable, "Not ready", s.o.Name+" is starting or stopping")
+			return
+		}
+		s.mux.ServeHTTP(w, r)
+	})
+	return mux
+}
+
+// Routes are what a service serves; a front mounts them.
+type Routes struct {
+	Service  string   `json:"service"`
+	Patterns []string `json:"patterns"`
+}
+
+// WriteReady answers a readiness request: 200 when no service finds anything
+// wrong, else 503, with each finding.
+func WriteReady(w http.ResponseWriter, services map[string]map[string]string) {
+	status := http.StatusOK
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		if len(services[name]) > 0 {
+			status = http.StatusServiceUnavailable
+		}
+	}
+	web.JSON(w, status, map[string]any{"ready": status == http.StatusOK, "services": services})
+}
