@@ -94,6 +94,7 @@ type Timer struct {
 	Name string
 	Due  time.Time
 	Fact event.Event // a draft
+	Root bool        // the fact begins a ripple of its own, as a recurring tick does
 }
 
 // A Handler executes one kind of effect. Run returns the draft of the fact that

@@ -1,0 +1,294 @@
+package eventlog
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/freshet-io/freshet/libs/clock"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A Log is one service's part in the log: it records the service's facts, folds
+// everybody's events into its tables, decides, and runs its effects and timers.
+type Log struct {
+	fold       *Fold
+	service    string
+	schema     string
+	tables     string
+	stream     string
+	epoch      string
+	isDecision func(string) bool
+	codec      Codec
+	pool       *pgxpool.Pool
+	ownsPool   bool
+	nc         *nats.Conn
+	js         jetstream.JetStream
+	clock      clock.Clock
+	logger     *slog.Logger
+	metrics    *metrics
+	handlers   map[string]Handler
+	holder     int64 // of leases; an advisory lock says that it lives
+	batchLimit int
+
+	requests chan *request
+	counter  counter
+	relay    *relay
+	work     *work
+	timers   *timers
+
+	mu      sync.Mutex
+	mem     memory
+	changed chan struct{}
+	horizon uint64 // the log's end when this process took the lead
+	through uint64 // decided; up to here only what was decided then is applied
+
+	end     atomic.Uint64 // last sequence seen in the log
+	leading atomic.Bool
+	trouble [troubles]atomic.Pointer[error]
+	started atomic.Bool
+	stopped chan struct{} // closed when Run has ended
+}
+
+// Parts of a log that can be held up, each with its own error in Status.
+const (
+	troubleRecorder = iota
+	troubleRelay
+	troubleReader
+	troubleProcessor
+	troubleSession
+	troubles
+)
+
+// Open creates the service's schemas if they are missing, imports what the log
+// knows of the service and its tables do not, and reads its state. Nothing is
+// recorded, applied or executed before Run.
+func Open(ctx context.Context, o Options) (*Log, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	epoch, ok := strings.CutPrefix(o.Stream, StreamPrefix)
+	if !ok {
+		return nil, fmt.Errorf("eventlog: stream %q is not named %s<epoch>", o.Stream, StreamPrefix)
+	}
+	js, err := jetstream.New(o.NATS)
+	if err != nil {
+		return nil, fmt.Errorf("eventlog: %w", err)
+	}
+	var r [8]byte
+	if _, err := rand.Read(r[:]); err != nil {
+		return nil, fmt.Errorf("eventlog: %w", err)
+	}
+	l := &Log{
+		fold: o.Fold, service: o.Fold.Service, schema: schemaOf(o.Fold.Service), tables: tablesDigest(o.Fold),
+		stream: o.Stream, epoch: epoch, isDecision: o.IsDecision, codec: o.Codec, nc: o.NATS, js: js,
+		clock: o.Clock, logger: o.Logger.With("service", o.Fold.Service),
+		handlers: map[string]Handler{}, holder: int64(binary.BigEndian.Uint64(r[:]) >> 2),
+		batchLimit: maxBatch, requests: make(chan *request, maxGroup), changed: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	for _, h := range o.Handlers {
+		if _, twice := l.handlers[h.Kind]; twice || h.Kind == "" || h.Run == nil || h.Failed == nil {
+			return nil, fmt.Errorf("eventlog: the handler of effect %q is there twice or incomplete", h.Kind)
+		}
+		l.handlers[h.Kind] = h
+	}
+	l.relay = newRelay(l)
+	l.work = newWork(l)
+	l.timers = newTimers(l)
+	if l.metrics, err = newMetrics(o.Metrics, l); err != nil {
+		return nil, fmt.Errorf("eventlog: %w", err)
+	}
+	if l.pool, l.ownsPool, err = withSearchPath(ctx, o.Pool, l.service); err != nil {
+		return nil, fmt.Errorf("eventlog: %w", err)
+	}
+	if err := l.prepare(ctx); err != nil {
+		if l.ownsPool {
+			l.pool.Close()
+		}
+		return nil, fmt.Errorf("eventlog: open %s: %w", l.service, err)
+	}
+	return l, nil
+}
+
+func (o *Options) check() error {
+	switch {
+	case o.Fold == nil || o.Fold.Service == "":
+		return errors.New("eventlog: a log needs a fold with its service's name")
+	case o.Codec == nil || o.IsDecision == nil:
+		return errors.New("eventlog: a log needs a codec and the division into facts and decisions")
+	case o.Pool == nil || o.NATS == nil:
+		return errors.New("eventlog: a log needs a database and a NATS connection")
+	}
+	if o.Clock == nil {
+		o.Clock = clock.System()
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	for typ := range o.Fold.decide {
+		if o.IsDecision(typ) && serviceOf(typ) == o.Fold.Service {
+			return fmt.Errorf("eventlog: %s decides on its own decision %s", o.Fold.Service, typ)
+		}
+	}
+	return nil
+}
+
+func (l *Log) prepare(ctx context.Context) error {
+	conn, err := l.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	lock := "freshet/" + l.service + "/open"
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock(hashtextextended($1, 0))", lock); err != nil {
+		return err
+	}
+	defer func() {
+		if _, err := conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock(hashtextextended($1, 0))", lock); err != nil {
+			_ = conn.Conn().Close(context.WithoutCancel(ctx))
+		}
+	}()
+	if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return l.prepareSchemas(ctx, tx) }); err != nil {
+		return err
+	}
+	// Statements prepared before the tables were there would be stale.
+	if err := conn.Conn().DeallocateAll(ctx); err != nil {
+		return err
+	}
+	fresh, err := l.reconcile(ctx, conn.Conn())
+	if err != nil {
+		return err
+	}
+	if err := l.loadMemory(ctx, conn.Conn()); err != nil {
+		return err
+	}
+	if fresh {
+		return l.activate(ctx, conn.Conn())
+	}
+	return nil
+}
+
+// Run records, relays, applies, decides and executes until the context ends, and
+// returns when all of it has stopped. A log runs once.
+func (l *Log) Run(ctx context.Context) error {
+	if !l.started.CompareAndSwap(false, true) {
+		return errors.New("eventlog: a log runs once")
+	}
+	// The recorder outlives effects and timers, so that what they finish is recorded.
+	outer, stopOuter := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopOuter()
+	var recorder, session sync.WaitGroup
+	recorder.Go(func() { l.runRecorder(outer) })
+	session.Go(func() { l.runSession(ctx) })
+	<-ctx.Done()
+	session.Wait()
+	stopOuter()
+	recorder.Wait()
+	close(l.stopped)
+	l.signal()
+	if l.ownsPool {
+		l.pool.Close()
+	}
+	return nil
+}
+
+// State reads the fold's tables.
+func (l *Log) State() Reader { return l.pool }
+
+// Changed is closed when the next batch of events has been applied.
+func (l *Log) Changed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
+}
+
+func (l *Log) signal() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// Status is how far the service is. It asks the log's server for the end; where
+// that fails, Err says so and End is the last one seen.
+func (l *Log) Status(ctx context.Context) Status {
+	var s Status
+	if _, last, err := l.bounds(ctx); err == nil {
+		l.sawEnd(last)
+	} else {
+		s.Err = err
+	}
+	now := l.clock.Now()
+	l.mu.Lock()
+	s.Position = l.mem.sequence
+	for _, p := range l.mem.parked.all() {
+		if !p.queued {
+			s.Parked++
+		}
+	}
+	due := int64(l.timers.due(now))
+	l.mu.Unlock()
+	s.End = max(l.end.Load(), s.Position)
+	s.Outbox = l.relay.lag()
+	s.Effects = l.work.count() + due
+	for i := range l.trouble {
+		if p := l.trouble[i].Load(); p != nil {
+			s.Err = errors.Join(s.Err, *p)
+		}
+	}
+	return s
+}
+
+func (l *Log) sawEnd(sequence uint64) {
+	for {
+		old := l.end.Load()
+		if sequence <= old || l.end.CompareAndSwap(old, sequence) {
+			return
+		}
+	}
+}
+
+// setTrouble notes what holds a part up, nil once it goes on, and logs a change.
+func (l *Log) setTrouble(part int, err error) {
+	if err == nil {
+		l.trouble[part].Store(nil)
+		return
+	}
+	if old := l.trouble[part].Load(); old == nil || (*old).Error() != err.Error() {
+		l.logger.Warn("held up", "err", err)
+	}
+	l.trouble[part].Store(&err)
+}
+
+// An alarm stops a part for good: going on would lose or double events.
+type alarm struct{ error }
+
+func (a *alarm) Unwrap() error { return a.error }
+
+func alarmf(format string, args ...any) error { return &alarm{fmt.Errorf(format, args...)} }
+
+// pause waits before another try: from 10 ms to 2 s.
+func pause(ctx context.Context, try int) error {
+	return pauseFor(ctx, min(10*time.Millisecond<<min(try, 8), 2*time.Second))
+}
+
+func pauseFor(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

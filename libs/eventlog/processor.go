@@ -1,0 +1,360 @@
+package eventlog
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// maxBatch is how many events share a transaction at most.
+const maxBatch = 256
+
+// errPosition: another process applied events; this one no longer leads.
+var errPosition = errors.New("another process moved the position")
+
+// A processor applies the log to the fold, on one connection.
+type processor struct {
+	l     *Log
+	conn  *pgx.Conn
+	limit int // events of a batch
+}
+
+// run applies what comes in until the context or the connection ends, another
+// process takes over, or an alarm stops it. caughtUp is called once it has
+// applied everything up to the horizon.
+func (p *processor) run(ctx context.Context, in <-chan *logEvent, caughtUp func()) error {
+	live := false
+	batch := make([]*logEvent, 0, p.limit)
+	for {
+		if !live && p.l.position() >= p.l.horizon {
+			live = true
+			caughtUp()
+		}
+		batch = batch[:0]
+		select {
+		case v := <-in:
+			batch = append(batch, v)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	drain:
+		for len(batch) < p.limit {
+			select {
+			case v := <-in:
+				batch = append(batch, v)
+			default:
+				break drain
+			}
+		}
+		if err := p.apply(ctx, batch); err != nil {
+			return err
+		}
+		p.l.setTrouble(troubleProcessor, nil)
+	}
+}
+
+// apply applies a batch: together, or, where that fails because of one of the
+// events, each by itself, so that the faulty one can be parked.
+func (p *processor) apply(ctx context.Context, batch []*logEvent) error {
+	err := p.persist(ctx, batch, nil)
+	if !isDomain(err) {
+		return err
+	}
+	for _, v := range batch {
+		for failures := 0; ; {
+			err := p.persist(ctx, []*logEvent{v}, nil)
+			if err == nil {
+				break
+			}
+			if !isDomain(err) {
+				return err
+			}
+			if failures++; failures < 2 {
+				continue
+			}
+			f := failureOf(err)
+			p.l.logger.Error("event parked", "id", v.id, "type", v.typ, "sequence", v.stream, "reason", f.reason, "code", f.code, "err", err)
+			if err := p.persist(ctx, []*logEvent{v}, f); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// persist tries a batch until it is committed or it is certain that it cannot be:
+// what is wrong with the infrastructure is waited out.
+func (p *processor) persist(ctx context.Context, batch []*logEvent, park *failure) error {
+	for try := 0; ; try++ {
+		err := p.attempt(ctx, batch, park)
+		var a *alarm
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, errPosition), errors.As(err, &a):
+			return err
+		case p.conn.IsClosed():
+			return fmt.Errorf("the database connection broke: %w", err)
+		case errors.Is(err, errCounter):
+			continue
+		case isDomain(err) && park == nil:
+			return err
+		}
+		p.l.setTrouble(troubleProcessor, fmt.Errorf("apply %s at %d: %w", batch[0].typ, batch[0].stream, err))
+		if err := pause(ctx, try); err != nil {
+			return err
+		}
+	}
+}
+
+// attempt applies a batch in one transaction.
+func (p *processor) attempt(ctx context.Context, batch []*logEvent, park *failure) (err error) {
+	t := newTx(p.l, p.conn)
+	defer func() {
+		if err != nil {
+			t.abandon(ctx)
+		}
+	}()
+	var recorded map[string][]event.Event
+	if batch[0].stream <= p.l.horizon {
+		if recorded, err = p.l.recordedDecisions(ctx, p.conn, batch); err != nil {
+			return err
+		}
+	}
+	for _, v := range batch {
+		if err := p.one(ctx, t, v, recorded[v.id], park); err != nil {
+			return err
+		}
+	}
+	return p.commit(ctx, t, batch[len(batch)-1])
+}
+
+// commit writes the outbox and moves the position, from the value read.
+func (p *processor) commit(ctx context.Context, t *Tx, last *logEvent) error {
+	l, s := p.l, t.stage
+	digest := sha256.Sum256(last.data)
+	s.digest = digest[:]
+	if len(s.touched) > 0 {
+		var names []string
+		var sequences []int64
+		var digests [][]byte
+		for name := range s.touched {
+			names, sequences, digests = append(names, name), append(sequences, int64(s.sources[name].sequence)), append(digests, s.sources[name].digest)
+		}
+		t.Exec(`INSERT INTO fold_sources (source, sequence, digest) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[])
+			ON CONFLICT (source) DO UPDATE SET sequence = excluded.sequence, digest = excluded.digest`, names, sequences, digests)
+	}
+	// A position that is not where it was read becomes null, which it must not.
+	t.Exec(`UPDATE fold_position SET epoch = $1, digest = $2, now = $3,
+		sequence = CASE WHEN sequence = $4 AND digest = $5 AND version = $6 THEN $7::bigint END`,
+		l.epoch, s.digest, s.now, int64(l.mem.sequence), l.mem.digest, int64(l.fold.Version), int64(s.sequence))
+	if s.sequence > l.through {
+		t.Exec("UPDATE "+quote(l.schema+"_io")+".decided SET through = greatest(through, $1)", int64(s.sequence))
+	}
+	if len(t.entries) > 0 {
+		l.counter.mu.Lock()
+		defer l.counter.mu.Unlock()
+		var q Reader = p.conn
+		if t.begun || !l.counter.known {
+			q = t
+		}
+		if err := l.refreshCounter(ctx, q); err != nil {
+			return err
+		}
+		l.queueOutbox(t.batch, t.entries)
+	}
+	if err := t.finish(ctx); err != nil {
+		if len(t.entries) > 0 {
+			l.counter.known = false
+		}
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && pg.Code == "23502" && pg.TableName == "fold_position" {
+			return errPosition
+		}
+		return l.counterError(err)
+	}
+	if len(t.entries) > 0 {
+		l.recorded(t.entries)
+	}
+	l.commit(s)
+	return nil
+}
+
+// one applies one event of the log.
+func (p *processor) one(ctx context.Context, t *Tx, v *logEvent, recorded []event.Event, park *failure) error {
+	l, s := p.l, t.stage
+	if v.stream != s.sequence+1 {
+		return alarmf("the log goes from %d to %d", s.sequence, v.stream)
+	}
+	if v.id == "" || v.sequence == 0 {
+		v.decode(l.codec)
+	}
+	again, err := l.follows(s, v)
+	if err != nil {
+		return err
+	}
+	s.sequence = v.stream
+	s.applied++
+	if again || l.own(v) && l.isDecision(v.typ) {
+		return nil
+	}
+	if l.own(v) {
+		if _, ok := s.stale.get(v.id); ok {
+			t.Exec("DELETE FROM fold_timers_stale WHERE fact = $1", v.id)
+			s.stale.remove(v.id)
+			return nil
+		}
+		t.closeEffect(v.id)
+		t.fired(v.id)
+	}
+	retry := ""
+	if l.own(v) {
+		retry = l.retryName(v.typ)
+	}
+	deciding := v.stream > l.through
+	if l.fold.apply[v.typ] == nil && (l.fold.decide[v.typ] == nil || !deciding) && len(recorded) == 0 && retry == "" && park == nil {
+		return nil
+	}
+	v.decode(l.codec)
+	if v.err == nil {
+		if at := v.event.Time(); at.After(s.now) {
+			s.now = at.UTC()
+		}
+	}
+	switch {
+	case park != nil:
+		return l.park(ctx, t, v, park, nil)
+	case wasParked(recorded, v.id):
+		return l.park(ctx, t, v, nil, recorded)
+	case retry == "" && l.blocked(t, v):
+		l.queueBehind(t, v)
+		return nil
+	}
+	if err := l.applyAndDecide(ctx, t, v, recorded, deciding); err != nil {
+		return err
+	}
+	if retry != "" {
+		return p.resumeParked(ctx, t, v, retry, recorded, deciding)
+	}
+	return nil
+}
+
+// follows checks that an event is the next one of its source. The last one once
+// more, byte for byte, is told apart and passed over.
+func (l *Log) follows(s *staged, v *logEvent) (again bool, err error) {
+	if v.sequence == 0 {
+		// Nothing that a service recorded: it has no place in any order.
+		l.logger.Error("a message of the log cannot be read", "sequence", v.stream, "err", v.err)
+		return v.service == "" || l.fold.apply[v.typ] == nil && l.fold.decide[v.typ] == nil, nil
+	}
+	last, digest := s.sources[v.source()], sha256.Sum256(v.data)
+	switch {
+	case v.sequence == last.sequence+1:
+		s.sources[v.source()] = sourceState{v.sequence, digest[:]}
+		s.touched[v.source()] = true
+		return false, nil
+	case v.sequence == last.sequence && bytes.Equal(digest[:], last.digest):
+		return true, nil
+	}
+	return false, alarmf("%s goes from %d to %d at %d of the log", v.source(), last.sequence, v.sequence, v.stream)
+}
+
+// applyAndDecide applies an event, decides, and applies what was decided.
+// Decisions that were recorded before stand as they are.
+func (l *Log) applyAndDecide(ctx context.Context, t *Tx, v *logEvent, recorded []event.Event, deciding bool) error {
+	if v.err != nil {
+		return Invalid(v.err)
+	}
+	if err := l.callApply(ctx, t, v.event, v.stream); err != nil {
+		return err
+	}
+	var decisions []event.Event
+	var drafts []event.Event
+	if decide := l.fold.decide[v.typ]; decide != nil && deciding {
+		var err error
+		if drafts, err = callDecide(ctx, decide, t, v.event, t.stage.now); err != nil {
+			return err
+		}
+	}
+	have := make(map[string]event.Event, len(recorded))
+	for _, e := range recorded {
+		if e.Type() != l.parkedType() {
+			have[e.ID()] = e
+		}
+	}
+	cause := CauseOf(v.event)
+	for i, d := range drafts {
+		id := decisionID(v.id, d.Type(), i)
+		if e, ok := have[id]; ok {
+			decisions = append(decisions, e)
+			delete(have, id)
+			continue
+		}
+		e, err := l.addDecision(t, d, id, cause, v.event.Time())
+		if err != nil {
+			return err
+		}
+		decisions = append(decisions, e)
+	}
+	for _, e := range recorded {
+		if _, left := have[e.ID()]; left {
+			decisions = append(decisions, e)
+		}
+	}
+	for _, e := range decisions {
+		if err := l.callApply(ctx, t, withoutSequence(e), v.stream); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addDecision completes a decision and puts it in the transaction's outbox.
+func (l *Log) addDecision(t *Tx, draft event.Event, id string, cause Cause, at time.Time) (event.Event, error) {
+	if !l.isDecision(draft.Type()) {
+		return event.Event{}, Invalid(fmt.Errorf("%s is not a decision", draft.Type()))
+	}
+	e, err := place(draft, l.service, id, cause, at, "")
+	if err != nil {
+		return event.Event{}, Invalid(err)
+	}
+	n, err := newEntry(l.codec, e)
+	if err != nil {
+		return event.Event{}, Invalid(fmt.Errorf("%s: %w", draft.Type(), err))
+	}
+	n.cause = cause.ID
+	t.entries = append(t.entries, n)
+	return e, nil
+}
+
+func (l *Log) callApply(ctx context.Context, t *Tx, e event.Event, stream uint64) (err error) {
+	fn := l.fold.apply[e.Type()]
+	if fn == nil {
+		return nil
+	}
+	t.at(e, stream)
+	defer recovered(&err)
+	if err := fn(ctx, t, e); err != nil {
+		return domain(err)
+	}
+	return t.err
+}
+
+func callDecide(ctx context.Context, fn DecideFunc, t *Tx, e event.Event, now time.Time) (_ []event.Event, err error) {
+	defer recovered(&err)
+	drafts, err := fn(ctx, t, e, now)
+	if err != nil {
+		return nil, domain(err)
+	}
+	return drafts, nil
+}

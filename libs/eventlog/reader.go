@@ -1,0 +1,185 @@
+package eventlog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// readAhead is how many events of the log wait for the processor at most.
+const readAhead = 1024
+
+// A logEvent is one event as the log has it.
+type logEvent struct {
+	stream   uint64 // sequence in the log
+	typ      string
+	service  string // its owner
+	id       string
+	sequence uint64 // of its source; 0 where it cannot be read
+	data     []byte
+
+	event   event.Event
+	decoded bool
+	err     error // of decoding
+}
+
+// decode reads the event, once.
+func (v *logEvent) decode(c Codec) {
+	if v.decoded {
+		return
+	}
+	v.decoded = true
+	if v.event, v.err = c.Decode(v.data); v.err != nil {
+		return
+	}
+	if v.event.Type() != v.typ || v.id != "" && v.event.ID() != v.id || v.sequence != 0 && Sequence(v.event) != v.sequence {
+		v.err = errors.New("the event is not what its subject and headers say")
+		return
+	}
+	v.id, v.sequence = v.event.ID(), Sequence(v.event)
+}
+
+// source is the event's source attribute, as its subject tells it.
+func (v *logEvent) source() string { return sourcePrefix + v.service }
+
+// read delivers the log from a sequence on, in order and without a filter, until
+// the context ends. It recovers from whatever happens to the consumer; that the
+// sequence has no gap is for the processor to check.
+func (l *Log) read(ctx context.Context, from uint64, out chan<- *logEvent) {
+	next := from
+	for try := 0; ctx.Err() == nil; try++ {
+		before := next
+		err := l.readOnce(ctx, &next, out)
+		if ctx.Err() != nil {
+			return
+		}
+		if next > before {
+			try = 0
+		}
+		if err != nil {
+			l.setTrouble(troubleReader, fmt.Errorf("read the log: %w", err))
+		}
+		if pause(ctx, try) != nil {
+			return
+		}
+	}
+}
+
+// watchEvery is how often a reader is held against the log's end: a consumer may
+// fall silent without an error.
+const watchEvery = 5 * time.Second
+
+func (l *Log) readOnce(ctx context.Context, next *uint64, out chan<- *logEvent) error {
+	s, err := l.js.Stream(ctx, l.stream)
+	if err != nil {
+		return err
+	}
+	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:   *next,
+	})
+	if err != nil {
+		return err
+	}
+	messages, err := c.Messages(jetstream.PullMaxMessages(readAhead))
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	l.setTrouble(troubleReader, nil)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var seen atomic.Uint64
+	seen.Store(*next - 1)
+	go l.watch(ctx, cancel, &seen)
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			return err
+		}
+		v, pending, err := newLogEvent(m)
+		if err != nil {
+			return err
+		}
+		if v.stream < *next {
+			continue
+		}
+		l.sawEnd(v.stream + pending)
+		if l.wants(v) {
+			v.decode(l.codec)
+		}
+		select {
+		case out <- v:
+			*next = v.stream + 1
+			seen.Store(v.stream)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// watch ends a reader that has not moved for a while although the log is longer.
+func (l *Log) watch(ctx context.Context, cancel context.CancelCauseFunc, seen *atomic.Uint64) {
+	t := time.NewTicker(watchEvery)
+	defer t.Stop()
+	last := seen.Load()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		_, end, err := l.bounds(ctx)
+		if err != nil {
+			continue
+		}
+		l.sawEnd(end)
+		now := seen.Load()
+		if now == last && end > now && l.position() == now {
+			cancel(errors.New("the consumer fell silent"))
+			return
+		}
+		last = now
+	}
+}
+
+func newLogEvent(m jetstream.Msg) (*logEvent, uint64, error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return nil, 0, err
+	}
+	v := &logEvent{stream: meta.Sequence.Stream, data: bytes.Clone(m.Data())}
+	h := m.Headers()
+	if id := h[headerID]; len(id) == 1 {
+		v.id = id[0]
+	}
+	if n := h[headerSequence]; len(n) == 1 {
+		v.sequence, _ = strconv.ParseUint(n[0], 10, 64)
+	}
+	v.typ, v.service, _ = subjectType(m.Subject())
+	return v, meta.NumPending, nil
+}
+
+// wants says whether the fold has to see inside an event; of others it is enough
+// to know that they were there.
+func (l *Log) wants(v *logEvent) bool {
+	if v.id == "" || v.sequence == 0 {
+		return true
+	}
+	if l.own(v) && l.isDecision(v.typ) {
+		return false
+	}
+	return l.fold.apply[v.typ] != nil || l.fold.decide[v.typ] != nil || l.retryName(v.typ) != ""
+}
+
+func (l *Log) own(v *logEvent) bool { return v.service == l.service }

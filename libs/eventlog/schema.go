@@ -1,0 +1,180 @@
+package eventlog
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// ioTables survive a rebuild: what was recorded, under which key, how far it was
+// counted, how far it was decided, and who is executing what.
+const ioTables = `
+CREATE TABLE IF NOT EXISTS %[1]s.counter (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	sequence bigint NOT NULL
+) WITH (fillfactor = 10);
+INSERT INTO %[1]s.counter (sequence) VALUES (0) ON CONFLICT DO NOTHING;
+CREATE TABLE IF NOT EXISTS %[1]s.outbox (
+	sequence bigint PRIMARY KEY,
+	id uuid NOT NULL,
+	cause text COLLATE "C",
+	subject text COLLATE "C" NOT NULL,
+	event bytea NOT NULL
+);
+ALTER TABLE %[1]s.outbox ALTER COLUMN event SET STORAGE EXTERNAL;
+CREATE INDEX IF NOT EXISTS outbox_cause ON %[1]s.outbox (cause) WHERE cause IS NOT NULL;
+CREATE TABLE IF NOT EXISTS %[1]s.inbox (
+	id uuid PRIMARY KEY,
+	digest bytea NOT NULL,
+	sequence bigint NOT NULL
+);
+CREATE TABLE IF NOT EXISTS %[1]s.decided (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	through bigint NOT NULL
+) WITH (fillfactor = 10);
+CREATE TABLE IF NOT EXISTS %[1]s.leases (
+	effect uuid PRIMARY KEY,
+	holder bigint NOT NULL,
+	token bigint NOT NULL,
+	attempt integer NOT NULL,
+	until timestamptz NOT NULL
+);
+`
+
+// foldTables stand beside the service's own. They are folded state too.
+const foldTables = `
+CREATE TABLE fold_position (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	epoch text COLLATE "C" NOT NULL,
+	sequence bigint NOT NULL,
+	digest bytea NOT NULL,
+	now timestamptz NOT NULL,
+	version bigint NOT NULL,
+	tables text COLLATE "C" NOT NULL
+) WITH (fillfactor = 10);
+CREATE TABLE fold_sources (
+	source text COLLATE "C" PRIMARY KEY,
+	sequence bigint NOT NULL,
+	digest bytea NOT NULL
+) WITH (fillfactor = 10);
+CREATE TABLE fold_effects (
+	id uuid PRIMARY KEY,
+	kind text COLLATE "C" NOT NULL,
+	namespace text COLLATE "C" NOT NULL,
+	cause text COLLATE "C" NOT NULL,
+	correlation text COLLATE "C" NOT NULL,
+	hops integer NOT NULL,
+	traceparent text COLLATE "C" NOT NULL,
+	args json NOT NULL,
+	opened bigint NOT NULL,
+	ordinal integer NOT NULL
+);
+CREATE TABLE fold_timers (
+	namespace text COLLATE "C" NOT NULL,
+	name text COLLATE "C" NOT NULL,
+	id uuid NOT NULL,
+	generation bigint NOT NULL,
+	due timestamptz NOT NULL,
+	root boolean NOT NULL,
+	cause text COLLATE "C" NOT NULL,
+	correlation text COLLATE "C" NOT NULL,
+	hops integer NOT NULL,
+	traceparent text COLLATE "C" NOT NULL,
+	fact json NOT NULL,
+	PRIMARY KEY (namespace, name)
+);
+CREATE TABLE fold_timers_stale (
+	fact uuid PRIMARY KEY,
+	due timestamptz NOT NULL
+);
+CREATE TABLE fold_parked (
+	id text COLLATE "C" PRIMARY KEY,
+	sequence bigint NOT NULL,
+	queued boolean NOT NULL,
+	type text COLLATE "C" NOT NULL,
+	namespace text COLLATE "C" NOT NULL,
+	subject text COLLATE "C" NOT NULL,
+	correlation text COLLATE "C" NOT NULL,
+	reason text COLLATE "C" NOT NULL,
+	code text COLLATE "C" NOT NULL,
+	event bytea NOT NULL
+);
+`
+
+// schemaOf is the name of a service's schema.
+func schemaOf(service string) string { return strings.ReplaceAll(service, "-", "_") }
+
+func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// tablesDigest tells one version of a fold's tables from another.
+func tablesDigest(f *Fold) string {
+	sum := sha256.Sum256([]byte(foldTables + f.Tables))
+	return hex.EncodeToString(sum[:8])
+}
+
+// withSearchPath returns a pool whose connections see the service's schemas
+// first: the given one if it does already, else one of its own (owned is true).
+func withSearchPath(ctx context.Context, pool *pgxpool.Pool, service string) (_ *pgxpool.Pool, owned bool, err error) {
+	cfg := pool.Config()
+	schema := schemaOf(service)
+	first, _, _ := strings.Cut(cfg.ConnConfig.RuntimeParams["search_path"], ",")
+	if strings.Trim(strings.TrimSpace(first), `"`) == schema {
+		return pool, false, nil
+	}
+	cfg.ConnConfig.RuntimeParams["search_path"] = strings.Join([]string{quote(schema), quote(schema + "_io"), quote(schema + "_data")}, ", ")
+	cfg.MaxConns = max(cfg.MaxConns, 4)
+	cfg.MinConns = 0
+	p, err := pgxpool.NewWithConfig(ctx, cfg)
+	return p, true, err
+}
+
+// prepareSchemas creates what is missing, and puts an empty fold in the place of
+// one of another version: it is filled again from the log. It reports whether the
+// service has never run on this database.
+func (l *Log) prepareSchemas(ctx context.Context, tx pgx.Tx) error {
+	fold, io := quote(l.schema), quote(l.schema+"_io")
+	if _, err := tx.Exec(ctx, fmt.Sprintf("CREATE SCHEMA IF NOT EXISTS %s; CREATE SCHEMA IF NOT EXISTS %s;", fold, io)+fmt.Sprintf(ioTables, io)); err != nil {
+		return fmt.Errorf("tables of the outbox: %w", err)
+	}
+	var exists bool
+	if err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", fold+".fold_position").Scan(&exists); err != nil {
+		return err
+	}
+	if exists {
+		var version int64
+		var tables string
+		err := tx.QueryRow(ctx, "SELECT version, tables FROM "+fold+".fold_position").Scan(&version, &tables)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+		case err != nil:
+			return err
+		case version == int64(l.fold.Version) && tables == l.tables:
+			return nil
+		default:
+			l.logger.Info("the fold's version changed; it is rebuilt from the log", "from", version, "to", l.fold.Version)
+		}
+		if _, err := tx.Exec(ctx, "DROP SCHEMA "+fold+" CASCADE; CREATE SCHEMA "+fold); err != nil {
+			return fmt.Errorf("clear the fold for its rebuild: %w", err)
+		}
+	}
+	if _, err := tx.Exec(ctx, "SET LOCAL search_path = "+fold+";"+foldTables); err != nil {
+		return fmt.Errorf("tables of the fold: %w", err)
+	}
+	if strings.TrimSpace(l.fold.Tables) != "" {
+		if _, err := tx.Exec(ctx, l.fold.Tables); err != nil {
+			return fmt.Errorf("tables of %s: %w", l.fold.Service, err)
+		}
+	}
+	_, err := tx.Exec(ctx, "INSERT INTO "+fold+`.fold_position (epoch, sequence, digest, now, version, tables)
+		VALUES ($1, 0, '', '0001-01-01T00:00:00Z', $2, $3)`, l.epoch, int64(l.fold.Version), l.tables)
+	if err != nil {
+		return fmt.Errorf("first position: %w", err)
+	}
+	return nil
+}

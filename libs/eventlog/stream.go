@@ -1,0 +1,129 @@
+package eventlog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// StreamPrefix is what the name of the log's stream begins with; its epoch follows.
+const StreamPrefix = "FRESHET_"
+
+// EnsureStream creates the log's stream, FRESHET_<epoch>, unless it is there, and
+// refuses one that does not keep the log's promises.
+func EnsureStream(ctx context.Context, nc *nats.Conn, stream string) error {
+	if _, ok := strings.CutPrefix(stream, StreamPrefix); !ok {
+		return fmt.Errorf("the log's stream %q is not named %s<epoch>", stream, StreamPrefix)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	s, err := js.Stream(ctx, stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		s, err = js.CreateStream(ctx, jetstream.StreamConfig{
+			Name:               stream,
+			Description:        "Freshet's log",
+			Subjects:           []string{subjectRoot + ".>"},
+			Retention:          jetstream.LimitsPolicy,
+			Storage:            jetstream.FileStorage,
+			Discard:            jetstream.DiscardNew,
+			MaxMsgs:            -1,
+			MaxBytes:           -1,
+			MaxAge:             0,
+			MaxMsgsPerSubject:  -1,
+			AllowDirect:        true,
+			AllowAtomicPublish: true,
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", stream, err)
+	}
+	cfg := s.CachedInfo().Config
+	if !cfg.AllowAtomicPublish || cfg.Storage != jetstream.FileStorage || cfg.Retention != jetstream.LimitsPolicy || cfg.MaxAge != 0 {
+		return fmt.Errorf("stream %s is not a log: it needs file storage, atomic publish, limits retention and no age limit", stream)
+	}
+	return nil
+}
+
+// A stored message of the log.
+type stored struct {
+	stream   uint64 // sequence in the log
+	sequence uint64 // of its source
+	subject  string
+	data     []byte
+}
+
+var errNotStored = errors.New("no such message in the log")
+
+// lastOwn reads the service's last event in the log, from the stream's leader:
+// a direct get may be behind.
+func (l *Log) lastOwn(ctx context.Context) (stored, error) {
+	return l.getMessage(ctx, map[string]any{"last_by_subj": ownSubjects(l.service)})
+}
+
+func (l *Log) messageAt(ctx context.Context, sequence uint64) (stored, error) {
+	return l.getMessage(ctx, map[string]any{"seq": sequence})
+}
+
+func (l *Log) getMessage(ctx context.Context, request map[string]any) (stored, error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return stored{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	reply, err := l.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+l.stream, body)
+	if err != nil {
+		return stored{}, fmt.Errorf("read the log: %w", err)
+	}
+	var answer struct {
+		Error *struct {
+			Code        int    `json:"code"`
+			Description string `json:"description"`
+		} `json:"error"`
+		Message *struct {
+			Subject string `json:"subject"`
+			Seq     uint64 `json:"seq"`
+			Data    []byte `json:"data"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(reply.Data, &answer); err != nil {
+		return stored{}, fmt.Errorf("read the log: %w", err)
+	}
+	if answer.Error != nil {
+		if answer.Error.Code == http.StatusNotFound && !strings.Contains(answer.Error.Description, "stream") {
+			return stored{}, errNotStored
+		}
+		return stored{}, fmt.Errorf("read the log: %s", answer.Error.Description)
+	}
+	if answer.Message == nil {
+		return stored{}, errors.New("read the log: the answer has no message")
+	}
+	m := stored{stream: answer.Message.Seq, subject: answer.Message.Subject, data: answer.Message.Data}
+	e, err := l.codec.Decode(m.data)
+	if err != nil {
+		return stored{}, fmt.Errorf("message %d of the log: %w", m.stream, err)
+	}
+	m.sequence = Sequence(e)
+	return m, nil
+}
+
+// bounds are the first and last sequence of the log.
+func (l *Log) bounds(ctx context.Context) (first, last uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	s, err := l.js.Stream(ctx, l.stream)
+	if err != nil {
+		return 0, 0, fmt.Errorf("stream %s: %w", l.stream, err)
+	}
+	st := s.CachedInfo().State
+	return st.FirstSeq, st.LastSeq, nil
+}
