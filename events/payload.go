@@ -81,16 +81,29 @@ func Parse[P any, PP interface {
 	payload
 }](e event.Event) (P, error) {
 	var p P
-	if err := checkShape(e.Data(), PP(&p).shape()); err != nil {
-		return p, fmt.Errorf("%s: %w: %w", e.Type(), ErrInvalid, err)
-	}
-	if err := json.Unmarshal(e.Data(), &p); err != nil {
-		return p, fmt.Errorf("%s: %w: %w", e.Type(), ErrInvalid, err)
-	}
-	if err := Validate(PP(&p)); err != nil {
+	if err := parse(e.Data(), PP(&p)); err != nil {
 		return p, fmt.Errorf("%s: %w", e.Type(), err)
 	}
 	return p, nil
+}
+
+// Check reports whether JSON text is a valid payload of the type.
+func (c Channel) Check(b []byte) error {
+	p := c.payload()
+	if err := parse(b, p); err != nil {
+		return fmt.Errorf("%s: %w", c.Type, err)
+	}
+	return nil
+}
+
+func parse(b []byte, p payload) error {
+	if err := checkShape(b, p.shape()); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if err := json.Unmarshal(b, p); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return Validate(p)
 }
 
 // Validate checks a payload against its contract and reports every breach.

@@ -322,6 +322,7 @@ var (
 		{name: "live_rows", required: false, shape: shapeInteger},
 		{name: "naive", required: false, shape: &shape{kind: isMap, of: shapeNumber}},
 		{name: "version", required: false, shape: shapeInteger},
+		{name: "error", required: false, shape: shapeString},
 	}}
 	shapeOfApprovalRequested = &shape{kind: isObject, members: []member{
 		{name: "model", required: true, shape: shapeString},

@@ -903,6 +903,8 @@ type WindowClosed struct {
 	Naive    map[string]float64 `json:"naive,omitempty"`
 	// the champion when it closed
 	Version *int64 `json:"version,omitempty"`
+	// why it could not be measured, or not wholly
+	Error string `json:"error,omitempty"`
 }
 
 func (v *WindowClosed) validate(c *check) {
@@ -937,6 +939,9 @@ func (v *WindowClosed) validate(c *check) {
 	}
 	if v.Version != nil {
 		c.atLeast("version", *v.Version, 0)
+	}
+	if v.Error != "" {
+		c.length("error", v.Error, 0, 4096)
 	}
 }
 
@@ -2164,7 +2169,7 @@ type WindowSlice struct {
 	P50MS          float64  `json:"p50_ms"`
 	P99MS          float64  `json:"p99_ms"`
 	PredictionMean *float64 `json:"prediction_mean,omitempty"`
-	// against the training set's predictions
+	// of a canary: the candidate's predictions against the champion's in the same window; else against the training set's
 	PredictionPSI *float64 `json:"prediction_psi,omitempty"`
 	// of a quality window: metrics of this version's predictions by labels
 	Live map[string]float64 `json:"live,omitempty"`
