@@ -67,6 +67,9 @@ func keyID(service, namespace string, key []string) string {
 	return uuid.NewSHA1(idSpace, []byte(b.String())).String()
 }
 
+// FactID is the id that a service's fact with a natural key has, recorded or not.
+func FactID(service, namespace string, key ...string) string { return keyID(service, namespace, key) }
+
 // factDigest is what makes two facts of one key the same fact.
 func factDigest(e event.Event) []byte {
 	h := sha256.New()

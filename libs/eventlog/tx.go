@@ -220,3 +220,7 @@ func (t *Tx) abandon(ctx context.Context) {
 		_ = t.conn.Close(ctx)
 	}
 }
+
+// Sequence is where the event being applied is in the log; for a decision of the
+// service's own, where its cause is.
+func (t *Tx) Sequence() uint64 { return t.stream }
