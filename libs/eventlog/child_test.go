@@ -1,0 +1,5 @@
+package eventlog
+
+const childRole = "FRESHET_EVENTLOG_CHILD"
+
+func childMain() {}
