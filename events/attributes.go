@@ -61,13 +61,25 @@ func checkASCII(name, s string, limit int) error {
 
 // checkString is CloudEvents' String type: no control characters, no
 // noncharacters, at least one character.
-func checkString(name, s string, limit int) error {
-	if s == "" {
+func checkString[T string | []byte](name string, s T, limit int) error {
+	if len(s) == 0 {
 		return malformed("%s is empty", name)
 	}
 	if len(s) > limit {
 		return malformed("%s has %d bytes, and %d are allowed", name, len(s), limit)
 	}
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c >= utf8.RuneSelf:
+			return checkRunes(name, string(s))
+		case c < 0x20 || c == 0x7f:
+			return malformed("%s has the control character %#02x", name, c)
+		}
+	}
+	return nil
+}
+
+func checkRunes(name, s string) error {
 	for i := 0; i < len(s); {
 		if c := s[i]; c < utf8.RuneSelf {
 			if c < 0x20 || c == 0x7f {

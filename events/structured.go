@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"mime"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +27,7 @@ func appendEvent(b []byte, c *event.EventContextV1, e event.Event) ([]byte, erro
 	at := len(b)
 	b = append(b, '"')
 	b = appendURL(b, &c.Source.URL)
-	if err := checkString("source", string(b[at+1:]), MaxSource); err != nil {
+	if err := checkString("source", b[at+1:], MaxSource); err != nil {
 		return nil, err
 	}
 	b = append(b, '"')
@@ -49,7 +49,7 @@ func appendEvent(b []byte, c *event.EventContextV1, e event.Event) ([]byte, erro
 		b = append(b, `,"dataschema":"`...)
 		at := len(b)
 		b = appendURL(b, &c.DataSchema.URL)
-		if err := checkString("dataschema", string(b[at:]), MaxAttribute); err != nil {
+		if err := checkString("dataschema", b[at:], MaxAttribute); err != nil {
 			return nil, err
 		}
 		b = append(b, '"')
@@ -70,7 +70,7 @@ func appendExtensions(b []byte, extensions map[string]any) ([]byte, error) {
 	for name := range extensions {
 		names = append(names, name)
 	}
-	sort.Strings(names)
+	slices.Sort(names)
 	for _, name := range names {
 		if err := checkExtensionName(name); err != nil {
 			return nil, err
