@@ -218,6 +218,9 @@ func (c *check) atMost(path string, v, max int64) {
 	}
 }
 
+// highest stands in for a bound that a contract does not set.
+const highest = math.MaxFloat64
+
 func (c *check) within(path string, v, min, max float64) {
 	if v < min || v > max {
 		c.fail(path, "is %g; %g to %g is allowed", v, min, max)

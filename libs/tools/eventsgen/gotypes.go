@@ -160,7 +160,7 @@ func (g checkGen) value(f *schema, value, path string) error {
 	case t == "float64":
 		fmt.Fprintf(g.b, "c.finite(%s, %s)\n", path, value)
 		if f.Minimum != nil || f.Maximum != nil {
-			fmt.Fprintf(g.b, "c.within(%s, %s, %s, %s)\n", path, value, bound(f.Minimum, "-math.MaxFloat64"), bound(f.Maximum, "math.MaxFloat64"))
+			fmt.Fprintf(g.b, "c.within(%s, %s, %s, %s)\n", path, value, bound(f.Minimum, "-highest"), bound(f.Maximum, "highest"))
 		}
 		return nil
 	case t == "time.Time":
