@@ -53,10 +53,10 @@ func startWatermill(ctx context.Context, postgresURL, natsURL string) (contender
 		}
 	}
 	logger := watermill.NopLogger{}
-	noDeadline := time.Duration(0)
+	deadline := 30 * time.Second
 	subscriber, err := wsql.NewSubscriber(db, wsql.SubscriberConfig{
 		SchemaAdapter: wsql.DefaultPostgreSQLSchema{SubscribeBatchSize: 1000}, OffsetsAdapter: wsql.DefaultPostgreSQLOffsetsAdapter{},
-		InitializeSchema: true, PollInterval: time.Millisecond, AckDeadline: &noDeadline,
+		InitializeSchema: true, PollInterval: time.Millisecond, AckDeadline: &deadline,
 	}, logger)
 	if err != nil {
 		return nil, err
