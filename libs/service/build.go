@@ -75,6 +75,6 @@ func (s *Service) open(ctx context.Context, p parts) (*eventlog.Log, error) {
 	return eventlog.Open(ctx, eventlog.Options{
 		Fold: p.Fold, IsDecision: s.o.Language.IsDecision, Codec: s.o.Language.Codec,
 		Pool: s.pool, NATS: s.nats, Stream: s.o.Stream, Clock: s.o.Clock,
-		Handlers: p.Handlers, Logger: s.logger, Metrics: s.labeled,
+		Handlers: p.Handlers, Logger: s.o.Logger, Metrics: s.metrics, // it labels both itself
 	})
 }

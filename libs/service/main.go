@@ -65,7 +65,6 @@ func run(ctx context.Context, name string, config any, module func() fx.Option, 
 	if err != nil {
 		return err
 	}
-	logger = logger.With("service", name)
 	flush, err := telemetry.Trace(ctx, "freshet-"+name)
 	if err != nil {
 		return err
@@ -100,7 +99,7 @@ func run(ctx context.Context, name string, config any, module func() fx.Option, 
 	err = s.Start(starting)
 	cancel()
 	if err == nil {
-		logger.Info("ready", "url", "http://"+listener.Addr().String())
+		logger.Info("ready", "service", name, "url", "http://"+listener.Addr().String())
 		select {
 		case <-ctx.Done():
 		case err = <-s.Failed():

@@ -84,9 +84,10 @@ func New(o Options) *Service {
 	}
 	metrics := prometheus.NewRegistry()
 	labeled := prometheus.WrapRegistererWith(prometheus.Labels{"service": o.Name}, metrics)
+	logger := o.Logger.With("service", o.Name)
 	return &Service{
-		o: o, logger: o.Logger, metrics: metrics, labeled: labeled,
-		mux:    web.NewMux(o.Logger, labeled),
+		o: o, logger: logger, metrics: metrics, labeled: labeled,
+		mux:    web.NewMux(logger, labeled),
 		failed: make(chan error, 1),
 	}
 }
