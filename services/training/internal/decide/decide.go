@@ -1,0 +1,89 @@
+// Package decide holds what training decides: whether each reason to train a model
+// is followed. Every reason gets an answer, training_requested or
+// training_skipped with the rule that refused it. Each file's function depends on
+// the fold's tables and the event alone.
+package decide
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/services/training/internal/domain"
+	"github.com/freshet-io/freshet/services/training/internal/state"
+)
+
+// Register adds every decide to the fold.
+func Register(f *eventlog.Fold) {
+	f.Decide(events.TypeDataCommitted, eventlog.Decides(events.Parse[events.DataCommitted], dataCommitted))
+	f.Decide(events.TypeModelDeclared, eventlog.Decides(events.Parse[events.ModelDeclared], modelDeclared))
+	f.Decide(events.TypeDriftDetected, eventlog.Decides(events.Parse[events.DriftDetected], driftDetected))
+	f.Decide(events.TypeQualityDegraded, eventlog.Decides(events.Parse[events.QualityDegraded], qualityDegraded))
+	f.Decide(events.TypeScheduleTicked, eventlog.Decides(events.Parse[events.ScheduleTicked], scheduleTicked))
+	f.Decide(events.TypeTrainingAsked, eventlog.Decides(events.Parse[events.TrainingAsked], trainingAsked))
+	f.Decide(events.TypeRunFailed, eventlog.Decides(events.Parse[events.RunFailed], runFailed))
+	f.Decide(events.TypeCandidateMeasured, eventlog.Decides(events.Parse[events.CandidateMeasured], candidateMeasured))
+	f.Decide(events.TypeCancelAsked, eventlog.Decides(events.Parse[events.CancelAsked], cancelAsked))
+}
+
+// consider answers one reason to train a model.
+func consider(ctx context.Context, r eventlog.Reader, e event.Event, model, trigger string, now time.Time) ([]event.Event, error) {
+	m, err := state.ModelOf(ctx, r, eventlog.Namespace(e), model, now)
+	if err != nil {
+		return nil, err
+	}
+	return answer(ctx, r, e, m, trigger, now)
+}
+
+func answer(ctx context.Context, r eventlog.Reader, e event.Event, m state.Model, trigger string, now time.Time) ([]event.Event, error) {
+	namespace := eventlog.Namespace(e)
+	if reason := domain.Refuse(m.Policy, trigger, now); reason != "" {
+		return one(events.NewTrainingSkipped(namespace, m.Name, events.TrainingSkipped{Model: m.Name, Trigger: trigger, Reason: reason}))
+	}
+	data, err := state.DataFor(ctx, r, namespace, m.Spec)
+	if err != nil {
+		return nil, err
+	}
+	contributors := []string{m.Declared}
+	for _, d := range data {
+		contributors = append(contributors, d.Event)
+	}
+	return one(events.NewTrainingRequested(namespace, m.Name, events.TrainingRequested{
+		Model: m.Name, Trigger: trigger, Code: m.Code, Data: data, Spec: m.Spec, SpecDigest: m.SpecDigest,
+		Seed: seed(e.ID(), m.Name), AsOf: now, Contributors: contributors,
+	}))
+}
+
+func one(e event.Event, err error) ([]event.Event, error) {
+	if err != nil {
+		return nil, err
+	}
+	return []event.Event{e}, nil
+}
+
+// seed is as good as random and always the same for one cause. It fits 31 bits,
+// which every library takes.
+func seed(cause, model string) int64 {
+	sum := sha256.Sum256([]byte(cause + "\x00" + model))
+	return int64(binary.BigEndian.Uint32(sum[:4]) >> 1)
+}
+
+func driftDetected(ctx context.Context, r eventlog.Reader, e event.Event, p events.DriftDetected, now time.Time) ([]event.Event, error) {
+	return consider(ctx, r, e, p.Model, domain.Drift, now)
+}
+
+func qualityDegraded(ctx context.Context, r eventlog.Reader, e event.Event, p events.QualityDegraded, now time.Time) ([]event.Event, error) {
+	return consider(ctx, r, e, p.Model, domain.Quality, now)
+}
+
+func scheduleTicked(ctx context.Context, r eventlog.Reader, e event.Event, p events.ScheduleTicked, now time.Time) ([]event.Event, error) {
+	return consider(ctx, r, e, p.Model, domain.Schedule, now)
+}
+
+func trainingAsked(ctx context.Context, r eventlog.Reader, e event.Event, p events.TrainingAsked, now time.Time) ([]event.Event, error) {
+	return consider(ctx, r, e, p.Model, domain.Person, now)
+}

@@ -1,0 +1,143 @@
+package executor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"github.com/freshet-io/freshet/services/training/internal/job"
+)
+
+// orders tell the launcher what to become.
+type orders struct {
+	Command     []string `json:"command,omitempty"`
+	Builtin     string   `json:"builtin,omitempty"`
+	Directory   string   `json:"directory"`
+	Environment []string `json:"environment"`
+	Limits      limits   `json:"limits"`
+	First       bool     `json:"first"` // of its process namespace
+}
+
+type limits struct {
+	AddressSpace int64 `json:"address_space"`
+	CPUSeconds   int64 `json:"cpu_seconds"`
+	FileBytes    int64 `json:"file_bytes"`
+	Processes    int64 `json:"processes"` // 0: no limit
+}
+
+// A Builtin is a trainer inside the suite's binary.
+type Builtin func(m *job.Manifest, out io.Writer) error
+
+// exit codes of the launcher itself, as shells have them
+const (
+	exitCannotRun = 126
+	exitNotFound  = 127
+)
+
+// Launch makes the process a job, if it was started to be one: it does not return
+// then. Otherwise it returns false at once.
+func Launch(builtins map[string]Builtin) (handled bool) {
+	path := os.Getenv(job.LaunchVariable)
+	if path == "" {
+		return false
+	}
+	code, err := launch(path, builtins)
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "freshet:", err)
+	}
+	os.Exit(code)
+	return true
+}
+
+func launch(path string, builtins map[string]Builtin) (int, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return exitCannotRun, err
+	}
+	var o orders
+	if err := json.Unmarshal(b, &o); err != nil {
+		return exitCannotRun, err
+	}
+	if err := o.Limits.set(); err != nil {
+		return exitCannotRun, fmt.Errorf("the limits: %w", err)
+	}
+	os.Clearenv()
+	for _, kv := range o.Environment {
+		for i := range kv {
+			if kv[i] == '=' {
+				if err := os.Setenv(kv[:i], kv[i+1:]); err != nil {
+					return exitCannotRun, err
+				}
+				break
+			}
+		}
+	}
+	if err := os.Chdir(o.Directory); err != nil {
+		return exitCannotRun, err
+	}
+	if o.Builtin != "" {
+		return runBuiltin(builtins[o.Builtin], o.Builtin)
+	}
+	if len(o.Command) == 0 {
+		return exitCannotRun, errors.New("there is no command")
+	}
+	program, err := exec.LookPath(o.Command[0])
+	if err != nil {
+		return exitNotFound, err
+	}
+	if !o.First {
+		return exitCannotRun, syscall.Exec(program, o.Command, os.Environ())
+	}
+	return first(program, o.Command)
+}
+
+func runBuiltin(train Builtin, name string) (int, error) {
+	if train == nil {
+		return exitNotFound, fmt.Errorf("this program has no builtin %q", name)
+	}
+	// As first process of a namespace it would not be ended by a signal it does not handle.
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	go func() {
+		<-stop
+		os.Exit(128 + int(syscall.SIGTERM))
+	}()
+	m, err := job.Read()
+	if err != nil {
+		return 1, err
+	}
+	if err := train(m, os.Stdout); err != nil {
+		return 1, err
+	}
+	return job.ExitDone, nil
+}
+
+// first is the first process of a namespace: it starts the job, buries what the
+// job orphans, and ends with it, which ends everything in the namespace. Signals
+// come to the whole group, so it only has to survive them.
+func first(program string, command []string) (int, error) {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	p, err := os.StartProcess(program, command, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	if err != nil {
+		return exitCannotRun, err
+	}
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return exitCannotRun, err
+		case pid == p.Pid && status.Exited():
+			return status.ExitStatus(), nil
+		case pid == p.Pid && status.Signaled():
+			return 128 + int(status.Signal()), nil
+		}
+	}
+}

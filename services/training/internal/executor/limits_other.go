@@ -1,0 +1,15 @@
+//go:build !linux
+
+package executor
+
+import "syscall"
+
+// Elsewhere the wall time and the group's end are the only limits; the job's log
+// says that it is not isolated.
+func (l limits) set() error { return nil }
+
+func isolated(*syscall.SysProcAttr) {}
+
+func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+func denied(error) bool { return true }
