@@ -1,0 +1,279 @@
+// Package edge answers the console's HTTP routes: ripples and approvals to read, the
+// stream of what changes, and what a person may ask for. The guard in front of all of
+// them keeps other sites out.
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/objects"
+	"github.com/freshet-io/freshet/libs/web"
+	"github.com/freshet-io/freshet/services/console/internal/state"
+)
+
+const (
+	defaultLimit = 500
+	eventLimit   = 5000 // of one ripple's
+	streamPage   = 200
+	pingEvery    = 15 * time.Second
+)
+
+// Log is what the edge needs of the service's own log.
+type Log interface {
+	State() eventlog.Reader
+	Changed() <-chan struct{}
+	RecordAndWait(ctx context.Context, facts ...eventlog.Fact) ([]eventlog.Receipt, error)
+}
+
+// Objects keeps notes.
+type Objects interface {
+	PutBytes(ctx context.Context, b []byte) (objects.Ref, error)
+}
+
+// Edge answers.
+type Edge struct {
+	log     Log
+	objects Objects
+	hosts   []string
+	limit   int
+	wait    time.Duration
+}
+
+// New returns an edge. Hosts are the names it answers to beside loopback.
+func New(log Log, store Objects, hosts []string, limit int, wait time.Duration) *Edge {
+	return &Edge{log: log, objects: store, hosts: hosts, limit: limit, wait: wait}
+}
+
+// Register adds the routes.
+func (e *Edge) Register(mux *web.Mux) {
+	mux.HandleFunc("GET /v1/ripples", e.guard(e.ripples))
+	mux.HandleFunc("GET /v1/ripples/{id}", e.guard(e.ripple))
+	mux.HandleFunc("GET /v1/ripples/stream", e.guard(e.stream))
+	mux.HandleFunc("GET /v1/approvals", e.guard(e.approvals))
+	mux.HandleFunc("POST /v1/approvals", e.guard(e.decideApproval))
+	mux.HandleFunc("POST /v1/trainings", e.guard(e.askTraining))
+	mux.HandleFunc("POST /v1/rollbacks", e.guard(e.askRollback))
+	mux.HandleFunc("POST /v1/promotions", e.guard(e.askPromotion))
+}
+
+// Guard puts the guard before another handler of the console's.
+func (e *Edge) Guard(next http.HandlerFunc) http.HandlerFunc { return e.guard(next) }
+
+type items[T any] struct {
+	Items []T `json:"items"`
+}
+
+func list[T any](w http.ResponseWriter, v []T, err error) {
+	if err != nil {
+		unreadable(w, err)
+		return
+	}
+	if v == nil {
+		v = []T{}
+	}
+	web.JSON(w, http.StatusOK, items[T]{Items: v})
+}
+
+func (e *Edge) filter(r *http.Request) (state.Filter, error) {
+	q := r.URL.Query()
+	f := state.Filter{Namespace: namespace(r), Trigger: q.Get("trigger"), Outcome: q.Get("outcome"),
+		Quiet: q.Get("all") == "true", Limit: min(defaultLimit, e.limit)}
+	if s := q.Get("limit"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > e.limit {
+			return f, fmt.Errorf("limit is %q; 1 to %d is allowed", s, e.limit)
+		}
+		f.Limit = n
+	}
+	return f, nil
+}
+
+func (e *Edge) ripples(w http.ResponseWriter, r *http.Request) {
+	f, err := e.filter(r)
+	if err != nil {
+		web.Problem(w, http.StatusBadRequest, "Bad query", err.Error())
+		return
+	}
+	ripples, err := state.Ripples(r.Context(), e.log.State(), f)
+	list(w, ripples, err)
+}
+
+// A RippleAnswer is one ripple with its events.
+type RippleAnswer struct {
+	state.Ripple
+	Items []state.Event `json:"items"`
+}
+
+func (e *Edge) ripple(w http.ResponseWriter, r *http.Request) {
+	ctx, id := r.Context(), r.PathValue("id")
+	ripple, err := state.RippleOf(ctx, e.log.State(), namespace(r), id)
+	if errors.Is(err, state.ErrUnknown) {
+		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("no ripple %q in namespace %q", id, namespace(r)))
+		return
+	}
+	if err != nil {
+		unreadable(w, err)
+		return
+	}
+	evs, err := state.RippleEvents(ctx, e.log.State(), namespace(r), id, eventLimit)
+	if err != nil {
+		unreadable(w, err)
+		return
+	}
+	web.JSON(w, http.StatusOK, RippleAnswer{Ripple: ripple, Items: evs})
+}
+
+// stream sends a ripple whenever it changes: from the client's Last-Event-ID or
+// ?after= on, else from now on.
+func (e *Edge) stream(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
+	f, err := e.filter(r)
+	if err != nil {
+		web.Problem(w, http.StatusBadRequest, "Bad query", err.Error())
+		return
+	}
+	f.Limit = streamPage
+	after := r.Header.Get("Last-Event-ID")
+	if after == "" {
+		after = r.URL.Query().Get("after")
+	}
+	if f.Changed, err = strconv.ParseInt(after, 10, 64); err != nil {
+		if f.Changed, err = state.Newest(ctx, e.log.State(), f.Namespace); err != nil {
+			unreadable(w, err)
+			return
+		}
+	}
+	f.Changed = max(f.Changed, 1) // the log begins at 1; a ripple that changed there is in the first page
+	stream, err := web.SSE(w)
+	if err != nil {
+		return // the client is gone
+	}
+	ping := time.NewTicker(pingEvery)
+	defer ping.Stop()
+	for {
+		changed := e.log.Changed()
+		for {
+			ripples, err := state.Ripples(ctx, e.log.State(), f)
+			if err != nil {
+				return // the client comes back with Last-Event-ID
+			}
+			for _, ripple := range ripples {
+				if stream.SendJSON("ripple", strconv.FormatInt(ripple.Changed, 10), ripple) != nil {
+					return
+				}
+				f.Changed = ripple.Changed
+			}
+			if len(ripples) < streamPage {
+				break
+			}
+			f.Changed-- // one event may change several ripples, and the page may have cut them apart
+		}
+		select {
+		case <-changed:
+		case <-ping.C:
+			if stream.Ping() != nil {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (e *Edge) approvals(w http.ResponseWriter, r *http.Request) {
+	approvals, err := state.Approvals(r.Context(), e.log.State(), namespace(r))
+	list(w, approvals, err)
+}
+
+// An Answer says what a person's wish became.
+type Answer struct {
+	ID        string `json:"id"` // of the event
+	Ripple    string `json:"ripple"`
+	Existing  bool   `json:"existing"` // it had been recorded before
+	StatusURL string `json:"status_url"`
+}
+
+// record makes a person's wish a fact and answers.
+func (e *Edge) record(w http.ResponseWriter, r *http.Request, fact eventlog.Fact) {
+	ctx, cancel := context.WithTimeout(r.Context(), e.wait)
+	defer cancel()
+	receipts, err := e.log.RecordAndWait(ctx, fact)
+	switch {
+	case err == nil || len(receipts) == 1 && errors.Is(err, context.DeadlineExceeded):
+		a := Answer{ID: receipts[0].ID, Ripple: fact.Cause.Correlation, Existing: receipts[0].Existing,
+			StatusURL: "/v1/events/" + receipts[0].ID}
+		if a.Ripple == "" {
+			a.Ripple = a.ID
+		}
+		status := http.StatusCreated
+		switch {
+		case err != nil:
+			status = http.StatusAccepted
+		case a.Existing:
+			status = http.StatusOK
+		}
+		w.Header().Set("Location", a.StatusURL)
+		web.JSON(w, status, a)
+	case errors.Is(err, eventlog.ErrConflict):
+		web.Problem(w, http.StatusConflict, "Conflict", "this was decided, or this Idempotency-Key was used, with other contents before")
+	case errors.Is(err, eventlog.ErrParked):
+		web.Problem(w, http.StatusUnprocessableEntity, "Parked", err.Error())
+	default:
+		web.Problem(w, http.StatusServiceUnavailable, "Not recorded", err.Error())
+	}
+}
+
+// known reports whether a fact with a key was recorded and applied: then it is only
+// recorded again, which gives the first answer, or a conflict.
+func (e *Edge) known(ctx context.Context, namespace string, key []string) (bool, error) {
+	if len(key) == 0 {
+		return false, nil
+	}
+	_, err := state.EventOf(ctx, e.log.State(), namespace, eventlog.FactID("console", namespace, key...))
+	if errors.Is(err, state.ErrUnknown) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// key is a fact's natural key where the caller gave one.
+func key(r *http.Request, route string) []string {
+	if k := r.Header.Get("Idempotency-Key"); k != "" {
+		return []string{"request", route, k}
+	}
+	return nil
+}
+
+// ActorHeader says who acts, as an opaque id. On loopback it is taken at its word; a
+// listener with authentication sets it itself.
+const ActorHeader = "Freshet-Actor"
+
+func actor(r *http.Request) string {
+	if a := r.Header.Get(ActorHeader); a != "" && len(a) <= 128 {
+		return a
+	}
+	return "operator"
+}
+
+func namespace(r *http.Request) string {
+	if n := r.URL.Query().Get("namespace"); n != "" {
+		return n
+	}
+	return "default"
+}
+
+func unreadable(w http.ResponseWriter, err error) {
+	web.Problem(w, http.StatusInternalServerError, "The console's state cannot be read", err.Error())
+}
+
+// fact completes a draft.
+func fact(draft event.Event, key []string, cause eventlog.Cause, r *http.Request) eventlog.Fact {
+	return eventlog.Fact{Event: draft, Key: key, Cause: cause, Actor: actor(r)}
+}

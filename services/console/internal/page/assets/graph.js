@@ -1,0 +1,86 @@
+// The picture of a ripple: events as boxes, causes as lines, left to right.
+
+const WIDTH = 176, HEIGHT = 42, ACROSS = 34, DOWN = 12, MARGIN = 16, LIMIT = 400;
+const SVG = "http://www.w3.org/2000/svg";
+const bad = new Set(["data_rejected", "code_rejected", "training_set_failed", "run_failed", "candidate_refused",
+  "model_version_denied", "replica_failed", "rollout_rolled_back", "event_parked", "approval_denied"]);
+
+export const nameOf = (type) => type.slice(type.lastIndexOf(".") + 1);
+export const wordsOf = (type) => nameOf(type).replaceAll("_", " ");
+export const serviceOf = (type) => type.split(".")[2] ?? "";
+
+// layout gives every event a column, one right of its cause's, and a row: an event
+// stands in its first effect's row, so that a chain is a straight line.
+export function layout(events) {
+  const nodes = new Map();
+  for (const e of events.slice(0, LIMIT)) nodes.set(e.id, { event: e, effects: [], column: 0, row: 0 });
+  const roots = [];
+  for (const n of nodes.values()) {
+    const cause = nodes.get(n.event.cause);
+    if (cause && cause !== n) { n.cause = cause; cause.effects.push(n); } else roots.push(n);
+  }
+  // The longest line of effects goes straight on; side effects hang below it.
+  const depth = new Map();
+  for (const n of [...nodes.values()].reverse()) {
+    depth.set(n, 1 + Math.max(0, ...n.effects.map((x) => depth.get(x) ?? 0)));
+  }
+  let rows = 0;
+  const stack = roots.toReversed().map((n) => [n, 0, true]);
+  while (stack.length > 0) {
+    const [n, column, below] = stack.pop();
+    n.column = column;
+    n.row = below ? rows++ : n.cause.row;
+    const effects = n.effects.toSorted((a, b) => depth.get(b) - depth.get(a) || a.event.sequence - b.event.sequence);
+    effects.map((x, i) => [x, column + 1, i > 0]).toReversed().forEach((x) => stack.push(x));
+  }
+  const columns = 1 + Math.max(0, ...[...nodes.values()].map((n) => n.column));
+  return { nodes: [...nodes.values()], columns, rows: Math.max(rows, 1), more: Math.max(0, events.length - LIMIT) };
+}
+
+function make(name, attributes, ...children) {
+  const el = document.createElementNS(SVG, name);
+  for (const [k, v] of Object.entries(attributes)) el.setAttribute(k, v);
+  el.append(...children);
+  return el;
+}
+
+const clip = (s, n) => (s.length > n ? s.slice(0, n - 1) + "…" : s);
+const left = (n) => MARGIN + n.column * (WIDTH + ACROSS);
+const top = (n) => MARGIN + n.row * (HEIGHT + DOWN);
+
+// draw returns the picture. known are ids drawn before: others fade in. waiting are
+// ids of approvals that wait. choose is called with the event of a chosen box.
+export function draw(events, { known, waiting, chosen, choose }) {
+  const { nodes, columns, rows, more } = layout(events);
+  const width = 2 * MARGIN + columns * WIDTH + (columns - 1) * ACROSS;
+  const height = 2 * MARGIN + rows * HEIGHT + (rows - 1) * DOWN;
+  const svg = make("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Events of the ripple" });
+  const path = new Set();
+  for (let n = nodes.find((x) => x.event.id === chosen); n; n = n.cause) path.add(n);
+  for (const n of nodes) {
+    if (!n.cause) continue;
+    const x1 = left(n.cause) + WIDTH, y1 = top(n.cause) + HEIGHT / 2, x2 = left(n), y2 = top(n) + HEIGHT / 2, mid = x2 - ACROSS / 2;
+    svg.append(make("path", { class: path.has(n) ? "edge lit" : "edge", d: `M${x1} ${y1} C${mid} ${y1} ${mid} ${y2} ${x2} ${y2}` }));
+  }
+  for (const n of nodes) {
+    const e = n.event, name = nameOf(e.type);
+    const classes = ["node", serviceOf(e.type)];
+    if (bad.has(name)) classes.push("bad");
+    if (waiting.has(e.id)) classes.push("wait");
+    if (path.has(n)) classes.push("lit");
+    if (known && !known.has(e.id)) classes.push("fresh");
+    const label = make("text", { x: 12, y: e.note ? 17 : 26 }, clip(wordsOf(e.type), 24));
+    const g = make("g", {
+      class: classes.join(" "), transform: `translate(${left(n)} ${top(n)})`, tabindex: 0, role: "button", "data-event": e.id,
+      "aria-label": `${wordsOf(e.type)}${e.note ? ", " + e.note : ""}, by ${serviceOf(e.type)}`,
+    }, make("rect", { class: "box", width: WIDTH, height: HEIGHT, rx: 5 }), make("rect", { class: "bar", width: 4, height: HEIGHT, rx: 2 }), label);
+    if (e.note) g.append(make("text", { class: "note", x: 12, y: 33 }, clip(e.note, 27)));
+    g.append(make("title", {}, `${wordsOf(e.type)} (${serviceOf(e.type)})${e.note ? "\n" + e.note : ""}`));
+    g.addEventListener("click", () => choose(e));
+    g.addEventListener("keydown", (k) => {
+      if (k.key === "Enter" || k.key === " ") { k.preventDefault(); choose(e); }
+    });
+    svg.append(g);
+  }
+  return { svg, more };
+}

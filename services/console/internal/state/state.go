@@ -1,0 +1,249 @@
+// Package state is the console's fold: ripples, their events, what waits for a person,
+// and which models, versions and champions there are. Nothing else writes these tables.
+package state
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/services/console/internal/story"
+)
+
+// FoldVersion is raised whenever the tables, an apply or the consumed events change.
+const FoldVersion = 1
+
+// Tables are the fold's tables.
+const Tables = `
+CREATE TABLE ripples (
+	namespace text COLLATE "C" NOT NULL,
+	id        text COLLATE "C" NOT NULL,  -- of its root
+	trigger   text NOT NULL,
+	root_type text NOT NULL,
+	subject   text NOT NULL,
+	events    bigint NOT NULL,
+	outcome   text NOT NULL,
+	detail    text NOT NULL,
+	started   timestamptz NOT NULL,
+	last      timestamptz NOT NULL,       -- time of its last event
+	begun     bigint NOT NULL,            -- place of its root in the log
+	changed   bigint NOT NULL,            -- place in the log of what last changed it
+	PRIMARY KEY (namespace, id)
+);
+CREATE INDEX ripples_begun ON ripples (namespace, begun);
+CREATE INDEX ripples_changed ON ripples (namespace, changed);
+CREATE TABLE ripple_events (
+	namespace text COLLATE "C" NOT NULL,
+	id        text COLLATE "C" NOT NULL,
+	ripple    text COLLATE "C" NOT NULL,
+	sequence  bigint NOT NULL,            -- in the log
+	type      text NOT NULL,
+	subject   text NOT NULL,
+	cause     text NOT NULL,
+	hops      integer NOT NULL,
+	actor     text NOT NULL,
+	time      timestamptz NOT NULL,
+	note      text NOT NULL,
+	PRIMARY KEY (namespace, id)
+);
+CREATE INDEX ripple_events_ripple ON ripple_events (namespace, ripple, sequence);
+CREATE TABLE pending (                    -- what a ripple began and nothing ended
+	namespace text COLLATE "C" NOT NULL,
+	key       text COLLATE "C" NOT NULL,
+	ripple    text COLLATE "C" NOT NULL,
+	PRIMARY KEY (namespace, key)
+);
+CREATE INDEX pending_ripple ON pending (namespace, ripple);
+CREATE TABLE models (
+	namespace text COLLATE "C" NOT NULL,
+	model     text COLLATE "C" NOT NULL,
+	withdrawn boolean NOT NULL,
+	PRIMARY KEY (namespace, model)
+);
+CREATE TABLE versions (
+	namespace  text COLLATE "C" NOT NULL,
+	model      text COLLATE "C" NOT NULL,
+	version    bigint NOT NULL,
+	ripple     text COLLATE "C" NOT NULL,
+	passed     boolean NOT NULL,
+	candidate  jsonb NOT NULL,
+	champion   jsonb,
+	naive      jsonb NOT NULL,
+	rows       bigint NOT NULL,
+	gates      jsonb NOT NULL,
+	PRIMARY KEY (namespace, model, version)
+);
+CREATE TABLE approvals (                  -- asked for, and what became of it
+	namespace   text COLLATE "C" NOT NULL,
+	model       text COLLATE "C" NOT NULL,
+	version     bigint NOT NULL,
+	environment text COLLATE "C" NOT NULL,
+	event       text NOT NULL,            -- that asked
+	ripple      text NOT NULL,
+	hops        integer NOT NULL,
+	since       timestamptz NOT NULL,
+	state       text NOT NULL,            -- waiting, approved, denied
+	PRIMARY KEY (namespace, model, version, environment)
+);
+CREATE TABLE champions (
+	namespace   text COLLATE "C" NOT NULL,
+	model       text COLLATE "C" NOT NULL,
+	environment text COLLATE "C" NOT NULL,
+	version     bigint NOT NULL,
+	previous    bigint,
+	since       timestamptz NOT NULL,
+	PRIMARY KEY (namespace, model, environment)
+);
+`
+
+// Register adds an apply for every event of the contracts.
+func Register(f *eventlog.Fold) {
+	extra := map[string]eventlog.ApplyFunc{
+		events.TypeModelDeclared:          eventlog.Applies(events.Parse[events.ModelDeclared], modelDeclared),
+		events.TypeModelWithdrawn:         eventlog.Applies(events.Parse[events.ModelWithdrawn], modelWithdrawn),
+		events.TypeModelVersionRegistered: eventlog.Applies(events.Parse[events.ModelVersionRegistered], versionRegistered),
+		events.TypeCandidatePassed:        eventlog.Applies(events.Parse[events.CandidatePassed], candidatePassed),
+		events.TypeCandidateRefused:       eventlog.Applies(events.Parse[events.CandidateRefused], candidateRefused),
+		events.TypeApprovalRequested:      eventlog.Applies(events.Parse[events.ApprovalRequested], approvalRequested),
+		events.TypeModelVersionApproved:   eventlog.Applies(events.Parse[events.ModelVersionApproved], versionApproved),
+		events.TypeModelVersionDenied:     eventlog.Applies(events.Parse[events.ModelVersionDenied], versionDenied),
+		events.TypeChampionChanged:        eventlog.Applies(events.Parse[events.ChampionChanged], championChanged),
+	}
+	for typ := range events.Channels {
+		more := extra[typ]
+		f.Apply(typ, func(ctx context.Context, tx *eventlog.Tx, e event.Event) error {
+			flow(tx, e)
+			if more == nil {
+				return nil
+			}
+			return more(ctx, tx, e)
+		})
+	}
+}
+
+// flow adds an event to its ripple and moves the ripples that it means something for.
+func flow(tx *eventlog.Tx, e event.Event) {
+	namespace, ripple, at := eventlog.Namespace(e), eventlog.Correlation(e), int64(tx.Sequence())
+	s := story.Of(e)
+	if ripple == e.ID() {
+		tx.Exec(`INSERT INTO ripples (namespace, id, trigger, root_type, subject, events, outcome, detail, started, last, begun, changed)
+			VALUES ($1, $2, $3, $4, $5, 0, 'quiet', '', $6, $6, $7, $7) ON CONFLICT (namespace, id) DO NOTHING`,
+			namespace, ripple, story.RootTrigger(e.Type()), e.Type(), e.Subject(), e.Time(), at)
+	}
+	tx.Exec(`INSERT INTO ripple_events (namespace, id, ripple, sequence, type, subject, cause, hops, actor, time, note)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (namespace, id) DO NOTHING`,
+		namespace, e.ID(), ripple, at, e.Type(), e.Subject(), eventlog.Causation(e), eventlog.Hops(e), eventlog.Actor(e), e.Time(), s.Note)
+	tx.Exec(`UPDATE ripples SET events = events + 1, last = greatest(last, $3), changed = $4,
+			trigger = CASE WHEN trigger = 'window' AND $5 <> '' THEN $5 ELSE trigger END
+		WHERE namespace = $1 AND id = $2`, namespace, ripple, e.Time(), at, s.Trigger)
+	if s.Outcome != "" {
+		outcome(tx, namespace, ripple, at, s)
+	}
+	if len(s.Closes) > 0 {
+		tx.Exec(`UPDATE ripples SET changed = $3, last = greatest(last, $4) WHERE namespace = $1
+			AND id IN (SELECT ripple FROM pending WHERE namespace = $1 AND key = ANY($2))`, namespace, s.Closes, at, e.Time())
+		tx.Exec(`DELETE FROM pending WHERE namespace = $1 AND key = ANY($2)`, namespace, s.Closes)
+	}
+	for _, key := range s.Opens {
+		tx.Exec(`INSERT INTO pending (namespace, key, ripple) VALUES ($1, $2, $3) ON CONFLICT (namespace, key) DO NOTHING`,
+			namespace, key, ripple)
+	}
+}
+
+// outcome moves the ripple that the event speaks of: the one that began a matter it
+// names, else the one that the story falls back to.
+func outcome(tx *eventlog.Tx, namespace, own string, at int64, s story.Story) {
+	owners := s.Owners
+	if owners == nil {
+		owners = []string{}
+	}
+	fallback := ""
+	if s.Fallback == story.OwnRipple {
+		fallback = own
+	}
+	tx.Exec(`UPDATE ripples SET outcome = $4, detail = $5, changed = $6
+		WHERE namespace = $1 AND id = coalesce(
+			(SELECT ripple FROM pending WHERE namespace = $1 AND key = ANY($2) ORDER BY key LIMIT 1),
+			(SELECT ripple FROM versions WHERE namespace = $1 AND $7 AND model = $8 AND version = $9),
+			$3)
+		AND (NOT $10 OR outcome IN ('running', 'quiet'))`,
+		namespace, owners, fallback, s.Outcome, s.Detail, at, s.Fallback == story.VersionRipple, s.Model, s.Version, s.Weak)
+}
+
+func modelDeclared(_ context.Context, tx *eventlog.Tx, e event.Event, p events.ModelDeclared) error {
+	tx.Exec(`INSERT INTO models (namespace, model, withdrawn) VALUES ($1, $2, false)
+		ON CONFLICT (namespace, model) DO UPDATE SET withdrawn = false`, eventlog.Namespace(e), p.Model)
+	return nil
+}
+
+func modelWithdrawn(_ context.Context, tx *eventlog.Tx, e event.Event, p events.ModelWithdrawn) error {
+	tx.Exec(`UPDATE models SET withdrawn = true WHERE namespace = $1 AND model = $2`, eventlog.Namespace(e), p.Model)
+	return nil
+}
+
+func versionRegistered(_ context.Context, tx *eventlog.Tx, e event.Event, p events.ModelVersionRegistered) error {
+	candidate, champion, naive, err := measures(p)
+	if err != nil {
+		return eventlog.Invalid(err)
+	}
+	tx.Exec(`INSERT INTO models (namespace, model, withdrawn) VALUES ($1, $2, false) ON CONFLICT (namespace, model) DO NOTHING`,
+		eventlog.Namespace(e), p.Model)
+	tx.Exec(`INSERT INTO versions (namespace, model, version, ripple, passed, candidate, champion, naive, rows, gates)
+		VALUES ($1, $2, $3, $4, false, $5, $6, $7, $8, '[]') ON CONFLICT (namespace, model, version) DO NOTHING`,
+		eventlog.Namespace(e), p.Model, p.Version, eventlog.Correlation(e), candidate, champion, naive, p.Rows)
+	return nil
+}
+
+func candidatePassed(_ context.Context, tx *eventlog.Tx, e event.Event, p events.CandidatePassed) error {
+	return judged(tx, e, p.Model, p.Version, true, p.Gates)
+}
+
+func candidateRefused(_ context.Context, tx *eventlog.Tx, e event.Event, p events.CandidateRefused) error {
+	return judged(tx, e, p.Model, p.Version, false, p.Gates)
+}
+
+func judged(tx *eventlog.Tx, e event.Event, model string, version int64, passed bool, gates []events.GateResult) error {
+	b, err := encode(gates)
+	if err != nil {
+		return eventlog.Invalid(err)
+	}
+	tx.Exec(`UPDATE versions SET passed = $4, gates = $5 WHERE namespace = $1 AND model = $2 AND version = $3`,
+		eventlog.Namespace(e), model, version, passed, b)
+	return nil
+}
+
+func approvalRequested(_ context.Context, tx *eventlog.Tx, e event.Event, p events.ApprovalRequested) error {
+	tx.Exec(`INSERT INTO approvals (namespace, model, version, environment, event, ripple, hops, since, state)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting')
+		ON CONFLICT (namespace, model, version, environment) DO UPDATE SET event = excluded.event, ripple = excluded.ripple,
+			hops = excluded.hops, since = excluded.since, state = excluded.state`,
+		eventlog.Namespace(e), p.Model, p.Version, p.Environment, e.ID(), eventlog.Correlation(e), eventlog.Hops(e), e.Time())
+	return nil
+}
+
+func versionApproved(_ context.Context, tx *eventlog.Tx, e event.Event, p events.ModelVersionApproved) error {
+	settle(tx, e, p.Model, p.Version, p.Environment, "approved")
+	return nil
+}
+
+func versionDenied(_ context.Context, tx *eventlog.Tx, e event.Event, p events.ModelVersionDenied) error {
+	settle(tx, e, p.Model, p.Version, p.Environment, "denied")
+	return nil
+}
+
+func settle(tx *eventlog.Tx, e event.Event, model string, version int64, environment, to string) {
+	tx.Exec(`UPDATE approvals SET state = $5 WHERE namespace = $1 AND model = $2 AND version = $3 AND environment = $4 AND state = 'waiting'`,
+		eventlog.Namespace(e), model, version, environment, to)
+}
+
+func championChanged(_ context.Context, tx *eventlog.Tx, e event.Event, p events.ChampionChanged) error {
+	tx.Exec(`INSERT INTO champions (namespace, model, environment, version, previous, since) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (namespace, model, environment) DO UPDATE SET version = excluded.version, previous = excluded.previous, since = excluded.since`,
+		eventlog.Namespace(e), p.Model, p.Environment, p.Version, p.Previous, e.Time())
+	return nil
+}
+
+// VersionName is how people call a version.
+func VersionName(version int64) string { return "v" + strconv.FormatInt(version, 10) }
