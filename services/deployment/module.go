@@ -38,7 +38,7 @@ func Module(cfg Config) fx.Option {
 			fx.Annotate(servingProgress, fx.ResultTags(`group:"progress"`)),
 			fx.Annotate(recordProgress, fx.ResultTags(`group:"progress"`)),
 		),
-		fx.Invoke(routes, flushLast),
+		fx.Invoke(routes, loadFirst, flushLast),
 	)
 }
 
@@ -94,6 +94,12 @@ func routes(cfg Config, urls service.URLs, mux *web.Mux, log *eventlog.Log, serv
 	}
 	e.Register(mux)
 	return nil
+}
+
+// loadFirst has the models that serve in memory before the service is ready. It
+// takes the log because the state must be open.
+func loadFirst(lc fx.Lifecycle, server *serving.Server, _ *eventlog.Log) {
+	lc.Append(fx.StartHook(server.Refresh))
 }
 
 // flushLast writes what requests recorded after the loops had stopped.

@@ -1,0 +1,237 @@
+// Package decide holds what monitoring decides of closed windows: verdicts on
+// canaries, drift, degraded quality, and alerts. It compares numbers that the
+// windows carry and computes no statistics itself.
+package decide
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/services/monitoring/internal/domain"
+	"github.com/freshet-io/freshet/services/monitoring/internal/rule"
+	"github.com/freshet-io/freshet/services/monitoring/internal/state"
+	"github.com/google/uuid"
+)
+
+// trafficMetrics are live metrics that need no labels; alarms over others are
+// about quality.
+var trafficMetrics = map[string]bool{"live.error_rate": true, "live.p50_ms": true, "live.p99_ms": true, "live.requests": true}
+
+// Decider decides.
+type Decider struct {
+	canary *rule.Evaluator
+	alarms *rule.Evaluator
+}
+
+// New returns a decider.
+func New() (*Decider, error) {
+	canary, err := rule.New("candidate", "champion")
+	if err != nil {
+		return nil, err
+	}
+	alarms, err := rule.New("live")
+	return &Decider{canary: canary, alarms: alarms}, err
+}
+
+// Register adds the decisions to the fold.
+func (d *Decider) Register(f *eventlog.Fold) {
+	f.Decide(events.TypeWindowClosed, eventlog.Decides(events.Parse[events.WindowClosed], d.window))
+}
+
+func (d *Decider) window(ctx context.Context, db eventlog.Reader, e event.Event, p events.WindowClosed, _ time.Time) ([]event.Event, error) {
+	ns := eventlog.Namespace(e)
+	if p.Kind == domain.Canary {
+		return d.judge(ctx, db, ns, p)
+	}
+	model, err := state.ModelOf(ctx, db, ns, p.Model)
+	if errors.Is(err, state.ErrNone) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := &drafts{ns: ns, cause: e.ID(), db: db, window: p}
+	if err := out.drift(ctx, model.PSI); err != nil {
+		return nil, err
+	}
+	if err := d.alarm(ctx, out, model.Alarms); err != nil {
+		return nil, err
+	}
+	return out.list, errors.Join(out.errs...)
+}
+
+// judge gives the verdict on a canary's step: any rule that is true, or that
+// cannot be evaluated, fails it. A window of a rollout that has ended or moved on
+// decides nothing.
+func (d *Decider) judge(ctx context.Context, db eventlog.Reader, ns string, p events.WindowClosed) ([]event.Event, error) {
+	c, err := state.CanaryOf(ctx, db, ns, p.Rollout)
+	if errors.Is(err, state.ErrNone) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if c.State != domain.CanaryClosed || p.Step == nil || *p.Step != c.Step {
+		return nil, nil
+	}
+	maps := rule.Maps{domain.Candidate: numbers(p.Slices, c.Version), domain.Champion: {}}
+	if c.Previous != nil {
+		maps[domain.Champion] = numbers(p.Slices, *c.Previous)
+	}
+	judged := events.CanaryJudged{Rollout: c.Rollout, Model: c.Model, Environment: c.Environment, Version: c.Version, Step: c.Step,
+		Verdict: "pass", Rules: []events.GateResult{}}
+	for _, r := range c.Rules {
+		res := d.canary.Evaluate(r, maps)
+		if res.True || res.Failed {
+			judged.Verdict = "fail"
+		}
+		judged.Rules = append(judged.Rules, events.GateResult{Name: r.Name, CEL: r.CEL, Passed: !res.True && !res.Failed, FailedToEvaluate: res.Failed, Values: res.Values})
+	}
+	draft, err := events.NewCanaryJudged(ns, c.Rollout, judged)
+	return []event.Event{draft}, err
+}
+
+// numbers are what a rule sees of a version: nothing that was not measured.
+func numbers(slices []events.WindowSlice, version int64) map[string]float64 {
+	m := map[string]float64{"requests": 0}
+	for _, s := range slices {
+		if s.Version != version || s.Requests == 0 {
+			continue
+		}
+		m["requests"] = float64(s.Requests)
+		m["error_rate"] = float64(s.Errors) / float64(s.Requests)
+		m["p50_ms"], m["p99_ms"] = s.P50MS, s.P99MS
+		if s.PredictionPSI != nil {
+			m["prediction_psi"] = *s.PredictionPSI
+		}
+		if s.PredictionMean != nil {
+			m["prediction_mean"] = *s.PredictionMean
+		}
+	}
+	return m
+}
+
+// drafts are the decisions on one window of traffic or of quality.
+type drafts struct {
+	ns     string
+	cause  string
+	db     eventlog.Reader
+	window events.WindowClosed
+	list   []event.Event
+	errs   []error
+}
+
+func (d *drafts) add(e event.Event, err error) {
+	if err != nil {
+		d.errs = append(d.errs, err)
+		return
+	}
+	d.list = append(d.list, e)
+}
+
+// drift finds the column that moved furthest. One window makes one
+// drift_detected, so that it leads to one training, however many columns moved.
+func (d *drafts) drift(ctx context.Context, threshold float64) error {
+	var worst *events.ColumnDrift
+	judged := false
+	for i := range d.window.Drift {
+		c := &d.window.Drift[i]
+		if c.Rows < domain.FewestRows {
+			continue
+		}
+		judged = true
+		if c.PSI > threshold && (worst == nil || c.PSI > worst.PSI) {
+			worst = c
+		}
+	}
+	if !judged || threshold <= 0 {
+		return nil
+	}
+	alert := "drift"
+	if d.window.Kind == domain.Quality {
+		alert = "label drift"
+	}
+	if worst == nil {
+		return d.resolve(ctx, "drift", alert)
+	}
+	var version int64
+	if d.window.Version != nil {
+		version = *d.window.Version
+	}
+	d.add(events.NewDriftDetected(d.ns, d.window.Model, events.DriftDetected{
+		Model: d.window.Model, Environment: d.window.Environment, Version: version, Column: worst.Column, Kind: worst.Kind,
+		PSI: worst.PSI, Threshold: threshold, Mean: worst.Mean, ReferenceMean: worst.ReferenceMean, From: d.window.From, To: d.window.To}))
+	return d.raise(ctx, "drift", alert, map[string]float64{"psi": worst.PSI, "threshold": threshold})
+}
+
+// alarm evaluates the alarms that this window can tell something about: those
+// that name a metric it carries, and only metrics that were ever seen. A degraded
+// quality is said once per window, by the first alarm that finds it.
+func (d *Decider) alarm(ctx context.Context, out *drafts, alarms []events.Rule) error {
+	if len(alarms) == 0 || len(out.window.Live) == 0 {
+		return nil
+	}
+	p := out.window
+	live, err := state.Live(ctx, out.db, out.ns, p.Model, p.Environment)
+	if err != nil {
+		return err
+	}
+	degraded := false
+	for _, r := range alarms {
+		res := d.alarms.Evaluate(r, rule.Maps{"live": live})
+		news, quality := false, false
+		for _, name := range res.Names {
+			_, fresh := p.Live[strings.TrimPrefix(name, "live.")]
+			news = news || fresh
+			quality = quality || !trafficMetrics[name]
+		}
+		if !news || len(res.Values) < len(res.Names) || res.Failed {
+			continue
+		}
+		kind := "alarm"
+		if quality {
+			kind = "quality"
+		}
+		if !res.True {
+			if err := out.resolve(ctx, kind, r.Name); err != nil {
+				return err
+			}
+			continue
+		}
+		if quality && !degraded && p.Version != nil {
+			degraded = true
+			out.add(events.NewQualityDegraded(out.ns, p.Model, events.QualityDegraded{
+				Model: p.Model, Environment: p.Environment, Version: *p.Version, Alarm: r.Name, Values: res.Values, From: p.From, To: p.To}))
+		}
+		if err := out.raise(ctx, kind, r.Name, res.Values); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// raise raises an alert unless it is open already.
+func (d *drafts) raise(ctx context.Context, kind, name string, values map[string]float64) error {
+	open, err := state.OpenAlert(ctx, d.db, d.ns, d.window.Model, d.window.Environment, kind, name)
+	if err != nil || open != "" {
+		return err
+	}
+	id := uuid.NewSHA1(uuid.NameSpaceURL, []byte(d.cause+"/"+kind+"/"+name)).String()
+	d.add(events.NewAlertRaised(d.ns, id, events.AlertRaised{
+		Alert: id, Model: d.window.Model, Environment: d.window.Environment, Kind: kind, Name: name, Values: values}))
+	return nil
+}
+
+func (d *drafts) resolve(ctx context.Context, kind, name string) error {
+	open, err := state.OpenAlert(ctx, d.db, d.ns, d.window.Model, d.window.Environment, kind, name)
+	if err != nil || open == "" {
+		return err
+	}
+	d.add(events.NewAlertResolved(d.ns, open, events.AlertResolved{Alert: open, Model: d.window.Model, Environment: d.window.Environment}))
+	return nil
+}

@@ -1,0 +1,93 @@
+package monitoring
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/freshet-io/freshet/libs/clock"
+	"github.com/freshet-io/freshet/libs/duckdb"
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/kafka"
+	"github.com/freshet-io/freshet/libs/objects"
+	"github.com/freshet-io/freshet/libs/service"
+	"github.com/freshet-io/freshet/libs/web"
+	"github.com/freshet-io/freshet/services/monitoring/internal/decide"
+	"github.com/freshet-io/freshet/services/monitoring/internal/edge"
+	"github.com/freshet-io/freshet/services/monitoring/internal/effect"
+	"github.com/freshet-io/freshet/services/monitoring/internal/inbox"
+	"github.com/freshet-io/freshet/services/monitoring/internal/state"
+	"github.com/freshet-io/freshet/services/monitoring/internal/watch"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/fx"
+)
+
+// Module is the whole service.
+func Module(cfg Config) fx.Option {
+	return fx.Module("monitoring",
+		fx.Supply(cfg),
+		fx.Provide(
+			newFold,
+			newInbox,
+			newProfiles,
+			newWatcher,
+			fx.Annotate(newMigrations, fx.ResultTags(`group:"migrations"`)),
+			fx.Annotate(newQuality, fx.ResultTags(`group:"effects"`)),
+			fx.Annotate(consumeLoop, fx.ResultTags(`group:"loops"`)),
+			fx.Annotate(watchLoop, fx.ResultTags(`group:"loops"`)),
+			fx.Annotate(inboxProgress, fx.ResultTags(`group:"progress"`)),
+			fx.Annotate(watchProgress, fx.ResultTags(`group:"progress"`)),
+		),
+		fx.Invoke(routes),
+	)
+}
+
+func newFold() (*eventlog.Fold, error) {
+	fold := eventlog.NewFold("monitoring", state.Version, state.Tables)
+	state.Register(fold)
+	d, err := decide.New()
+	if err != nil {
+		return nil, err
+	}
+	d.Register(fold)
+	return fold, nil
+}
+
+func newMigrations() (service.Migrations, error) {
+	files, err := inbox.Migrations()
+	return service.Migrations{FS: files}, err
+}
+
+func newInbox(pool *pgxpool.Pool, client *kafka.Client, logger *slog.Logger) *inbox.Inbox {
+	return inbox.New(pool, client, logger)
+}
+
+func newProfiles(pool *pgxpool.Pool, store *objects.Store) *watch.Profiles {
+	return watch.NewProfiles(pool, store)
+}
+
+func newQuality(cfg Config, pool *pgxpool.Pool, in *inbox.Inbox, profiles *watch.Profiles, store *objects.Store, paths service.Paths) (eventlog.Handler, error) {
+	engine, err := duckdb.Open(context.Background(), duckdb.Options{MemoryLimit: cfg.LabelMemory, Threads: 1, TempDir: paths.TempDir, Sessions: 1})
+	if err != nil {
+		return eventlog.Handler{}, err
+	}
+	q := &effect.Quality{DB: pool, Inbox: in, Profiles: profiles, Files: store, Engine: engine, Back: cfg.Back}
+	return q.Handler(), nil
+}
+
+func newWatcher(cfg Config, pool *pgxpool.Pool, log *eventlog.Log, in *inbox.Inbox, profiles *watch.Profiles, c clock.Clock, logger *slog.Logger) *watch.Watcher {
+	return watch.New(watch.Settings{Grace: cfg.Grace, Keep: cfg.Keep}, pool, log, in, profiles, c, logger)
+}
+
+func consumeLoop(in *inbox.Inbox) service.Loop { return service.Loop{Name: "records", Run: in.Run} }
+
+func watchLoop(w *watch.Watcher) service.Loop { return service.Loop{Name: "windows", Run: w.Run} }
+
+func inboxProgress(in *inbox.Inbox) service.Progress {
+	return service.Progress{Name: "records", Behind: in.Behind}
+}
+
+func watchProgress(w *watch.Watcher) service.Progress {
+	return service.Progress{Name: "windows", Behind: w.Behind}
+}
+
+func routes(mux *web.Mux, log *eventlog.Log) { edge.New(log.State()).Register(mux) }
