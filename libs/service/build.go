@@ -41,7 +41,7 @@ func (s *Service) build(ctx context.Context) error {
 			l.UseLogLevel(slog.LevelDebug)
 			return l
 		}),
-		fx.Supply(s.pool, s.nats, s.kafka, s.objects, s.logger, s.mux, s.o.Paths, s.o.URLs),
+		fx.Supply(s.pool, s.nats, Stream(s.o.Stream), s.kafka, s.objects, s.logger, s.mux, s.o.Paths, s.o.URLs),
 		fx.Provide(
 			func() clock.Clock { return s.o.Clock },
 			func() prometheus.Registerer { return s.labeled },

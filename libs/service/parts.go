@@ -48,5 +48,5 @@ type URLs struct {
 }
 
 // Stream is the name of the log's stream: FRESHET_<epoch>. It is supplied, with the
-// *nats.Conn, to the one service that reads the log beside its fold: audit.
+// *nats.Conn, for who reads the log beside its fold, as audit does.
 type Stream string
