@@ -170,7 +170,7 @@ func (x *Edge) log(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		var err error
-		if b, err = x.Objects.Get(r.Context(), found.Log, x.LogBytes); err != nil {
+		if b, err = x.Objects.Get(r.Context(), effect.Key(found.Log), x.LogBytes); err != nil {
 			fault(w, err)
 			return
 		}
