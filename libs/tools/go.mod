@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/freshet-io/freshet/contracts v0.0.0
 	github.com/stretchr/testify v1.12.1
+	go.starlark.net v0.0.0-20260908191801-89a6a09411d5
 	go.yaml.in/yaml/v4 v4.0.0
 	golang.org/x/mod v0.42.0
 )
