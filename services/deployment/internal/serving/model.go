@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/freshet-io/freshet/events"
@@ -54,7 +55,7 @@ func (c *Cache) Load(ctx context.Context, digest string, columns []events.Featur
 	g := c.graphs[digest]
 	c.mu.Unlock()
 	if g == nil {
-		b, err := c.objects.Get(ctx, digest, largestArtifact)
+		b, err := c.objects.Get(ctx, strings.TrimPrefix(digest, "sha256:"), largestArtifact)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrObject, err)
 		}

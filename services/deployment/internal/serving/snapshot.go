@@ -104,12 +104,28 @@ func NewServer(cache *Cache, db eventlog.Reader, logger *slog.Logger) *Server {
 func (s *Server) Snapshot() *Snapshot { return s.current.Load() }
 
 // Behind is how many environments do not yet serve what the state says.
-func (s *Server) Behind(context.Context) (int64, error) {
-	if s.Snapshot() == nil {
+func (s *Server) Behind(ctx context.Context) (int64, error) {
+	now := s.Snapshot()
+	if now == nil {
 		return 1, nil
 	}
-	return s.behind.Load(), nil
+	all, err := state.Environments(ctx, s.db, "")
+	if err != nil {
+		return 0, fmt.Errorf("reading the environments: %w", err)
+	}
+	var n int64
+	for _, folded := range all {
+		if folded.Serving == nil {
+			continue
+		}
+		if served := now.environments[id(folded)]; served == nil || served.stamp != stamp(folded) {
+			n++
+		}
+	}
+	return n, nil
 }
+
+func id(e state.Environment) string { return e.Namespace + "/" + e.Model + "@" + e.Environment }
 
 // Follow refreshes the snapshot whenever the state changes, and after a pause
 // where a model could not be loaded.
@@ -148,12 +164,12 @@ func (s *Server) Refresh(ctx context.Context) error {
 	digests := map[string]bool{}
 	loading, behind, changed := false, int64(0), len(all) != len(old.environments)
 	for _, folded := range all {
-		id := folded.Namespace + "/" + folded.Model + "@" + folded.Environment
+		key := id(folded)
 		loading = loading || folded.Rollout != nil && folded.Rollout.State == domain.Loading
 		if folded.Serving == nil {
 			continue
 		}
-		was := old.environments[id]
+		was := old.environments[key]
 		env := was
 		if was == nil || was.stamp != stamp(folded) {
 			changed = true
@@ -172,7 +188,7 @@ func (s *Server) Refresh(ctx context.Context) error {
 		if env == nil {
 			continue
 		}
-		next.environments[id] = env
+		next.environments[key] = env
 		for _, v := range []*Version{env.Champion, env.Candidate} {
 			if v != nil {
 				digests[v.digest] = true

@@ -52,8 +52,8 @@ type Watcher struct {
 	clock    clock.Clock
 	logger   *slog.Logger
 
-	mu      sync.Mutex
-	kept    time.Time // records before were deleted
+	mu   sync.Mutex
+	kept time.Time // records before were deleted
 }
 
 // New returns a watcher.
