@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -49,6 +51,19 @@ func (f *Fold) Apply(typ string, fn ApplyFunc) { f.apply[typ] = fn }
 // service's decision; never its own decision. Decide runs after the event's own
 // apply, in the same transaction; the decisions are applied right after it.
 func (f *Fold) Decide(typ string, fn DecideFunc) { f.decide[typ] = fn }
+
+// Types are the event types that the fold applies or decides on, sorted: what the
+// service consumes of others, and of its own.
+func (f *Fold) Types() []string {
+	types := slices.Collect(maps.Keys(f.apply))
+	for typ := range f.decide {
+		if f.apply[typ] == nil {
+			types = append(types, typ)
+		}
+	}
+	slices.Sort(types)
+	return types
+}
 
 // Applies adapts a typed handler: fold.Apply(T, Applies(events.Parse[events.X], onX)).
 func Applies[P any](parse func(event.Event) (P, error), fn func(ctx context.Context, tx *Tx, e event.Event, p P) error) ApplyFunc {
