@@ -1,0 +1,15 @@
+// Package decide holds what ingestion decides: which data becomes a commit, which
+// code does, and which models are declared by it. Each function reads the fold
+// and one event, and returns drafts; nothing else.
+package decide
+
+import (
+	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/eventlog"
+)
+
+// Register adds the decisions to the fold.
+func Register(f *eventlog.Fold) {
+	f.Decide(events.TypeDataChecked, eventlog.Decides(events.Parse[events.DataChecked], dataChecked))
+	f.Decide(events.TypeCodeArchived, eventlog.Decides(events.Parse[events.CodeArchived], codeArchived))
+}

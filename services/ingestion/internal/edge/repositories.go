@@ -1,0 +1,153 @@
+package edge
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/web"
+	"github.com/freshet-io/freshet/services/ingestion/internal/domain"
+	"github.com/freshet-io/freshet/services/ingestion/internal/state"
+)
+
+// Repositories are the routes about code and datasets.
+type Repositories struct {
+	log    *eventlog.Log
+	watch  *Watch
+	local  bool
+	secret string
+	logger *slog.Logger
+}
+
+// NewRepositories returns the routes. Local says whether directories of this
+// machine may be watched; secret signs GitHub's hooks, and without one no hook is
+// accepted.
+func NewRepositories(l *eventlog.Log, w *Watch, local bool, secret string, logger *slog.Logger) *Repositories {
+	return &Repositories{log: l, watch: w, local: local, secret: secret, logger: logger}
+}
+
+// Routes registers the routes.
+func (h *Repositories) Routes(m *web.Mux) {
+	m.HandleFunc("POST /v1/repositories", h.connect)
+	m.HandleFunc("GET /v1/repositories", h.list)
+	m.HandleFunc("POST /hooks/github/{repository}", h.github)
+	m.HandleFunc("GET /v1/datasets", h.datasets)
+	m.HandleFunc("GET /v1/datasets/{dataset}/commits", h.commits)
+}
+
+// connect registers a repository to watch: 201, or 200 where it is watched
+// already. Asking again also makes the watch look at once.
+func (h *Repositories) connect(w http.ResponseWriter, r *http.Request) {
+	ns, ok := namespaceParam(w, r)
+	if !ok {
+		return
+	}
+	body, err := web.Body(w, r, 16<<10)
+	if err != nil {
+		web.BodyProblem(w, err)
+		return
+	}
+	var ask struct {
+		Name   string `json:"name"`
+		URL    string `json:"url"`
+		Branch string `json:"branch"`
+	}
+	if err := json.Unmarshal(body, &ask); err != nil {
+		web.Problem(w, http.StatusBadRequest, "Bad repository", "the body is not JSON of name, url and branch: "+err.Error())
+		return
+	}
+	if ask.Branch == "" {
+		ask.Branch = "main"
+	}
+	if !domain.IsName(ask.Name) {
+		web.Problem(w, http.StatusBadRequest, "Bad repository", "name has 1 to 63 of a-z, 0-9, _, . and -, first a letter or digit")
+		return
+	}
+	if err := errors.Join(domain.CheckAddress(ask.URL, h.local), domain.CheckBranch(ask.Branch)); err != nil {
+		web.Problem(w, http.StatusBadRequest, "Bad repository", err.Error())
+		return
+	}
+	known, exists, err := state.RepositoryOf(r.Context(), h.log.State(), ns, ask.Name)
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	if exists && known.URL == ask.URL && known.Branch == ask.Branch {
+		h.watch.Look()
+		web.JSON(w, http.StatusOK, known)
+		return
+	}
+	draft, err := events.NewRepositoryConnected(ns, ask.Name, events.RepositoryConnected{Repository: ask.Name, URL: ask.URL, Branch: ask.Branch})
+	if err != nil {
+		web.Problem(w, http.StatusBadRequest, "Bad repository", err.Error())
+		return
+	}
+	fact := eventlog.Fact{Event: draft}
+	if key := r.Header.Get("Idempotency-Key"); key != "" {
+		fact.Key = []string{"repository", ask.Name, key}
+	}
+	receipt, err := h.log.RecordAndWait(r.Context(), fact)
+	switch {
+	case errors.Is(err, eventlog.ErrConflict):
+		web.Problem(w, http.StatusConflict, "Conflict", "this Idempotency-Key was used with another repository")
+	case err != nil:
+		h.logger.Error("a repository could not be connected", "repository", ask.Name, "error", err)
+		answer(w, err)
+	default:
+		h.watch.Look()
+		w.Header().Set("Location", "/v1/events/"+receipt[0].ID)
+		web.JSON(w, http.StatusCreated, map[string]any{"repository": ask.Name, "url": ask.URL, "branch": ask.Branch, "id": receipt[0].ID})
+	}
+}
+
+func (h *Repositories) list(w http.ResponseWriter, r *http.Request) {
+	if ns, ok := namespaceParam(w, r); ok {
+		items, err := state.Repositories(r.Context(), h.log.State(), ns)
+		listed(w, items, err)
+	}
+}
+
+func (h *Repositories) datasets(w http.ResponseWriter, r *http.Request) {
+	if ns, ok := namespaceParam(w, r); ok {
+		items, err := state.Datasets(r.Context(), h.log.State(), ns)
+		listed(w, items, err)
+	}
+}
+
+func (h *Repositories) commits(w http.ResponseWriter, r *http.Request) {
+	ns, ok := namespaceParam(w, r)
+	if !ok {
+		return
+	}
+	limit := 100
+	if text := r.URL.Query().Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > 1000 {
+			web.Problem(w, http.StatusBadRequest, "Bad limit", "limit is a number from 1 to 1000")
+			return
+		}
+		limit = n
+	}
+	items, err := state.Commits(r.Context(), h.log.State(), ns, r.PathValue("dataset"), limit)
+	if err == nil && len(items) == 0 {
+		_, known, lookErr := state.DatasetOf(r.Context(), h.log.State(), ns, r.PathValue("dataset"))
+		if lookErr == nil && !known {
+			web.Problem(w, http.StatusNotFound, "No such dataset", "no repository of this namespace declares it")
+			return
+		}
+		err = lookErr
+	}
+	listed(w, items, err)
+}
+
+func listed[T any](w http.ResponseWriter, items []T, err error) {
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	web.JSON(w, http.StatusOK, map[string]any{"items": items})
+}
