@@ -7,27 +7,30 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPermissionsAllowOnlyTheOwner(t *testing.T) {
+func TestOnlyTheOwnerMayPublish(t *testing.T) {
 	t.Parallel()
 	require.Len(t, Services(), 8)
-	for _, service := range Services() {
-		p := NATSPermissions(service, "FRESHET_1")
-		for _, subject := range p.Publish {
-			require.False(t, strings.HasPrefix(subject, "$JS.API.STREAM.PURGE"), subject)
-			require.False(t, strings.HasPrefix(subject, "$JS.API.STREAM.DELETE"), subject)
-			require.NotContains(t, []string{">", "freshet.>", "$JS.>", "$JS.API.>"}, subject)
-		}
-		for _, typ := range Produces(service) {
-			c := Channels[typ]
-			require.Equal(t, service, c.Owner)
-			parts := strings.Split(typ, ".")
-			subject := "freshet.default." + strings.Join(parts[2:], ".")
-			for _, other := range Services() {
-				require.Equal(t, other == service, covered(NATSPermissions(other, "FRESHET_1").Publish, subject), "%s publishing %s", other, subject)
-			}
+	for typ, c := range Channels {
+		parts := strings.Split(typ, ".")
+		subject := "freshet.default." + strings.Join(parts[2:], ".")
+		for _, service := range Services() {
+			require.Equal(t, service == c.Owner, covered(PublishSubjects(service), subject), "%s publishing %s", service, subject)
 		}
 	}
 	require.Nil(t, PublishSubjects("nobody"))
+}
+
+func TestProducesAndConsumes(t *testing.T) {
+	t.Parallel()
+	require.Contains(t, Produces("registry"), TypeChampionChanged)
+	require.NotContains(t, Produces("registry"), TypeRolloutStarted)
+	require.Contains(t, Consumes("deployment"), TypeModelVersionApproved)
+	require.Empty(t, Consumes("nobody"))
+	all := 0
+	for _, service := range Services() {
+		all += len(Produces(service))
+	}
+	require.Equal(t, len(Channels), all)
 }
 
 // covered reports whether a subject matches one of the filters, as NATS matches.
