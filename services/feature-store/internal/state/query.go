@@ -115,12 +115,15 @@ type Materialisation struct {
 	At              time.Time
 }
 
-// Materialisations returns those of all namespaces, or of one, in the order of
-// their commits.
+// Materialisations returns those of a namespace, in the order of their commits.
 func Materialisations(ctx context.Context, r eventlog.Reader, namespace string) ([]Materialisation, error) {
+	return materialisations(ctx, r, `m.namespace = $1`, namespace)
+}
+
+func materialisations(ctx context.Context, r eventlog.Reader, where string, args ...any) ([]Materialisation, error) {
 	rows, err := r.Query(ctx, `SELECT m.namespace, m.view, m.version, m.commit, m.file, m.rows, m.entities, c.number, m.through, m.error, m.at
 		FROM materialisations m JOIN commits c ON c.namespace = m.namespace AND c.dataset = m.dataset AND c.commit = m.commit
-		WHERE m.namespace = $1 OR $1 = '' ORDER BY m.namespace, m.view, m.version, c.number, m.commit`, namespace)
+		WHERE `+where+` ORDER BY m.namespace, m.view, m.version, c.number, m.commit`, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -164,6 +167,12 @@ func Revision(ctx context.Context, r eventlog.Reader) (int64, error) {
 	var n int64
 	err := r.QueryRow(ctx, `SELECT coalesce(max(revision), 0) FROM catalog`).Scan(&n)
 	return n, err
+}
+
+// Materialised returns the rows, of all namespaces, that reach past an instant, in
+// the order of their commits.
+func Materialised(ctx context.Context, r eventlog.Reader, past time.Time) ([]Materialisation, error) {
+	return materialisations(ctx, r, `m.file <> '' AND m.through > $1`, past)
 }
 
 // A TrainingSet is one that was asked for.
