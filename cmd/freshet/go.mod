@@ -1,6 +1,6 @@
 module github.com/freshet-io/freshet/cmd/freshet
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/freshet-io/freshet/contracts v0.0.0
@@ -16,6 +16,12 @@ require (
 	github.com/freshet-io/freshet/services/monitoring v0.0.0
 	github.com/freshet-io/freshet/services/registry v0.0.0
 	github.com/freshet-io/freshet/services/training v0.0.0
+)
+
+require (
+	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/spf13/cobra v1.10.2 // indirect
+	github.com/spf13/pflag v1.0.9 // indirect
 )
 
 replace (

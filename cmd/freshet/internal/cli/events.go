@@ -1,0 +1,246 @@
+package cli
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// longestLine of an event stream.
+const longestLine = 16 << 20
+
+func eventsCommand(c *client) *cobra.Command {
+	return group("events", "The log", eventsList(c), eventsShow(c), eventsTail(c), eventsReplay(c))
+}
+
+func eventColumns() []column {
+	return []column{
+		col("sequence", "sequence"), col("time", "time"), {"type", short("type")}, col("subject", "subject"),
+		{"ripple", short("ripple")}, col("hops", "hops"), col("actor", "actor"), col("id", "id"),
+	}
+}
+
+// eventFilter are the flags that pick events.
+type eventFilter struct {
+	typ, subject, ripple string
+	after                int64
+}
+
+func (f *eventFilter) flags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.typ, "type", "", "only these types, separated by commas; the last part is enough")
+	flags.StringVar(&f.subject, "subject", "", "only of this subject")
+	flags.StringVar(&f.ripple, "ripple", "", "only of this ripple")
+	flags.Int64Var(&f.after, "after", -1, "only after this sequence of the log")
+}
+
+func (f *eventFilter) query() url.Values {
+	q := url.Values{}
+	set(q, "type", f.typ)
+	set(q, "subject", f.subject)
+	set(q, "ripple", f.ripple)
+	if f.after >= 0 {
+		q.Set("after", strconv.FormatInt(f.after, 10))
+	}
+	return q
+}
+
+func eventsList(c *client) *cobra.Command {
+	var f eventFilter
+	var limit int
+	cmd := &cobra.Command{
+		Use: "list", Short: "List events: the newest, or from --after on", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q := f.query()
+			q.Set("limit", strconv.Itoa(limit))
+			newest := f.after < 0
+			if newest {
+				q.Set("order", "newest")
+			}
+			var l list
+			raw, err := c.get(cmd.Context(), "/v1/events", q, &l)
+			if err != nil {
+				return err
+			}
+			if c.output == "json" {
+				return indented(cmd.OutOrStdout(), raw)
+			}
+			if newest { // read downwards, as a log is
+				slices.Reverse(l.Items)
+			}
+			return table(cmd.OutOrStdout(), l.Items, eventColumns()...)
+		},
+	}
+	f.flags(cmd)
+	cmd.Flags().IntVar(&limit, "limit", 50, "at most so many")
+	return cmd
+}
+
+func eventsShow(c *client) *cobra.Command {
+	return &cobra.Command{
+		Use: "show ID", Short: "Show an event as it is in the log", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			raw, err := c.get(cmd.Context(), "/v1/events/"+url.PathEscape(args[0]), nil, &item{})
+			if err != nil {
+				return err
+			}
+			return indented(cmd.OutOrStdout(), raw)
+		},
+	}
+}
+
+func eventsTail(c *client) *cobra.Command {
+	var f eventFilter
+	cmd := &cobra.Command{
+		Use: "tail", Short: "Print events as they are recorded, until Ctrl-C", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			res, err := c.open(cmd.Context(), http.MethodGet, "/v1/events/tail", f.query(), "", nil)
+			if err != nil {
+				return err
+			}
+			defer res.Body.Close() //nolint:errcheck // only read from
+			lines := bufio.NewScanner(res.Body)
+			lines.Buffer(nil, longestLine)
+			for lines.Scan() {
+				data, ok := strings.CutPrefix(lines.Text(), "data: ")
+				if !ok {
+					continue
+				}
+				if err := printEvent(cmd.OutOrStdout(), c.output, data); err != nil {
+					return err
+				}
+			}
+			if cmd.Context().Err() != nil {
+				return nil
+			}
+			if err := lines.Err(); err != nil {
+				return fmt.Errorf("the stream ended: %w", err)
+			}
+			return fmt.Errorf("the suite at %s ended the stream", c.url)
+		},
+	}
+	f.flags(cmd)
+	return cmd
+}
+
+func printEvent(w io.Writer, output, data string) error {
+	if output == "json" {
+		_, err := fmt.Fprintln(w, data)
+		return err
+	}
+	var e item
+	if err := json.Unmarshal([]byte(data), &e); err != nil {
+		return fmt.Errorf("the stream has %q: %w", data, err)
+	}
+	_, err := fmt.Fprintf(w, "%6s  %s  %-42s %-24s %s\n", text(e["sequence"]), text(e["time"]), short("type")(e), text(e["subject"]), short("ripple")(e))
+	return err
+}
+
+func eventsReplay(c *client) *cobra.Command {
+	var from, to uint64
+	cmd := &cobra.Command{
+		Use: "replay", Short: "Write the log's events as they are, one line each, in order", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q := url.Values{}
+			if from > 0 {
+				q.Set("from", strconv.FormatUint(from, 10))
+			}
+			if to > 0 {
+				q.Set("to", strconv.FormatUint(to, 10))
+			}
+			res, err := c.open(cmd.Context(), http.MethodGet, "/v1/events/replay", q, "", nil)
+			if err != nil {
+				return err
+			}
+			defer res.Body.Close() //nolint:errcheck // only read from
+			if _, err := io.Copy(cmd.OutOrStdout(), res.Body); err != nil {
+				return fmt.Errorf("the replay was cut off: %w", err)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().Uint64Var(&from, "from", 0, "first sequence of the log")
+	cmd.Flags().Uint64Var(&to, "to", 0, "last sequence of the log")
+	return cmd
+}
+
+func whyCommand(c *client) *cobra.Command {
+	var when string
+	cmd := &cobra.Command{
+		Use: "why ENVIRONMENT/MODEL", Short: "Explain why an environment serves what it serves, back to the commit", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			environment, model, ok := strings.Cut(args[0], "/")
+			if !ok {
+				return fmt.Errorf("%q: write ENVIRONMENT/MODEL, such as production/flight-delays", args[0])
+			}
+			q := url.Values{}
+			set(q, "at", when)
+			var a explanation
+			raw, err := c.get(cmd.Context(), "/v1/why/"+url.PathEscape(environment)+"/"+url.PathEscape(model), q, &a)
+			if err != nil {
+				return err
+			}
+			if c.output == "json" {
+				return indented(cmd.OutOrStdout(), raw)
+			}
+			return a.print(cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().StringVar(&when, "at", "", "at this time, such as 2001-01-26T00:00:00Z, instead of now")
+	return cmd
+}
+
+// explanation is audit's answer.
+type explanation struct {
+	Environment string `json:"environment"`
+	Model       string `json:"model"`
+	Version     int64  `json:"version"`
+	Since       string `json:"since"`
+	Steps       []step `json:"steps"`
+}
+
+type step struct {
+	ID           string `json:"id"`
+	Sequence     int64  `json:"sequence"`
+	Type         string `json:"type"`
+	Time         string `json:"time"`
+	Actor        string `json:"actor"`
+	Text         string `json:"text"`
+	Contributors []step `json:"contributors"`
+}
+
+func (a explanation) print(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s serves %s v%d since %s, because\n", a.Environment, a.Model, a.Version, text(a.Since))
+	for _, s := range a.Steps {
+		s.write(&b, "  ")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (s step) write(b *strings.Builder, indent string) {
+	what := s.Text
+	if what == "" {
+		what = short("type")(item{"type": s.Type})
+	}
+	fmt.Fprintf(b, "%s%s  %s", indent, text(s.Time), clean(what))
+	if s.Actor != "" {
+		fmt.Fprintf(b, ", by %s", clean(s.Actor))
+	}
+	fmt.Fprintf(b, "  (%d)\n", s.Sequence)
+	for _, c := range s.Contributors {
+		c.write(b, indent+"    resting on ")
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
+	"github.com/freshet-io/freshet/libs/clock"
+	"github.com/freshet-io/freshet/libs/telemetry"
+	"github.com/spf13/cobra"
+)
+
+// stopWithin is how long stopping may take; a second signal ends it at once.
+const stopWithin = 45 * time.Second
+
+func upCommand() *cobra.Command {
+	var dir, listen, services, level, format string
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run the suite on this machine",
+		Long: "Run the suite on this machine: PostgreSQL, the log, Kafka and the services, with everything in one directory.\n" +
+			"It listens on loopback only. Ctrl-C stops it; the next start goes on where it was.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			began := time.Now()
+			logger, err := telemetry.Logger(os.Stderr, level, format)
+			if err != nil {
+				return err
+			}
+			flush, err := telemetry.Trace(cmd.Context(), "freshet")
+			if err != nil {
+				return err
+			}
+			var chosen []string
+			if services != "" {
+				chosen = strings.Split(services, ",")
+			}
+			s, err := suite.Start(cmd.Context(), suite.Options{
+				DataDir: dir, Listen: listen, Services: chosen, Clock: clock.System(), Logger: logger,
+			})
+			if err != nil {
+				return err
+			}
+			cmd.Printf("ready in %d ms, %s\n", time.Since(began).Milliseconds(), s.URL())
+			cmd.Printf("  data in %s\n  producers: HTTP %s/v1/arrivals, Kafka %s (freshet.in), NATS %s (freshet-in.<namespace>.…)\n",
+				dir, s.URL(), s.KafkaAddr(), s.NATSURL())
+			select {
+			case <-cmd.Context().Done():
+			case err = <-s.Failed():
+			}
+			ctx, cancel := stopping(cmd.Context())
+			defer cancel()
+			err = errors.Join(err, s.Stop(ctx))
+			if flushErr := flush(ctx); flushErr != nil {
+				logger.Warn("traces were dropped", "error", flushErr)
+			}
+			return err
+		},
+	}
+	runFlags(cmd, &dir, &listen, &level, &format)
+	cmd.Flags().StringVar(&services, "services", "", "run only these, separated by commas: "+strings.Join(suite.Names(), ", "))
+	return cmd
+}
+
+func infraCommand() *cobra.Command {
+	var dir, listen, level, format string
+	cmd := &cobra.Command{
+		Use:   "infra",
+		Short: "Run PostgreSQL, the log and Kafka only, for services in processes of their own",
+		Long: "Run PostgreSQL, the log and Kafka only. It writes DIR/env/<service>.env, to be sourced before a service's own binary\n" +
+			"starts, and mounts the routes of every service that runs so before one listener.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			began := time.Now()
+			logger, err := telemetry.Logger(os.Stderr, level, format)
+			if err != nil {
+				return err
+			}
+			i, err := suite.StartInfrastructure(cmd.Context(), dir, logger)
+			if err != nil {
+				return err
+			}
+			g, err := suite.StartGateway(i, listen, logger)
+			if err != nil {
+				ctx, cancel := stopping(cmd.Context())
+				defer cancel()
+				return errors.Join(err, i.Stop(ctx))
+			}
+			cmd.Printf("ready in %d ms, %s\nenvironments in %s\n", time.Since(began).Milliseconds(), g.URL(), g.Environments())
+			<-cmd.Context().Done()
+			ctx, cancel := stopping(cmd.Context())
+			defer cancel()
+			return errors.Join(g.Stop(ctx), i.Stop(ctx))
+		},
+	}
+	runFlags(cmd, &dir, &listen, &level, &format)
+	return cmd
+}
+
+func runFlags(cmd *cobra.Command, dir, listen, level, format *string) {
+	flags := cmd.Flags()
+	flags.StringVar(dir, "data-dir", defaultDataDir(), "where everything is kept")
+	flags.StringVar(listen, "listen", "127.0.0.1:8080", "loopback address to listen on")
+	flags.StringVar(level, "log-level", fromEnv("FRESHET_LOG_LEVEL", "warn"), "debug, info, warn or error")
+	flags.StringVar(format, "log-format", fromEnv("FRESHET_LOG_FORMAT", "text"), "text or json")
+}
+
+// stopping bounds a stop; another Ctrl-C ends the process at once.
+func stopping(ctx context.Context) (context.Context, context.CancelFunc) {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-again
+		fmt.Fprintln(os.Stderr, "freshet: ended at once; the next start recovers")
+		os.Exit(1)
+	}()
+	return context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+}

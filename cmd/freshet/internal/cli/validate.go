@@ -1,0 +1,62 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/freshet-io/freshet/services/ingestion"
+	"github.com/spf13/cobra"
+)
+
+func validateCommand(c *client) *cobra.Command {
+	return &cobra.Command{
+		Use:   "validate [DIR]",
+		Short: "Check a repository's definitions, without a suite",
+		Long: "Check every definition that a push of DIR would bring (freshet.yaml, datasets, features), as ingestion would.\n" +
+			"It needs no suite. Each mistake is a line: FILE:LINE: what is wrong, and how to mend it.",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir := "."
+			if len(args) == 1 {
+				dir = args[0]
+			}
+			root, err := os.OpenRoot(dir)
+			if err != nil {
+				return err
+			}
+			defer root.Close() //nolint:errcheck // only read from
+			problems, err := ingestion.Validate(root.FS())
+			if err != nil {
+				return fmt.Errorf("%s: %w", dir, err)
+			}
+			if c.output == "json" {
+				raw, err := json.Marshal(map[string]any{"items": problems})
+				if err != nil {
+					return err
+				}
+				if err := indented(cmd.OutOrStdout(), raw); err != nil {
+					return err
+				}
+			} else {
+				for _, p := range problems {
+					cmd.Printf("%s:%d: %s", p.File, p.Line, clean(p.Message))
+					if p.Fix != "" {
+						cmd.Printf(" (%s)", clean(p.Fix))
+					}
+					cmd.Println()
+				}
+			}
+			switch len(problems) {
+			case 0:
+				if c.output != "json" {
+					cmd.Println("no mistakes")
+				}
+				return nil
+			case 1:
+				return fmt.Errorf("%s has 1 mistake", dir)
+			}
+			return fmt.Errorf("%s has %d mistakes", dir, len(problems))
+		},
+	}
+}

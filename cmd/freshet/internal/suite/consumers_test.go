@@ -1,0 +1,56 @@
+package suite
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/fx"
+)
+
+// folds are the folds that the services' modules provide, by service.
+func folds(t *testing.T) map[string]*eventlog.Fold {
+	t.Helper()
+	found := map[string]*eventlog.Fold{}
+	for _, d := range definitions {
+		module, err := d.module()
+		require.NoError(t, err)
+		var fold *eventlog.Fold
+		// A module's own invocations need a running service and fail here; ours
+		// comes first, and takes what the fold needs and nothing else.
+		fx.New(fx.NopLogger, fx.Module("first", fx.Populate(&fold)), module)
+		require.NotNil(t, fold, "%s provides no fold", d.name)
+		require.Equal(t, d.name, fold.Service)
+		found[d.name] = fold
+	}
+	return found
+}
+
+// channels.yaml says who reads an event; the folds show it. A service applies its
+// own decisions without being listed as a reader of them.
+func TestConsumersAreWhoConsumes(t *testing.T) {
+	t.Parallel()
+	all := folds(t)
+	require.ElementsMatch(t, events.Services(), Names())
+	for typ, c := range events.Channels {
+		if shared[typ[len("io.freshet."+c.Owner+".v1."):]] {
+			continue // the log itself handles these for every service
+		}
+		var consumers []string
+		for name, fold := range all {
+			if slices.Contains(fold.Types(), typ) && !(name == c.Owner && c.Decision) {
+				consumers = append(consumers, name)
+			}
+		}
+		require.ElementsMatch(t, consumers, c.Consumers, "consumers of %s: the folds on the left, channels.yaml on the right", typ)
+	}
+	for name, fold := range all {
+		for _, typ := range fold.Types() {
+			require.Contains(t, events.Channels, typ, "%s consumes a type without a contract", name)
+		}
+	}
+}
+
+var shared = map[string]bool{"service_activated": true, "event_parked": true, "event_retried": true, "event_discarded": true}

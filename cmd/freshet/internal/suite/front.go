@@ -1,0 +1,170 @@
+package suite
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/freshet-io/freshet/libs/service"
+	"github.com/freshet-io/freshet/libs/web"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// front is the one listener's handler: every service's routes, and the suite's
+// health. Until the routes are mounted it answers 503.
+type front struct {
+	suite  *Suite
+	own    *http.ServeMux
+	routes atomic.Pointer[http.ServeMux]
+}
+
+func newFront(s *Suite) *front {
+	f := &front{suite: s, own: http.NewServeMux()}
+	f.own.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		web.JSON(w, http.StatusOK, map[string]any{"alive": true, "services": s.names()})
+	})
+	f.own.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		service.WriteReady(w, s.Ready(r.Context()))
+	})
+	f.own.HandleFunc("GET /statusz", func(w http.ResponseWriter, r *http.Request) {
+		web.JSON(w, http.StatusOK, s.Status(r.Context()))
+	})
+	return f
+}
+
+// mount puts the services' routes before the listener. A route that two services
+// serve is an error.
+func (f *front) mount(services []*service.Service, process *prometheus.Registry) error {
+	routes := http.NewServeMux()
+	gatherers := prometheus.Gatherers{process}
+	for _, s := range services {
+		gatherers = append(gatherers, s.Metrics())
+		for _, pattern := range s.Mux().Patterns() {
+			if err := handle(routes, pattern, s.Mux()); err != nil {
+				return fmt.Errorf("%s's route %q: %w", s.Name(), pattern, err)
+			}
+		}
+	}
+	f.own.Handle("GET /metrics", promhttp.HandlerFor(gatherers, promhttp.HandlerOpts{}))
+	f.routes.Store(routes)
+	return nil
+}
+
+// handle registers a pattern; the mux panics where two patterns collide.
+func handle(mux *http.ServeMux, pattern string, h http.Handler) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	mux.Handle(pattern, h)
+	return nil
+}
+
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h, pattern := f.own.Handler(r); pattern != "" {
+		h.ServeHTTP(w, r)
+		return
+	}
+	routes := f.routes.Load()
+	if routes == nil {
+		web.Problem(w, http.StatusServiceUnavailable, "Not ready", "the suite is starting or stopping")
+		return
+	}
+	serve(routes, w, r)
+}
+
+// serve serves what a mux knows and answers the rest with a problem.
+func serve(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
+	if _, pattern := mux.Handler(r); pattern != "" {
+		mux.ServeHTTP(w, r)
+		return
+	}
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodPatch} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := mux.Handler(other); pattern != "" && pattern != "GET /" && pattern != "/" {
+			web.Problem(w, http.StatusMethodNotAllowed, "Method not allowed", r.Method+" is not served at "+r.URL.Path)
+			return
+		}
+	}
+	web.Problem(w, http.StatusNotFound, "Not found", "nothing is served at "+r.URL.Path)
+}
+
+// Status of the suite.
+type Status struct {
+	Services map[string]service.Status `json:"services"`
+	End      uint64                    `json:"end"` // of the log
+	Settled  bool                      `json:"settled"`
+	Error    string                    `json:"error,omitempty"`
+}
+
+// Status asks every service twice, the log's end in between: settled means that
+// both times nothing waited and everything had applied the whole log.
+func (s *Suite) Status(ctx context.Context) Status {
+	first := s.statuses(ctx)
+	end, err := s.infra.end(ctx)
+	out := Status{Services: first, End: end, Settled: err == nil}
+	if err != nil {
+		out.Error = "the log's server: " + err.Error()
+	}
+	check := func(all map[string]service.Status) {
+		for _, st := range all {
+			if !st.Settled || st.Position != end {
+				out.Settled = false
+			}
+		}
+	}
+	if check(first); out.Settled {
+		second := s.statuses(ctx)
+		check(second)
+		out.Services = second
+	}
+	return out
+}
+
+func (s *Suite) statuses(ctx context.Context) map[string]service.Status {
+	out := map[string]service.Status{}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for _, one := range s.services {
+		all.Go(func() {
+			st := one.Status(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			out[one.Name()] = st
+		})
+	}
+	all.Wait()
+	return out
+}
+
+// Ready returns, for each service, what keeps it from its work.
+func (s *Suite) Ready(ctx context.Context) map[string]map[string]string {
+	out := map[string]map[string]string{}
+	if !s.started.Load() {
+		out["suite"] = map[string]string{"start": "starting or stopping"}
+	}
+	for _, one := range s.services {
+		out[one.Name()] = one.Ready(ctx)
+	}
+	if s.started.Load() {
+		if err := s.infra.nats.Healthy(); err != nil {
+			out["suite"] = map[string]string{"log": err.Error()}
+		}
+	}
+	return out
+}
+
+func (s *Suite) names() []string {
+	names := map[string]bool{}
+	for _, one := range s.services {
+		names[one.Name()] = true
+	}
+	return slices.Sorted(maps.Keys(names))
+}

@@ -1,0 +1,60 @@
+package suite
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+
+	"github.com/freshet-io/freshet/libs/service"
+	"github.com/freshet-io/freshet/services/audit"
+	"github.com/freshet-io/freshet/services/console"
+	"github.com/freshet-io/freshet/services/deployment"
+	featurestore "github.com/freshet-io/freshet/services/feature-store"
+	"github.com/freshet-io/freshet/services/ingestion"
+	"github.com/freshet-io/freshet/services/monitoring"
+	"github.com/freshet-io/freshet/services/registry"
+	"github.com/freshet-io/freshet/services/training"
+	"go.uber.org/fx"
+)
+
+// definition is one of the suite's services: the same module that its own binary runs.
+type definition struct {
+	name   string
+	module func() (fx.Option, error)
+}
+
+var definitions = []definition{
+	define("audit", audit.DefaultConfig(), audit.Module),
+	define("ingestion", ingestion.DefaultConfig(), ingestion.Module),
+	define("feature-store", featurestore.DefaultConfig(), featurestore.Module),
+	define("training", training.DefaultConfig(), training.Module),
+	define("registry", registry.DefaultConfig(), registry.Module),
+	define("deployment", deployment.DefaultConfig(), deployment.Module),
+	define("monitoring", monitoring.DefaultConfig(), monitoring.Module),
+	define("console", console.DefaultConfig(), console.Module),
+}
+
+// Names are the services' names.
+func Names() []string {
+	names := make([]string, len(definitions))
+	for i, d := range definitions {
+		names[i] = d.name
+	}
+	return names
+}
+
+// define takes a service's configuration from the environment.
+func define[C any](name string, defaults C, module func(C) fx.Option) definition {
+	return definition{name, func() (fx.Option, error) {
+		config := defaults
+		err := service.Configure(flag.NewFlagSet(name, flag.ContinueOnError), os.LookupEnv, &config)
+		if v, ok := any(&config).(interface{ Validate() error }); ok {
+			err = errors.Join(err, v.Validate())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		return module(config), nil
+	}}
+}

@@ -1,0 +1,173 @@
+package suite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/clock"
+	"github.com/freshet-io/freshet/libs/service"
+	"github.com/freshet-io/freshet/libs/telemetry"
+	"github.com/freshet-io/freshet/libs/web"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// drain is how long requests may take to end when the suite stops.
+const drain = 5 * time.Second
+
+// Options of a suite.
+type Options struct {
+	DataDir  string
+	Listen   string   // a loopback address; port 0 for any free one
+	Services []string // all of them if empty
+	Clock    clock.Clock
+	Logger   *slog.Logger
+}
+
+// Suite is a running suite.
+type Suite struct {
+	infra    *Infrastructure
+	services []*service.Service
+	listener net.Listener
+	server   *web.Server
+	front    *front
+	logger   *slog.Logger
+	started  atomic.Bool
+	failed   chan error
+}
+
+// Start starts a suite and returns when everything is ready.
+func Start(ctx context.Context, o Options) (*Suite, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Clock == nil {
+		o.Clock = clock.System()
+	}
+	chosen, err := choose(o.Services)
+	if err != nil {
+		return nil, err
+	}
+	s := &Suite{logger: o.Logger, failed: make(chan error, 1)}
+	if s.listener, err = web.Listen(o.Listen); err != nil {
+		return nil, err
+	}
+	s.front = newFront(s)
+	if s.infra, err = StartInfrastructure(ctx, o.DataDir, o.Logger); err != nil {
+		return nil, errors.Join(err, s.listener.Close())
+	}
+	for _, d := range chosen {
+		module, err := d.module()
+		if err != nil {
+			return nil, errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
+		}
+		s.services = append(s.services, service.New(service.Options{
+			Name: d.name, Module: module,
+			Language: service.Events{Codec: events.Codec{}, IsDecision: events.IsDecision},
+			Postgres: s.infra.postgres.URL(), NATS: s.infra.nats.URL(d.name), Stream: Stream,
+			Kafka: []string{s.infra.kafka.Addr()}, Objects: s.infra.objects(),
+			Paths: service.Paths{
+				DataDir: filepath.Join(s.infra.dir, "services", d.name),
+				TempDir: filepath.Join(s.infra.dir, "tmp", d.name),
+			},
+			URLs:  service.URLs{Suite: s.URL()},
+			Clock: o.Clock, Logger: o.Logger,
+		}))
+	}
+	s.server = web.Serve(s.listener, web.Guard(s.front))
+	if err := s.startServices(ctx); err != nil {
+		return nil, errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
+	}
+	return s, nil
+}
+
+func (s *Suite) startServices(ctx context.Context) error {
+	errs := make([]error, len(s.services))
+	var all sync.WaitGroup
+	for i, one := range s.services {
+		all.Go(func() { errs[i] = one.Start(ctx) })
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	process := prometheus.NewRegistry()
+	if err := telemetry.Process(process); err != nil {
+		return err
+	}
+	if err := s.front.mount(s.services, process); err != nil {
+		return err
+	}
+	for _, one := range s.services {
+		go func() {
+			if err, ok := <-one.Failed(); ok {
+				select {
+				case s.failed <- err:
+				default:
+				}
+			}
+		}()
+	}
+	s.started.Store(true)
+	return nil
+}
+
+// URL is where the suite answers.
+func (s *Suite) URL() string { return "http://" + s.listener.Addr().String() }
+
+// KafkaAddr is where outside producers and readers find Kafka.
+func (s *Suite) KafkaAddr() string { return s.infra.KafkaAddr() }
+
+// NATSURL is where outside producers publish to freshet-in.<namespace>.….
+func (s *Suite) NATSURL() string { return s.infra.NATSURL() }
+
+// Failed yields the error of a service whose processing of the log has ended.
+func (s *Suite) Failed() <-chan error { return s.failed }
+
+// Stop stops everything in reverse order: the listener, the services, the servers.
+func (s *Suite) Stop(ctx context.Context) error {
+	s.started.Store(false)
+	var errs []error
+	if s.server != nil {
+		ctx, cancel := context.WithTimeout(ctx, drain)
+		if err := s.server.Stop(ctx); err != nil {
+			s.logger.Warn("requests were cut", "error", err)
+		}
+		cancel()
+	} else {
+		errs = append(errs, s.listener.Close())
+	}
+	stopped := make([]error, len(s.services))
+	var all sync.WaitGroup
+	for i, one := range s.services {
+		all.Go(func() { stopped[i] = one.Stop(ctx) })
+	}
+	all.Wait()
+	errs = append(errs, stopped...)
+	return errors.Join(append(errs, s.infra.Stop(ctx))...)
+}
+
+// choose returns the services with these names, all of them where none is named.
+func choose(names []string) ([]definition, error) {
+	if len(names) == 0 {
+		return definitions, nil
+	}
+	var chosen []definition
+	for _, name := range names {
+		i := slices.IndexFunc(definitions, func(d definition) bool { return d.name == strings.TrimSpace(name) })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no service %q: choose from %s", name, strings.Join(Names(), ", "))
+		}
+		chosen = append(chosen, definitions[i])
+	}
+	return chosen, nil
+}
