@@ -13,6 +13,7 @@ require (
 	go.uber.org/fx v1.24.0
 	golang.org/x/sys v0.49.0
 	gonum.org/v1/gonum v0.17.0
+	pgregory.net/rapid v1.3.0
 )
 
 require (

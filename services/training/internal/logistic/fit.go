@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 
+	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
 )
 
@@ -111,15 +112,11 @@ func (m *Model) newton(x [][]float64, y []float64, l2 float64) error {
 		}
 		largest := 0.0
 		for j := range p {
-			g := 0.0
+			var g float64
 			if j < d {
-				for i, v := range x[j] {
-					g += v * curve[i]
-				}
+				g = floats.Dot(x[j], curve)
 			} else {
-				for _, v := range curve {
-					g += v
-				}
+				g = floats.Sum(curve)
 			}
 			g /= float64(n)
 			if j < d {
@@ -187,9 +184,7 @@ func (m *Model) loss(x [][]float64, y, theta []float64, l2 float64, z []float64)
 	for j, c := range x {
 		w := theta[j]
 		penalty += w * w
-		for i, v := range c {
-			z[i] += w * v
-		}
+		floats.AddScaled(z, w, c)
 	}
 	sum := 0.0
 	for i, s := range z {
@@ -206,34 +201,30 @@ func (m *Model) loss(x [][]float64, y, theta []float64, l2 float64, z []float64)
 	return sum/float64(len(y)) + l2/2*penalty
 }
 
+// block is how many rows the Hessian takes at once: few enough that all of their
+// columns stay in the processor's cache.
+const block = 1024
+
 func fillHessian(h *mat.SymDense, x [][]float64, curve []float64, l2 float64) {
 	d := len(x)
-	weighted := make([]float64, len(curve))
+	h.Zero()
+	weighted := make([]float64, block)
+	for from := 0; from < len(curve); from += block {
+		to := min(from+block, len(curve))
+		q := curve[from:to]
+		for j := range d {
+			w := weighted[:len(q)]
+			floats.MulTo(w, x[j][from:to], q)
+			for k := j; k < d; k++ {
+				h.SetSym(j, k, h.At(j, k)+floats.Dot(w, x[k][from:to]))
+			}
+			h.SetSym(j, d, h.At(j, d)+floats.Sum(w))
+		}
+		h.SetSym(d, d, h.At(d, d)+floats.Sum(q))
+	}
 	for j := range d {
-		for i, v := range x[j] {
-			weighted[i] = v * curve[i]
-		}
-		for k := j; k < d; k++ {
-			sum := 0.0
-			for i, v := range x[k] {
-				sum += weighted[i] * v
-			}
-			if k == j {
-				sum += l2
-			}
-			h.SetSym(j, k, sum)
-		}
-		sum := 0.0
-		for _, v := range weighted {
-			sum += v
-		}
-		h.SetSym(j, d, sum)
+		h.SetSym(j, j, h.At(j, j)+l2)
 	}
-	sum := 0.0
-	for _, v := range curve {
-		sum += v
-	}
-	h.SetSym(d, d, sum)
 }
 
 func sigmoid(x float64) float64 {
