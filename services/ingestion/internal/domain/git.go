@@ -16,7 +16,7 @@ var (
 	branchPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_./+-]{0,199}$`)
 	hostPattern   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?$`)
 	userPattern   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
-	pathPattern   = regexp.MustCompile(`^/[A-Za-z0-9_.~/+-]{1,1024}$`)
+	pathPattern   = regexp.MustCompile(`^/[A-Za-z0-9_.~/+-]+$`)
 )
 
 // CheckAddress lets through what is safe to hand to git: an absolute path of this
@@ -51,7 +51,7 @@ func CheckAddress(address string, local bool) error {
 		return bad("remote helpers (::) are not used")
 	case !hostPattern.MatchString(u.Host):
 		return bad("the host %q is no host name", clip(u.Host))
-	case !pathPattern.MatchString(u.Path) || strings.Contains(u.Path, "/-") || strings.Contains(u.Path, "..") || u.RawPath != "":
+	case !pathPattern.MatchString(u.Path) || len(address) > 1024 || strings.Contains(u.Path, "/-") || strings.Contains(u.Path, "..") || u.RawPath != "":
 		return bad("the path %q contains what is not taken", clip(u.Path))
 	case u.RawQuery != "" || u.Fragment != "":
 		return bad("the url has a query or a fragment")

@@ -67,9 +67,9 @@ func reader(format, path string) string {
 	case domain.Parquet:
 		return "read_parquet(" + duckdb.Quote(path) + ", hive_partitioning=false)"
 	case domain.JSONL:
-		return "read_json(" + duckdb.Quote(path) + ", format='newline_delimited', records='true', hive_partitioning=false, maximum_object_size=16777216)"
+		return "read_json(" + duckdb.Quote(path) + ", format='newline_delimited', records='true', hive_partitioning=false)"
 	}
-	return "read_csv(" + duckdb.Quote(path) + ", header=true, all_varchar=true, hive_partitioning=false, max_line_size=16777216)"
+	return "read_csv(" + duckdb.Quote(path) + ", header=true, all_varchar=true, hive_partitioning=false, max_line_size=1048576)"
 }
 
 // unreadable tells a faulty file from faulty machinery.
