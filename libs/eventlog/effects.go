@@ -50,7 +50,6 @@ type work struct {
 // An execution is an open effect in this process.
 type execution struct {
 	row      *effectRow
-	busy     bool // running, waiting for another try, or recorded
 	canceled bool
 	cancel   context.CancelFunc
 }
@@ -206,7 +205,7 @@ func (w *work) dispatch() {
 				break
 			}
 			ctx, cancel := context.WithCancel(w.ctx)
-			x.cancel, x.busy = cancel, true
+			x.cancel = cancel
 			k.running++
 			w.wg.Go(func() {
 				again := w.l.execute(ctx, h, x)

@@ -242,12 +242,12 @@ func (p *processor) again(ctx context.Context, t *Tx, r *parkedRow, retry *logEv
 			return l.parkAs(ctx, t, v, nil, recorded, cause, at)
 		}
 	}
+	t.Exec("SAVEPOINT again")
 	if err := t.flush(ctx); err != nil {
 		return err
 	}
 	before := t.stage.snapshot()
 	entries := len(t.entries)
-	t.Exec("SAVEPOINT again")
 	err = l.applyAndDecide(ctx, t, v, own, deciding)
 	if err == nil {
 		t.Exec("RELEASE SAVEPOINT again")
