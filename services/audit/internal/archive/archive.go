@@ -141,9 +141,11 @@ func (c *Copier) session(ctx context.Context) error {
 	next := tail.Sequence + 1
 	return c.log.Run(ctx, next, batchLimit, func(batch []logread.Message) error {
 		records := make([]kafka.Record, 0, len(batch))
+		var gap error
 		for _, m := range batch {
 			if m.Sequence != next {
-				return &Gap{Sequence: next}
+				gap = &Gap{Sequence: next}
+				break
 			}
 			records = append(records, c.record(m))
 			next++
@@ -152,7 +154,7 @@ func (c *Copier) session(ctx context.Context) error {
 			return err
 		}
 		c.archived.Store(next - 1)
-		return nil
+		return gap
 	})
 }
 

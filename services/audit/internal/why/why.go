@@ -94,6 +94,7 @@ type walk struct {
 	namespace string
 	seen      map[string]bool
 	steps     []Step
+	path      []onPath
 
 	// what the events so far speak of, for going on behind a root
 	model      string
@@ -110,19 +111,30 @@ func (w *walk) from(ctx context.Context, id string) error {
 			return err
 		}
 		w.note(e)
-		step := w.step(ctx, entry, e, via)
-		if step.Contributors, err = w.contributors(ctx, entry, e); err != nil {
-			return err
-		}
 		if err := w.beside(ctx, e); err != nil {
 			return err
 		}
-		w.steps = append(w.steps, step)
+		w.path = append(w.path, onPath{len(w.steps), entry, e})
+		w.steps = append(w.steps, w.step(ctx, entry, e, via))
 		if id, via, err = w.next(ctx, entry); err != nil {
 			return err
 		}
 	}
+	// What lies on the path is told there and nowhere else.
+	for _, p := range w.path {
+		var err error
+		if w.steps[p.at].Contributors, err = w.contributors(ctx, p.entry, p.event); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// onPath is one event of the path from the champion to the root.
+type onPath struct {
+	at    int // among the steps
+	entry state.Entry
+	event event.Event
 }
 
 // next is the cause; behind a root, the beginning of what the events speak of.
