@@ -139,7 +139,7 @@ func (e *Edge) stream(w http.ResponseWriter, r *http.Request) {
 		web.Problem(w, http.StatusBadRequest, "Bad query", err.Error())
 		return
 	}
-	f.Limit = streamPage
+	f.Since, f.Limit = true, streamPage
 	after := r.Header.Get("Last-Event-ID")
 	if after == "" {
 		after = r.URL.Query().Get("after")
@@ -150,7 +150,6 @@ func (e *Edge) stream(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	f.Changed = max(f.Changed, 1) // the log begins at 1; a ripple that changed there is in the first page
 	stream, err := web.SSE(w)
 	if err != nil {
 		return // the client is gone

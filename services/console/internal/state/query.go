@@ -66,11 +66,12 @@ type Filter struct {
 	Trigger   string
 	Outcome   string
 	Quiet     bool  // also windows in which nothing was found, and services' own
-	Changed   int64 // only those that changed after this place in the log
+	Since     bool  // only those that changed after Changed
+	Changed   int64 // a place in the log
 	Limit     int
 }
 
-// Ripples returns ripples, the newest first; with Changed, in the order of change.
+// Ripples returns ripples, the newest first; with Since, in the order of change.
 func Ripples(ctx context.Context, r eventlog.Reader, f Filter) ([]Ripple, error) {
 	where, args := []string{"namespace = $1"}, []any{f.Namespace}
 	add := func(condition string, arg any) {
@@ -78,7 +79,7 @@ func Ripples(ctx context.Context, r eventlog.Reader, f Filter) ([]Ripple, error)
 		where = append(where, strings.ReplaceAll(condition, "?", "$"+strconv.Itoa(len(args))))
 	}
 	order := "begun DESC"
-	if f.Changed > 0 {
+	if f.Since {
 		add("changed > ?", f.Changed)
 		order = "changed, begun"
 	}
