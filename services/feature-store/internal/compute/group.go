@@ -3,6 +3,7 @@ package compute
 import (
 	"cmp"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 
@@ -56,7 +57,7 @@ func Group(v *View, tables ...*parquet.Table) (map[string]*domain.Rows, error) {
 			entity = append(entity, id)
 		}
 	}
-	live := latest(keys)
+	live := Latest(keys)
 	groups := make([][]int32, len(names))
 	for row, id := range entity {
 		if live == nil || live[row] {
@@ -86,18 +87,32 @@ func Group(v *View, tables ...*parquet.Table) (map[string]*domain.Rows, error) {
 	return out, nil
 }
 
-// latest marks the last row of each key; nil where no key occurs twice.
-func latest(keys []string) []bool {
-	last := make(map[string]int32, len(keys))
+// Latest marks the last row of each key; nil where no key occurs twice.
+func Latest(keys []string) []bool {
+	size := 1
+	for size < 2*len(keys) {
+		size *= 2
+	}
+	var (
+		table = make([]int32, size) // row + 1 of the last one seen with a key
+		seed  = maphash.MakeSeed()
+		live  []bool
+	)
 	for i, k := range keys {
-		last[k] = int32(i)
-	}
-	if len(last) == len(keys) {
-		return nil
-	}
-	live := make([]bool, len(keys))
-	for _, i := range last {
-		live[i] = true
+		at := int(maphash.String(seed, k)) & (size - 1)
+		for table[at] != 0 && keys[table[at]-1] != k {
+			at = (at + 1) & (size - 1)
+		}
+		if before := table[at]; before != 0 {
+			if live == nil {
+				live = make([]bool, len(keys))
+				for j := range live {
+					live[j] = true
+				}
+			}
+			live[before-1] = false
+		}
+		table[at] = int32(i) + 1
 	}
 	return live
 }

@@ -170,7 +170,7 @@ func read(ctx context.Context, engine *duckdb.Engine, in *Inputs, windowed, onDe
 			if err := s.Seal(ctx); err != nil {
 				return err
 			}
-			part, err := compute.ReadExamples(ctx, s, &in.Request.Spec, &files.Spec, windowed, onDemand)
+			part, err := compute.ReadExamples(ctx, s, &in.Request.Spec, &files.Spec, files.Paths, windowed, onDemand)
 			if err != nil {
 				return err
 			}
@@ -200,10 +200,7 @@ func choose(ex *compute.Examples, in *Inputs) ([]int32, error) {
 	if h := in.Request.Spec.Examples.History; h != nil {
 		oldest = in.Request.AsOf.Add(-time.Duration(*h)).UnixMicro()
 	}
-	last := make(map[string]int32, ex.Rows)
-	for i, k := range ex.Key {
-		last[k] = int32(i) // a later commit corrects an earlier one
-	}
+	live := compute.Latest(ex.Key) // a later commit corrects an earlier one
 	order := make([]int32, 0, ex.Rows)
 	for i := range ex.Rows {
 		known := ex.Time[i]
@@ -211,7 +208,7 @@ func choose(ex *compute.Examples, in *Inputs) ([]int32, error) {
 			known = ex.Known[i]
 		}
 		y := ex.Label[i]
-		if known >= asOf || ex.Time[i] >= asOf || ex.Time[i] < oldest || y != y || last[ex.Key[i]] != int32(i) {
+		if known >= asOf || ex.Time[i] >= asOf || ex.Time[i] < oldest || y != y || live != nil && !live[i] {
 			continue
 		}
 		if binary(in) && y != 0 && y != 1 {
