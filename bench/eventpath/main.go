@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"runtime/pprof"
 	"slices"
 	"time"
 
@@ -41,13 +42,25 @@ func main() {
 	producers := flag.Int("producers", 256, "concurrent producers")
 	rounds := flag.Int("rounds", 3, "rounds, each in the order ABCCBA")
 	seconds := flag.Int("seconds", 4, "length of the latency measurement")
+	only := flag.Bool("only", false, "measure ours alone")
+	profile := flag.String("cpuprofile", "", "write a CPU profile of this process")
 	flag.Parse()
-	if err := run(*n, *producers, *rounds, time.Duration(*seconds)*time.Second); err != nil {
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := pprof.StartCPUProfile(f); err != nil {
+			log.Fatal(err)
+		}
+		defer pprof.StopCPUProfile()
+	}
+	if err := run(*n, *producers, *rounds, time.Duration(*seconds)*time.Second, *only); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(n, producers, rounds int, latencyFor time.Duration) error {
+func run(n, producers, rounds int, latencyFor time.Duration, only bool) error {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "freshet-eventpath-")
 	if err != nil {
@@ -76,6 +89,9 @@ func run(n, producers, rounds int, latencyFor time.Duration) error {
 
 	starts := []func(context.Context, string, string) (contender, error){startFreshet, startWatermill, startRiver}
 	shares := []float64{1, 0.05, 0.15} // of n, so that every contender runs about as long
+	if only {
+		starts = starts[:1]
+	}
 	var field []contender
 	defer func() {
 		for _, c := range field {
@@ -93,6 +109,9 @@ func run(n, producers, rounds int, latencyFor time.Duration) error {
 	for round := range rounds + 1 { // the first warms up and is not counted
 		order := []int{0, 1, 2, 2, 1, 0}
 		for _, i := range order {
+			if i >= len(field) {
+				continue
+			}
 			count := max(1000, int(float64(n)*shares[i]))
 			took, err := field[i].throughput(ctx, count, producers)
 			if err != nil {
@@ -130,6 +149,9 @@ func run(n, producers, rounds int, latencyFor time.Duration) error {
 			fmt.Printf("   freshet is %.1f×", p(0.5)/ours)
 		}
 		fmt.Println()
+	}
+	if only {
+		return nil
 	}
 	goal := map[bool]string{true: "met", false: "missed"}
 	fmt.Printf("goals: ≥ 20,000 events/s %s; p50 ≤ 3 ms %s; ≥ 10× the forwarder %s\n",

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -31,6 +32,9 @@ func TestMain(m *testing.M) {
 		childMain()
 		return
 	}
+	// Each case runs a whole suite; the flag asks for more of them.
+	_ = flag.Set("rapid.checks", "5")
+	flag.Parse()
 	code := m.Run()
 	if databaseServer.stop != nil {
 		databaseServer.stop()

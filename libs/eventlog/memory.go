@@ -98,7 +98,7 @@ type staged struct {
 	digest   []byte
 	now      time.Time
 	sources  map[string]sourceState
-	touched  map[string]bool // sources
+	touched  map[string][]byte // the last event of each source that had one
 	effects  layer[*effectRow]
 	timers   layer[*timerRow]
 	firing   layer[string]
@@ -113,7 +113,7 @@ func (l *Log) stage() *staged {
 	m := &l.mem
 	s := &staged{
 		sequence: m.sequence, digest: m.digest, now: m.now,
-		sources: make(map[string]sourceState, len(m.sources)), touched: map[string]bool{},
+		sources: make(map[string]sourceState, len(m.sources)), touched: map[string][]byte{},
 		effects: layer[*effectRow]{base: m.effects}, timers: layer[*timerRow]{base: m.timers},
 		firing: layer[string]{base: m.firing}, stale: layer[time.Time]{base: m.stale}, parked: layer[*parkedRow]{base: m.parked},
 	}

@@ -3,7 +3,6 @@ package eventlog
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -142,13 +141,13 @@ func (p *processor) attempt(ctx context.Context, batch []*logEvent, park *failur
 // commit writes the outbox and moves the position, from the value read.
 func (p *processor) commit(ctx context.Context, t *Tx, last *logEvent) error {
 	l, s := p.l, t.stage
-	digest := sha256.Sum256(last.data)
-	s.digest = digest[:]
+	s.digest = digestOf(last.data)
 	if len(s.touched) > 0 {
 		var names []string
 		var sequences []int64
 		var digests [][]byte
-		for name := range s.touched {
+		for name, data := range s.touched {
+			s.sources[name] = sourceState{s.sources[name].sequence, digestOf(data)}
 			names, sequences, digests = append(names, name), append(sequences, int64(s.sources[name].sequence)), append(digests, s.sources[name].digest)
 		}
 		t.Exec(`INSERT INTO fold_sources (source, sequence, digest) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[])
@@ -257,16 +256,20 @@ func (l *Log) follows(s *staged, v *logEvent) (again bool, err error) {
 		l.logger.Error("a message of the log cannot be read", "sequence", v.stream, "err", v.err)
 		return v.service == "" || l.fold.apply[v.typ] == nil && l.fold.decide[v.typ] == nil, nil
 	}
-	last, digest := s.sources[v.source()], sha256.Sum256(v.data)
-	switch {
-	case v.sequence == last.sequence+1:
-		s.sources[v.source()] = sourceState{v.sequence, digest[:]}
-		s.touched[v.source()] = true
+	source := v.source()
+	last := s.sources[source]
+	if v.sequence == last.sequence+1 {
+		s.sources[source] = sourceState{sequence: v.sequence}
+		s.touched[source] = v.data
 		return false, nil
-	case v.sequence == last.sequence && bytes.Equal(digest[:], last.digest):
+	}
+	if data, ok := s.touched[source]; ok {
+		last.digest = digestOf(data)
+	}
+	if v.sequence == last.sequence && bytes.Equal(digestOf(v.data), last.digest) {
 		return true, nil
 	}
-	return false, alarmf("%s goes from %d to %d at %d of the log", v.source(), last.sequence, v.sequence, v.stream)
+	return false, alarmf("%s goes from %d to %d at %d of the log", source, last.sequence, v.sequence, v.stream)
 }
 
 // applyAndDecide applies an event, decides, and applies what was decided.
