@@ -56,8 +56,12 @@ func (d *Decider) window(ctx context.Context, db eventlog.Reader, e event.Event,
 		return nil, err
 	}
 	out := &drafts{ns: ns, cause: e.ID(), db: db, window: p}
-	if err := out.drift(ctx, model.PSI); err != nil {
-		return nil, err
+	// Part of a period is another mix of hours than the reference: it drifts always.
+	whole := p.Kind != domain.Traffic || p.To.Sub(p.From) >= model.Every
+	if whole {
+		if err := out.drift(ctx, model.PSI); err != nil {
+			return nil, err
+		}
 	}
 	if err := d.alarm(ctx, out, model.Alarms); err != nil {
 		return nil, err
