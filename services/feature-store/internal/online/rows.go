@@ -108,7 +108,7 @@ func insert(r, from *domain.Rows, i int) {
 	at, _ := find(r, from.Time[i], from.Keys[i])
 	for f := range r.Values {
 		if from.Known[f] != nil && r.Known[f] == nil {
-			r.Known[f] = slices.Clone(r.Time)
+			r.Known[f] = append(make([]int64, 0, len(r.Time)+1), r.Time...) // not nil, also where there are no rows
 		}
 		if r.Known[f] != nil {
 			known := from.Time[i]
