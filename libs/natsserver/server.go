@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -27,6 +28,7 @@ import (
 
 const (
 	startTimeout = 60 * time.Second // recovery of a long log
+	startPoll    = 100 * time.Millisecond
 	maxPayload   = 8 << 20
 	maxMemory    = 64 << 20
 	reserve      = 1 << 30 // of the disk, never filled by streams
@@ -98,17 +100,33 @@ func Start(o Options) (*Server, error) {
 	lines := &natsLogger{logger: logger, fatal: make(chan string, 1)}
 	s.SetLoggerV2(lines, false, false, false)
 	s.Start()
-	if !s.ReadyForConnections(startTimeout) || !s.JetStreamEnabled() {
+	if err := awaitReady(s, lines.fatal); err != nil {
 		s.Shutdown()
 		s.WaitForShutdown()
-		select {
-		case msg := <-lines.fatal:
-			return nil, fmt.Errorf("starting the embedded NATS: %s", msg)
-		default:
-			return nil, errors.New("starting the embedded NATS: it is not ready")
-		}
+		return nil, fmt.Errorf("starting the embedded NATS: %w", err)
 	}
 	return &Server{server: s, secrets: secrets}, nil
+}
+
+// awaitReady waits until the server takes connections or says why it never will.
+func awaitReady(s *server.Server, fatal <-chan string) error {
+	for began := time.Now(); time.Since(began) < startTimeout; {
+		if s.ReadyForConnections(startPoll) {
+			if !s.JetStreamEnabled() {
+				return errors.New("its store is not enabled")
+			}
+			return nil
+		}
+		select {
+		case msg := <-fatal:
+			if strings.Contains(msg, syscall.EADDRINUSE.Error()) {
+				return fmt.Errorf("%s: %w", msg, syscall.EADDRINUSE)
+			}
+			return errors.New(msg)
+		default:
+		}
+	}
+	return fmt.Errorf("it is not ready after %s", startTimeout)
 }
 
 // URL is a user's connection string, secret included.
@@ -198,7 +216,6 @@ func (l *natsLogger) Warnf(format string, v ...any) {
 
 func (l *natsLogger) Fatalf(format string, v ...any) {
 	msg := fmt.Sprintf(format, v...)
-	l.logger.Error(msg)
 	select {
 	case l.fatal <- msg:
 	default:

@@ -64,7 +64,7 @@ func StartInfrastructure(ctx context.Context, dir string, logger *slog.Logger) (
 }
 
 func (i *Infrastructure) start(ctx context.Context) error {
-	at, err := choosePorts(i.dir)
+	at, err := readPorts(i.dir)
 	if err != nil {
 		return err
 	}
@@ -76,23 +76,29 @@ func (i *Infrastructure) start(ctx context.Context) error {
 		})
 	})
 	all.Go(func() {
-		i.nats, errs[1] = natsserver.Start(natsserver.Options{
-			DataDir: filepath.Join(i.dir, "nats"), Port: at.NATS, Users: users(), Logger: i.logger.With("server", "nats"),
+		errs[1] = onFreePort(&at.NATS, func(port int) (err error) {
+			i.nats, err = natsserver.Start(natsserver.Options{
+				DataDir: filepath.Join(i.dir, "nats"), Port: port, Users: users(), Logger: i.logger.With("server", "nats"),
+			})
+			return err
 		})
 		if errs[1] == nil {
 			errs[1] = i.streams(ctx)
 		}
 	})
 	all.Go(func() {
-		i.kafka, errs[2] = kafkaserver.Start(kafkaserver.Options{
-			DataDir: filepath.Join(i.dir, "kafka"), Port: at.Kafka, Logger: i.logger.With("server", "kafka"),
+		errs[2] = onFreePort(&at.Kafka, func(port int) (err error) {
+			i.kafka, err = kafkaserver.Start(kafkaserver.Options{
+				DataDir: filepath.Join(i.dir, "kafka"), Port: port, Logger: i.logger.With("server", "kafka"),
+			})
+			return err
 		})
 		if errs[2] == nil {
 			errs[2] = ensureTopics(ctx, i.kafka.Addr())
 		}
 	})
 	all.Wait()
-	return errors.Join(errs...)
+	return errors.Join(append(errs, at.write(i.dir))...)
 }
 
 func (i *Infrastructure) streams(ctx context.Context) error {

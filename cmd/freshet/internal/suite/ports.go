@@ -7,7 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
+	"syscall"
 )
 
 // ports are where outside clients find the log's server and Kafka. They stay the
@@ -23,43 +23,48 @@ const (
 	usualKafka = 9092
 )
 
-func choosePorts(dir string) (ports, error) {
+func readPorts(dir string) (ports, error) {
 	path := filepath.Join(dir, "ports.json")
 	want := ports{NATS: usualNATS, Kafka: usualKafka}
 	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return want, nil
+	}
 	if err == nil {
 		err = json.Unmarshal(b, &want)
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil {
 		return ports{}, fmt.Errorf("%s: %w", path, err)
 	}
-	have := ports{}
-	if have.NATS, err = free(want.NATS); err != nil {
-		return ports{}, err
-	}
-	if have.Kafka, err = free(want.Kafka); err != nil {
-		return ports{}, err
-	}
-	if b, err = json.Marshal(have); err != nil {
-		return ports{}, err
-	}
-	return have, os.WriteFile(path, append(b, '\n'), 0o644) //nolint:gosec // no secret
+	return want, nil
 }
 
-// free returns the wanted port if nobody listens on it, else another.
-func free(want int) (int, error) {
-	for _, port := range []int{want, 0} {
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
+func (p ports) write(dir string) error {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "ports.json"), append(b, '\n'), 0o644) //nolint:gosec // no secret
+}
+
+// onFreePort starts a server on a port, or on another if somebody has that one,
+// and notes which it became.
+func onFreePort(port *int, start func(port int) error) error {
+	const tries = 5
+	var err error
+	for range tries {
+		if err = start(*port); !errors.Is(err, syscall.EADDRINUSE) {
+			return err
+		}
+		l, listenErr := net.Listen("tcp", "127.0.0.1:0")
+		if listenErr != nil {
+			return listenErr
 		}
 		addr, ok := l.Addr().(*net.TCPAddr)
-		if err := l.Close(); err != nil {
-			return 0, err
+		if closeErr := l.Close(); closeErr != nil || !ok {
+			return errors.Join(err, closeErr)
 		}
-		if ok {
-			return addr.Port, nil
-		}
+		*port = addr.Port
 	}
-	return 0, errors.New("no free loopback port")
+	return err
 }
