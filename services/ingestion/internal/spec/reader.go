@@ -162,7 +162,10 @@ func (v value) bounded() bool {
 			if n.Alias == nil {
 				return true
 			}
-			return walk(n.Alias, depth+1, n)
+			if at.Kind != yaml.AliasNode {
+				at = n
+			}
+			return walk(n.Alias, depth+1, at)
 		}
 		if count++; count > maxNodes || depth > maxDepth {
 			v.r.add(at.Line, at.Column, "", fmt.Sprintf("the document is nested more than %d deep or has more than %d values with its anchors expanded", maxDepth, maxNodes),

@@ -23,7 +23,7 @@ func gateScope(metrics []string) scope {
 		variables: map[string][]string{"candidate": metrics, "champion": metrics, "naive": metrics}}
 }
 
-var canaryMeasures = []string{"error_rate", "p99_ms", "prediction_psi", "requests"}
+var canaryMeasures = []string{"error_rate", "p50_ms", "p99_ms", "prediction_mean", "prediction_psi", "requests"}
 
 func canaryScope() scope {
 	return scope{order: []string{"candidate", "champion"}, variables: map[string][]string{"candidate": canaryMeasures, "champion": canaryMeasures}}

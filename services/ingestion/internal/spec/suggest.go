@@ -35,7 +35,28 @@ func nearest(word string, allowed []string) string {
 			best, at = a, d
 		}
 	}
+	if best == "" {
+		best = beginsAlike(lower, allowed)
+	}
 	return best
+}
+
+// beginsAlike is the one allowed word that the word begins, or begins as.
+func beginsAlike(word string, allowed []string) string {
+	found := ""
+	for _, a := range allowed {
+		n := 0
+		for n < len(a) && n < len(word) && a[n] == word[n] {
+			n++
+		}
+		if n == len(word) && n >= 3 || n >= 5 {
+			if found != "" {
+				return ""
+			}
+			found = a
+		}
+	}
+	return found
 }
 
 // distance is the number of edits, a swap of neighbours counting as one.
