@@ -218,10 +218,7 @@ func TestRealFlights(t *testing.T) {
 
 	// An hour's outcomes are pushed; then the same rows are committed.
 	now := s.Clock.Now()
-	push := map[string]any{"push_source_name": "flights", "to": "online", "df": map[string]any{
-		"flight_id": []string{"p1", "p2"}, "date": []string{now.Add(-time.Hour).Format(time.RFC3339), now.Add(-30 * time.Minute).Format(time.RFC3339)},
-		"delay": []int{20, 5}, "distance": []int{100, 100}, "origin": []string{"XXX", "XXX"}, "destination": []string{"YYY", "YYY"}}}
-	require.Equal(t, http.StatusOK, s.post("/push", push, nil))
+	require.Equal(t, http.StatusOK, s.post("/push", outcomes(now), nil))
 	ask := map[string]any{"entities": map[string]any{"airport": []string{"XXX", "ZZZ"}}, "features": []string{"origin_delays:late_share", "origin_delays@1:flights"}}
 	var got online
 	require.Equal(t, http.StatusOK, s.post("/get-online-features", ask, &got))
