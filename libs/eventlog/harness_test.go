@@ -25,7 +25,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const patience = 30 * time.Second
+const (
+	patience = 30 * time.Second
+	pollTest = 5 * time.Millisecond
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childRole) != "" {

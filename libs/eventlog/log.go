@@ -238,6 +238,12 @@ func (l *Log) Status(ctx context.Context) Status {
 	}
 	due := int64(l.timers.due(now))
 	l.mu.Unlock()
+	if l.relay.lag() > 0 && !l.leading.Load() {
+		// Another process relays; the log tells how far it is.
+		if m, err := l.lastOwn(ctx); err == nil {
+			l.relay.raise(&l.relay.published, m.sequence)
+		}
+	}
 	s.End = max(l.end.Load(), s.Position)
 	s.Outbox = l.relay.lag()
 	s.Effects = l.work.count() + due

@@ -1,0 +1,161 @@
+package eventlog
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/freshet-io/freshet/libs/natsserver"
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/require"
+)
+
+func TestARestoredDatabaseLearnsFromTheLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	record := func(l *Log, from, to int) {
+		for i := from; i < to; i++ {
+			_, err := l.RecordAndWait(ctx, fact("adder.added", fmt.Sprint(i%2), 1, fmt.Sprint(i)))
+			require.NoError(t, err)
+		}
+	}
+	open := func() (*Log, func()) {
+		o := w.options(counts("adder"))
+		l, err := Open(ctx, o)
+		require.NoError(t, err)
+		stop := run(t, l)
+		return l, func() {
+			stop()
+			o.Pool.Close()
+		}
+	}
+	l, stop := open()
+	record(l, 0, 10)
+	settle(t, l)
+	stop()
+	u, err := url.Parse(w.url)
+	require.NoError(t, err)
+	original := strings.TrimPrefix(u.Path, "/")
+	backup := original + "_b"
+	admin(t, databaseServer.url, "CREATE DATABASE "+backup+" TEMPLATE "+original)
+	t.Cleanup(func() { admin(t, databaseServer.url, "DROP DATABASE IF EXISTS "+backup+" WITH (FORCE)") })
+
+	l, stop = open()
+	record(l, 10, 20)
+	settle(t, l)
+	stop()
+	want, length := w.dump("adder", "sums"), len(w.wholeLog())
+
+	u.Path = "/" + backup
+	w.url = u.String()
+	l, _ = open()
+	settle(t, l)
+	require.Equal(t, want, w.dump("adder", "sums"))
+	require.Len(t, w.wholeLog(), length)
+	// Keys recorded after the backup are still known, and new facts follow on.
+	record(l, 15, 25)
+	settle(t, l)
+	log := w.wholeLog()
+	require.Len(t, log, length+10)
+	sequences(t, log)
+}
+
+func TestAForeignPublisherStopsTheRelay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	l := w.start(counts("adder"))
+	_, err := l.RecordAndWait(ctx, fact("adder.added", "x", 1))
+	require.NoError(t, err)
+	settle(t, l)
+	e, err := place(draft("adder.added", "x", payload{N: 9}), "adder", keyID("adder", "default", []string{"rogue"}), Cause{}, w.clock.Now(), "")
+	require.NoError(t, err)
+	n, err := newEntry(plainCodec{}, e)
+	require.NoError(t, err)
+	n.number(3)
+	require.NoError(t, w.connect().PublishMsg(&nats.Msg{Subject: n.subject, Data: n.bytes}))
+	require.Eventually(t, func() bool { return w.end() == 3 }, patience, pollTest)
+	_, err = l.Record(ctx, fact("adder.added", "x", 2))
+	require.NoError(t, err, "it is in the outbox before the relay sees what happened")
+	require.Eventually(t, func() bool {
+		_, err := l.Record(ctx, fact("adder.added", "x", 2))
+		return err != nil
+	}, patience, pollTest)
+	require.ErrorContains(t, l.Status(ctx).Err, "relay stopped")
+}
+
+func TestABrokerThatIsAwayHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	dir := t.TempDir()
+	_, port, err := net.SplitHostPort(w.nats.Addr())
+	require.NoError(t, err)
+	w.nats.Stop()
+	number, err := strconv.Atoi(port)
+	require.NoError(t, err)
+	serve := func() *natsserver.Server {
+		s, err := natsserver.Start(natsserver.Options{DataDir: dir, Port: number, Users: []natsserver.User{natsserver.All("test")}})
+		require.NoError(t, err)
+		t.Cleanup(s.Stop)
+		return s
+	}
+	w.nats = serve()
+	require.NoError(t, EnsureStream(ctx, w.connect(), stream))
+	l := w.start(counts("adder"))
+	_, err = l.RecordAndWait(ctx, fact("adder.added", "x", 1))
+	require.NoError(t, err)
+	settle(t, l)
+	w.nats.Stop()
+	for i := range 20 {
+		_, err = l.Record(ctx, fact("adder.added", "x", 1, fmt.Sprint(i)))
+		require.NoError(t, err)
+	}
+	require.NotZero(t, l.Status(ctx).Outbox)
+	require.Error(t, l.Status(ctx).Err)
+	w.nats = serve()
+	settle(t, l)
+	n, doubled := sum(t, l, "x")
+	require.Equal(t, []int{21, 42}, []int{n, doubled})
+	sequences(t, w.wholeLog())
+	require.Eventually(t, func() bool { return l.Status(ctx).Err == nil }, patience, pollTest)
+}
+
+func TestBrokenDatabaseConnectionsAreReplaced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	f, handlers := laborer()
+	l := w.start(f, handlers...)
+	pool := w.pool()
+	for i := range 30 {
+		_, err := l.Record(ctx, fact("adder.added", "x", 1, fmt.Sprint(i)))
+		require.NoError(t, err)
+		if i%10 == 5 {
+			_, err := pool.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+			require.NoError(t, err)
+		}
+	}
+	settle(t, l)
+	n, doubled := sum(t, l, "x")
+	require.Equal(t, []int{30, 60}, []int{n, doubled})
+	sequences(t, w.wholeLog())
+}
+
+func TestAStreamThatIsNoLogIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	nc := w.connect()
+	js, err := nc.JetStream()
+	require.NoError(t, err)
+	_, err = js.AddStream(&nats.StreamConfig{Name: "FRESHET_9", Subjects: []string{"elsewhere.>"}, Storage: nats.MemoryStorage})
+	require.NoError(t, err)
+	require.Error(t, EnsureStream(context.Background(), nc, "FRESHET_9"))
+	require.Error(t, EnsureStream(context.Background(), nc, "OTHER"))
+	require.NoError(t, EnsureStream(context.Background(), nc, stream), "again")
+}
