@@ -1,0 +1,60 @@
+// Package eventlog is a service's part in the log: the one totally ordered
+// stream of events that every service's state is a fold of.
+//
+// A service gives a Fold: its tables, what each event changes (apply), and what
+// the service decides because of an event (decide). The package records facts,
+// carries them into the log, applies everybody's events in the log's order,
+// records what was decided, and executes the effects and timers that were opened.
+//
+// # What it guarantees
+//
+// Recording. When Record returns, its facts are in the outbox, committed: all of
+// them or none. A natural key is recorded once; the same key and payload gets the
+// first answer, another payload ErrConflict. Per service, events are numbered
+// without gaps, in the order they were committed, whichever process recorded them.
+//
+// The log. What is in the outbox gets into the log, once and in its order, after
+// any crash: a batch is appended as a whole, and only where the service's last
+// event in the log is the one before it. What an earlier try left there counts as
+// arrived only if it is, byte for byte, what the outbox holds.
+//
+// The fold. The effects of an event on the tables, the decisions it led to, the
+// effects and timers it opened and the position are one transaction. The position
+// only moves from where it was read, so that of two processes one fails. Events
+// are applied in the log's order with no number missing, in the log and per
+// source. The same log gives the same tables, whatever the batches were.
+//
+// A rebuild (another version of the fold, or an empty schema) applies what was
+// decided then, and decides nothing again. A service that starts for the first
+// time on an old log records service_activated and decides nothing of the past.
+//
+// Effects and timers. A row stays open until the fact that ends it is applied; the
+// first result recorded for it wins. An execution holds a lease with a fencing
+// token; what a stopped or killed process left is taken up at once. Attempts,
+// timeouts and pauses are the handler's to state.
+//
+// # How it fails
+//
+// What is wrong with the infrastructure (connections, serialization, disk, memory,
+// a statement that does not fit the tables) is tried again in place, for ever, and
+// is seen in Status.Err. Nothing is skipped meanwhile; facts are still recorded
+// while only the log is out of reach.
+//
+// An event at fault (its handler panics or returns an error of its own, or its
+// data is refused with SQLSTATE class 22, 23 or 54) is tried twice and then
+// parked, by a decision, with a reason of one word. Later events of its subject or
+// ripple wait behind it, in order; all others go on. event_retried and
+// event_discarded, facts that name it, let them go.
+//
+// A history that cannot be continued stops the relay or the processor for good,
+// with an alarm in Status.Err: a gap in the log, an event in the log that is not
+// the one in the outbox or not the one that was applied, a log shorter than the
+// position. Going on would lose or double events.
+//
+// # Tables
+//
+// The schema <service> holds the fold's tables and, named fold_…, the position,
+// the sources' numbers, open effects, timers and parked events. The schema
+// <service>_io holds what a rebuild must not touch: outbox, inbox, counter, how
+// far was decided, and leases.
+package eventlog
