@@ -2,9 +2,11 @@ package featurestore_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,12 +14,14 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/duckdb"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/parquet"
 	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/libs/statistics"
 	"github.com/freshet-io/freshet/libs/testkit"
 	featurestore "github.com/freshet-io/freshet/services/feature-store"
+	"github.com/freshet-io/freshet/services/feature-store/internal/online"
 	"github.com/stretchr/testify/require"
 )
 
@@ -70,13 +74,14 @@ func model() events.ModelSpec {
 
 type suite struct {
 	*testkit.Running
-	t    *testing.T
-	data []events.DatasetCommit
+	t     *testing.T
+	data  []events.DatasetCommit
+	model events.ModelSpec
 }
 
 func start(t *testing.T) *suite {
 	t.Helper()
-	return &suite{t: t, Running: testkit.Service(t, "feature-store",
+	return &suite{t: t, model: model(), Running: testkit.Service(t, "feature-store",
 		service.Events{Codec: events.Codec{}, IsDecision: events.IsDecision}, featurestore.Module(featurestore.DefaultConfig()))}
 }
 
@@ -112,7 +117,7 @@ func (s *suite) train(asOf time.Time) string {
 	digest := s.object([]byte("spec")).Digest
 	e, err := events.NewTrainingRequested(ns, "flight-delays", events.TrainingRequested{
 		Model: "flight-delays", Trigger: "person", Code: events.CodeRevision{Repository: "flights", Revision: "0123456789012345678901234567890123456789", Archive: s.object([]byte("x"))},
-		Data: s.data[len(s.data)-1:], Spec: model(), SpecDigest: digest, AsOf: asOf})
+		Data: s.data[len(s.data)-1:], Spec: s.model, SpecDigest: digest, AsOf: asOf})
 	require.NoError(s.t, err)
 	return s.Foreign(eventlog.Cause{}, e)[0].ID()
 }
@@ -150,7 +155,7 @@ func days(t *testing.T, n int) [][]byte {
 	return out
 }
 
-type online struct {
+type answer struct {
 	Metadata struct {
 		FeatureNames []string `json:"feature_names"`
 	} `json:"metadata"`
@@ -197,7 +202,7 @@ func TestRealFlights(t *testing.T) {
 	compared := 0
 	for row := test.Rows - 1; row > test.Rows-400; row -= 20 {
 		at := time.UnixMicro(test.Column("date").Times[row]).UTC()
-		var got online
+		var got answer
 		require.Equal(t, http.StatusOK, s.post("/get-online-features", map[string]any{
 			"entities": map[string]any{"airport": []any{test.Column("origin").Strings[row]}, "origin": []any{test.Column("origin").Strings[row]},
 				"destination": []any{test.Column("destination").Strings[row]}, "date": []any{at.Format(time.RFC3339)}, "distance": []any{test.Column("distance").Ints[row]}},
@@ -220,7 +225,7 @@ func TestRealFlights(t *testing.T) {
 	now := s.Clock.Now()
 	require.Equal(t, http.StatusOK, s.post("/push", outcomes(now), nil))
 	ask := map[string]any{"entities": map[string]any{"airport": []string{"XXX", "ZZZ"}}, "features": []string{"origin_delays:late_share", "origin_delays@1:flights"}}
-	var got online
+	var got answer
 	require.Equal(t, http.StatusOK, s.post("/get-online-features", ask, &got))
 	require.Equal(t, []any{0.5, 0.2}, got.Results[1].Values)
 	require.Equal(t, []string{"PRESENT", "NOT_FOUND"}, got.Results[1].Statuses)
@@ -249,6 +254,75 @@ func TestRealFlights(t *testing.T) {
 	require.Equal(t, http.StatusOK, s.post("/get-online-features", ask, &got))
 	require.Equal(t, 1.0, got.Results[1].Values[0])
 	require.Len(t, s.ofType(events.TypeFeatureViewDeclared), 4, "an unchanged view has no new version")
+
+	// A store that starts anew knows what the old one knew.
+	again := s.secondStore()
+	known, err := again.Get(t.Context(), &online.Query{Namespace: ns, Entities: map[string]json.RawMessage{"airport": json.RawMessage(`["XXX","ATL"]`)},
+		Features: []online.Reference{{View: "origin_delays", Version: 1, Feature: "flights"}, {View: "origin_delays", Feature: "late_share"}}})
+	require.NoError(t, err)
+	require.Equal(t, 3.0, known.Features[0].Numbers[0])
+	require.Equal(t, 1.0, known.Features[1].Numbers[0])
+	require.Greater(t, known.Features[0].Numbers[1], 10.0)
+}
+
+// secondStore fills another online store from the same log, objects and topic.
+func (s *suite) secondStore() *online.Store {
+	engine, err := duckdb.Open(s.t.Context(), duckdb.Options{})
+	require.NoError(s.t, err)
+	store := online.New(s.Pool, s.Objects, engine, s.Clock, time.Minute, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(s.t.Context())
+	done := make(chan error, 2)
+	go func() { done <- store.Follow(ctx, s.Log.Changed) }()
+	go func() { done <- store.Consume(ctx, s.Kafka, s.Pool) }()
+	s.t.Cleanup(func() {
+		cancel()
+		<-done
+		<-done
+		require.NoError(s.t, store.Close())
+	})
+	<-store.Filled()
+	require.Eventually(s.t, func() bool {
+		n, err := store.Lag(ctx, s.Kafka)
+		return err == nil && n == 0
+	}, 20*time.Second, 5*time.Millisecond)
+	return store
+}
+
+func TestWhatCannotBeComputedSaysWhy(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	unread := originDelays()
+	unread.Features[0].SQL = "median(delay)"
+	mistaken := routeDelays()
+	mistaken.Features[0].SQL = "avg(nosuch)"
+	s.code(unread, mistaken, departure())
+	views := map[string]events.FeatureViewDeclared{}
+	for i := range 3 {
+		v, err := events.Parse[events.FeatureViewDeclared](s.AwaitType(events.TypeFeatureViewDeclared, i+1))
+		require.NoError(t, err)
+		views[v.View] = v
+	}
+	require.Contains(t, views["origin_delays"].Error, "median")
+	require.Empty(t, views["route_delays"].Error)
+
+	s.commit(days(t, 1)[0], 16000)
+	m, err := events.Parse[events.FeatureViewMaterialized](s.AwaitType(events.TypeFeatureViewMaterialized, 1))
+	require.NoError(t, err)
+	require.Equal(t, "route_delays", m.View)
+	require.Contains(t, m.Error, "nosuch")
+
+	for i, views := range [][]events.ViewUse{{{View: "origin_delays"}}, {{View: "route_delays"}}, {{View: "nosuch"}}, {{View: "departure", Version: 3}}} {
+		s.model.Features = views
+		s.train(time.Date(2001, 1, 2, 0, 0, 0, 0, time.UTC))
+		f, err := events.Parse[events.TrainingSetFailed](s.AwaitType(events.TypeTrainingSetFailed, i+1))
+		require.NoError(t, err)
+		require.Equal(t, []string{"bad_sql", "bad_sql", "unknown_view", "unknown_view"}[i], f.Reason)
+		detail, err := s.Objects.Get(t.Context(), f.Detail.Digest[7:], 1<<16)
+		require.NoError(t, err)
+		require.Contains(t, string(detail), []string{"median", "nosuch", "nosuch", "departure"}[i])
+	}
+	s.Settle(t.Context())
+	require.Empty(t, s.ofType(events.TypeFeatureStoreEventParked))
 }
 
 func (s *suite) ofType(typ string) (n []string) {
