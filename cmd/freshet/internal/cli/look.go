@@ -194,7 +194,7 @@ func windowsCommand(c *client) *cobra.Command {
 	return listCommand(c, "windows", "Windows that monitoring has judged", "/v1/windows",
 		col("model", "model"), col("environment", "environment"), col("kind", "kind"), col("version", "version"),
 		column{"from", firstOf("from", "start", "opened")}, column{"to", firstOf("to", "end", "closed")},
-		col("requests", "requests"), col("auc", "metrics.auc"), col("psi", "prediction_psi"), column{"verdict", firstOf("verdict", "outcome")})
+		col("requests", "requests"), col("labels", "live_rows"), col("auc", "live.auc"), col("moved most", "column"), col("psi", "psi"))
 }
 
 func ripplesCommand(c *client) *cobra.Command {

@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/freshet-io/freshet/libs/web"
+	"github.com/stretchr/testify/require"
+)
+
+// run executes one command line.
+func run(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	root := Root()
+	root.SetArgs(args)
+	root.SetOut(&out)
+	root.SetErr(&out)
+	err := root.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+// suiteOf answers GET requests with fixed documents, and keeps what was sent.
+func suiteOf(t *testing.T, answers map[string]string) (url string, sent *[]string) {
+	t.Helper()
+	sent = &[]string{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		*sent = append(*sent, r.Method+" "+r.URL.RequestURI()+" "+string(body))
+		answer, ok := answers[r.Method+" "+r.URL.Path]
+		if !ok {
+			web.Problem(w, http.StatusNotFound, "Not found", "nothing is served at "+r.URL.Path)
+			return
+		}
+		_, _ = io.WriteString(w, answer)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, sent
+}
+
+func TestTablesForPeopleAndJSONForPrograms(t *testing.T) {
+	t.Parallel()
+	url, sent := suiteOf(t, map[string]string{
+		"GET /v1/models/m/versions": `{"items":[{"version":3,"status":"passed","metrics":{"candidate":{"auc":0.65712345},"naive":{"auc":0.5}},
+			"gates":[{"name":"useful","passed":true},{"name":"better","passed":false}],"registered_at":"2001-01-19T00:00:00Z"}]}`,
+	})
+	out, err := run(t, "versions", "m", "--url", url, "-n", "team")
+	require.NoError(t, err)
+	require.Equal(t, "VERSION  STATUS  AUC     NAIVE AUC  GATES            REGISTERED\n"+
+		"3        passed  0.6571  0.5        refused: better  2001-01-19 00:00:00\n", out)
+	require.Contains(t, (*sent)[0], "namespace=team")
+
+	out, err = run(t, "versions", "m", "--url", url, "-o", "json")
+	require.NoError(t, err)
+	var parsed map[string]any
+	require.NoError(t, json.Unmarshal([]byte(out), &parsed))
+	require.Len(t, parsed["items"], 1)
+
+	_, err = run(t, "versions", "m", "--url", url, "-o", "yaml")
+	require.ErrorContains(t, err, "use table or json")
+}
+
+func TestErrorsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	_, err := run(t, "models", "list", "--url", "http://127.0.0.1:1")
+	require.EqualError(t, err, "no suite answers at http://127.0.0.1:1: start one with freshet up, or name another with --url")
+	url, _ := suiteOf(t, nil)
+	_, err = run(t, "models", "show", "m", "--url", url)
+	require.EqualError(t, err, "nothing is served at /v1/models/m")
+	_, err = run(t, "why", "flight-delays", "--url", url)
+	require.ErrorContains(t, err, "ENVIRONMENT/MODEL")
+	_, err = run(t, "approve", "m", "latest", "production", "--url", url)
+	require.ErrorContains(t, err, "not a version")
+	_, err = run(t, "data", "publish", "x.csv", "--url", url)
+	require.ErrorContains(t, err, "dataset")
+}
+
+func TestApproveSaysWhoAndWhat(t *testing.T) {
+	t.Parallel()
+	url, sent := suiteOf(t, map[string]string{"POST /v1/approvals": `{"id":"e1","existing":false}`})
+	out, err := run(t, "approve", "m", "v3", "production", "--note", "looks good", "--url", url)
+	require.NoError(t, err)
+	require.Equal(t, "approved m v3 for production (event e1)\n", out)
+	_, body, _ := strings.Cut((*sent)[0], " {")
+	require.JSONEq(t, `{"namespace":"default","model":"m","version":3,"environment":"production","verdict":"approve","note":"looks good"}`, "{"+body)
+}
+
+func TestPublishingTheSameFilesTwiceIsOneArrival(t *testing.T) {
+	t.Parallel()
+	url, sent := suiteOf(t, map[string]string{
+		"PUT /v1/files":     `{"digest":"sha256:` + strings.Repeat("a", 64) + `","uri":"objects:` + strings.Repeat("a", 64) + `","size":3}`,
+		"POST /v1/arrivals": `{"id":"e1","existing":false}`,
+	})
+	file := filepath.Join(t.TempDir(), "day.csv")
+	require.NoError(t, os.WriteFile(file, []byte("a,b"), 0o600))
+	for range 2 {
+		_, err := run(t, "data", "publish", file, "--dataset", "flights", "--url", url)
+		require.NoError(t, err)
+	}
+	require.Len(t, *sent, 4)
+	require.Equal(t, (*sent)[1], (*sent)[3])
+	require.Contains(t, (*sent)[1], `"dataset":"flights"`)
+}
+
+func TestARippleIsATree(t *testing.T) {
+	t.Parallel()
+	url, _ := suiteOf(t, map[string]string{"GET /v1/ripples/r": `{"id":"r","items":[
+		{"id":"a","type":"io.freshet.ingestion.v1.data_arrived","subject":"flights","time":"2001-01-06T00:00:00Z"},
+		{"id":"b","type":"io.freshet.ingestion.v1.data_checked","subject":"flights","cause":"a","time":"2001-01-06T00:00:00Z"},
+		{"id":"c","type":"io.freshet.ingestion.v1.data_committed","subject":"flights","cause":"b","time":"2001-01-06T00:00:00Z","note":"bell\u0007"}]}`})
+	out, err := run(t, "ripples", "show", "r", "--url", url)
+	require.NoError(t, err)
+	require.Equal(t, "ingestion data_arrived  flights  2001-01-06 00:00:00\n"+
+		"└─ ingestion data_checked  flights  2001-01-06 00:00:00\n"+
+		"   └─ ingestion data_committed  flights  bell   2001-01-06 00:00:00\n", out)
+}
+
+func TestValidateNeedsNoSuite(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "freshet.yaml"), []byte("model: m\nowner: someone@example.com\nfoo: bar\n"), 0o600))
+	out, err := run(t, "validate", dir)
+	require.ErrorContains(t, err, "mistake")
+	require.Contains(t, out, "freshet.yaml:3: ")
+	_, err = run(t, "validate", filepath.Join(dir, "missing"))
+	require.Error(t, err)
+}
