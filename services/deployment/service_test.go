@@ -9,7 +9,10 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -412,4 +415,21 @@ func TestTheOpenInferenceProtocol(t *testing.T) {
 	require.Equal(t, []string{"f0", "f1", "f2"}, list[3].Keys)
 	require.Equal(t, "flight_id", list[3].Key)
 	require.Equal(t, b.Clock.Now(), list[3].Time.UTC())
+}
+
+// Other people's client is the measure: this one is NVIDIA's. It runs where
+// FRESHET_TEST_PYTHON names an interpreter that has tritonclient[http].
+func TestTritonsClientIsAnswered(t *testing.T) {
+	t.Parallel()
+	python := os.Getenv("FRESHET_TEST_PYTHON")
+	if python == "" {
+		t.Skip("FRESHET_TEST_PYTHON names no interpreter with tritonclient[http]")
+	}
+	b := setup(t)
+	b.approve("production", 1, 0)
+	b.AwaitType(events.TypeRolloutCompleted, 1)
+	b.Settle(t.Context())
+	out, err := exec.CommandContext(t.Context(), python, "testdata/triton_client.py", strings.TrimPrefix(b.URL, "http://")).CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Equal(t, "ok\n", string(out))
 }

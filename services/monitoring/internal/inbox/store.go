@@ -180,6 +180,15 @@ func (b *Inbox) CandidateRows(ctx context.Context, namespace, rollout string, st
 	return n, err
 }
 
+// Asked reports whether an environment was ever asked before a time, as far as
+// records are kept.
+func (b *Inbox) Asked(ctx context.Context, namespace, model, environment string, before time.Time) (bool, error) {
+	var asked bool
+	err := b.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM records WHERE namespace = $1 AND model = $2 AND environment = $3 AND at < $4)`,
+		namespace, model, environment, before).Scan(&asked)
+	return asked, err
+}
+
 // Between calls each for every record of an environment in [from, to), in the
 // order of their times and ids.
 func (b *Inbox) Between(ctx context.Context, namespace, model, environment string, from, to time.Time, features bool, each func(*Record) error) error {

@@ -210,10 +210,25 @@ func Alerts(ctx context.Context, db eventlog.Reader, ns, model string, open bool
 	})
 }
 
-// A Window, as the list route shows it.
+// A Window, as the list route shows it: the event's payload, and of it what a
+// table has room for.
 type Window struct {
-	ID string `json:"id"`
+	ID       string   `json:"id"`
+	Requests int64    `json:"requests"`         // of all versions
+	Column   string   `json:"column,omitempty"` // that moved furthest
+	PSI      *float64 `json:"psi,omitempty"`    // of that column
 	events.WindowClosed
+}
+
+func (w *Window) summarise() {
+	for _, s := range w.Slices {
+		w.Requests += s.Requests
+	}
+	for i := range w.Drift {
+		if d := &w.Drift[i]; w.PSI == nil || d.PSI > *w.PSI {
+			w.Column, w.PSI = d.Column, &d.PSI
+		}
+	}
 }
 
 // Windows lists closed windows, newest first.
@@ -230,7 +245,11 @@ func Windows(ctx context.Context, db eventlog.Reader, ns, model, environment, ki
 		if err := row.Scan(&w.ID, &payload); err != nil {
 			return w, err
 		}
-		return w, json.Unmarshal([]byte(payload), &w.WindowClosed)
+		if err := json.Unmarshal([]byte(payload), &w.WindowClosed); err != nil {
+			return w, err
+		}
+		w.summarise()
+		return w, nil
 	})
 }
 

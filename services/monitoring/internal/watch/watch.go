@@ -181,10 +181,18 @@ func (w *Watcher) due(ctx context.Context) (d dueWindows, again time.Time, err e
 		if x.Every <= 0 {
 			continue
 		}
-		if span, ok := domain.Due(x.ClosedTo, now, x.Every); ok {
+		soonest(domain.Next(now, x.Every))
+		span, ok := domain.Due(x.ClosedTo, now, x.Every)
+		if !ok {
+			continue
+		}
+		// That nobody asks is news only of an environment that somebody asked.
+		asked, err := w.inbox.Asked(ctx, x.Namespace, x.Model, x.Environment, span.To)
+		if err != nil {
+			return d, again, err
+		}
+		if asked {
 			d.traffic = append(d.traffic, traffic{x, span})
-		} else {
-			soonest(domain.Next(now, x.Every))
 		}
 	}
 	return d, again, nil
