@@ -62,9 +62,7 @@ func TestAPersonApprovesInABrowser(t *testing.T) {
 	given := b.AwaitType(events.TypeApprovalGiven, 1)
 	require.Equal(t, asked.ID(), eventlog.Causation(given))
 
-	outcome, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS(`#ripples li .outcome`)))
-	require.NoError(t, err)
-	require.Contains(t, outcome, "waiting", "until the registry decides")
+	require.NoError(t, chromedp.Do(ctx, chromedp.WaitVisible(chromedp.CSS(`#ripples li[data-outcome=waiting]`))), "until the registry decides")
 
 	started := b.start(b.approve(given, 2), "r1", 2)
 	b.champion(b.complete(started, "r1", 2), 2, nil)

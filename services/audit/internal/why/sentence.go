@@ -187,7 +187,11 @@ func trainingSetBuilt(_ context.Context, _ *Explainer, _ event.Event, p events.T
 	for i, s := range p.Splits {
 		parts[i] = s.Name + " " + count(s.Rows)
 	}
-	text := fmt.Sprintf("training set %s was built of %d data commits: %s rows", short(p.TrainingSet), len(p.Data), strings.Join(parts, ", "))
+	data := make([]string, len(p.Data))
+	for i, d := range p.Data {
+		data[i] = fmt.Sprintf("%s at commit %d", d.Dataset, d.Number)
+	}
+	text := fmt.Sprintf("training set %s was built of %s: %s rows", short(p.TrainingSet), strings.Join(data, ", "), strings.Join(parts, ", "))
 	if p.LabelRate != nil {
 		text += fmt.Sprintf(", label rate %s", number(*p.LabelRate))
 	}

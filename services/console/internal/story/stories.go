@@ -34,6 +34,9 @@ var stories = map[string]teller{
 		s.Closes = []string{arrival(p.Arrival)}
 		s.Note = p.Reason
 	}),
+	events.TypeRepositoryConnected: tell(events.Parse[events.RepositoryConnected], func(_ event.Event, p events.RepositoryConnected, s *Story) {
+		s.Outcome, s.Detail = Connected, "branch "+p.Branch+" is watched"
+	}),
 	events.TypeCodePushed: tell(events.Parse[events.CodePushed], func(_ event.Event, p events.CodePushed, s *Story) {
 		s.Outcome, s.Detail = Running, "reading revision "+short(p.Revision)+" of "+p.Repository
 		s.Opens = []string{push(p.Repository, p.Revision)}

@@ -52,6 +52,7 @@ const (
 	Parked     = "parked"
 	Alarm      = "alarm"
 	Noted      = "noted"
+	Connected  = "connected" // a repository
 )
 
 // Whose ripple an outcome belongs to when none of Owners is open.
@@ -147,7 +148,7 @@ func tell[P any](parse func(event.Event) (P, error), fn func(e event.Event, p P,
 func v(version int64) string { return "v" + strconv.FormatInt(version, 10) }
 
 func number(f float64) string {
-	return strings.TrimSuffix(strings.TrimRight(strconv.FormatFloat(f, 'f', 3, 64), "0"), ".")
+	return strings.TrimSuffix(strings.TrimRight(strconv.FormatFloat(f, 'f', 4, 64), "0"), ".")
 }
 
 func values(m map[string]float64) string {

@@ -12,6 +12,7 @@ let chosen = null;        // the event whose path is lit
 let drawn = new Set();    // ids drawn before, of the ripple in the picture
 let waiting = new Set();  // ids of the events that ask for an approval
 let lastEvents = [];
+let going = false;        // the ripple in the picture is open
 
 function el(name, properties = {}, ...children) {
   const node = document.createElement(name);
@@ -68,6 +69,7 @@ async function show() {
   const id = shown, r = await get(`/v1/ripples/${encodeURIComponent(id)}?${query}`);
   if (id !== shown) return; // another was chosen meanwhile
   lastEvents = r.items;
+  going = r.open;
   $("#story").replaceChildren(
     el("strong", {}, `${r.trigger}: ${r.subject}`), ` began ${when(r.started)}, ${r.events} events. `,
     el("strong", {}, words(r.outcome)), r.detail ? `: ${r.detail}` : "", r.open ? " (going on)" : "");
@@ -82,9 +84,14 @@ function picture() {
   const focused = document.activeElement?.dataset?.event;
   const { svg, more } = draw(lastEvents, { known: drawn.size ? drawn : null, waiting, chosen, choose });
   const canvas = $("#canvas");
+  // A picture that is watched at its end stays there as it grows; a new one begins
+  // at its end while it goes on, at its root when it is over.
+  const end = drawn.size ? canvas.scrollLeft + canvas.clientWidth >= canvas.scrollWidth - 4 : going;
+  const place = drawn.size ? canvas.scrollLeft : 0;
   canvas.replaceChildren(svg);
   if (more) canvas.append(el("p", {}, `${more} more events are in the list below.`));
-  canvas.hidden = false;
+  canvas.hidden = $("#whole").hidden = false;
+  canvas.scrollLeft = end ? canvas.scrollWidth : place;
   drawn = new Set(lastEvents.map((e) => e.id));
   if (focused) canvas.querySelector(`[data-event="${CSS.escape(focused)}"]`)?.focus();
 }
@@ -186,6 +193,7 @@ document.addEventListener("click", (e) => {
   if (button) decide(button.closest("article"), button.dataset.verdict).catch(report);
 });
 document.querySelector(".filters").addEventListener("change", markAll);
+$("#whole input").addEventListener("change", (e) => { $("#canvas").classList.toggle("whole", e.target.checked); });
 addEventListener("hashchange", follow);
 
 side().catch(report);

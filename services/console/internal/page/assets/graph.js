@@ -1,6 +1,6 @@
 // The picture of a ripple: events as boxes, causes as lines, left to right.
 
-const WIDTH = 176, HEIGHT = 42, ACROSS = 34, DOWN = 12, MARGIN = 16, LIMIT = 400;
+const WIDTH = 166, HEIGHT = 42, ACROSS = 26, DOWN = 12, MARGIN = 16, LIMIT = 400;
 const SVG = "http://www.w3.org/2000/svg";
 const bad = new Set(["data_rejected", "code_rejected", "training_set_failed", "run_failed", "candidate_refused",
   "model_version_denied", "replica_failed", "rollout_rolled_back", "event_parked", "approval_denied"]);
@@ -9,8 +9,9 @@ export const nameOf = (type) => type.slice(type.lastIndexOf(".") + 1);
 export const wordsOf = (type) => nameOf(type).replaceAll("_", " ");
 export const serviceOf = (type) => type.split(".")[2] ?? "";
 
-// layout gives every event a column, one right of its cause's, and a row: an event
-// stands in its first effect's row, so that a chain is a straight line.
+// layout gives every event a column, one right of its cause's, and a row. The longest
+// line of effects goes straight on in its cause's row; a shorter one takes the nearest
+// row below in which there is room for all of it.
 export function layout(events) {
   const nodes = new Map();
   for (const e of events.slice(0, LIMIT)) nodes.set(e.id, { event: e, effects: [], column: 0, row: 0 });
@@ -19,22 +20,32 @@ export function layout(events) {
     const cause = nodes.get(n.event.cause);
     if (cause && cause !== n) { n.cause = cause; cause.effects.push(n); } else roots.push(n);
   }
-  // The longest line of effects goes straight on; side effects hang below it.
-  const depth = new Map();
+  const length = new Map();
   for (const n of [...nodes.values()].reverse()) {
-    depth.set(n, 1 + Math.max(0, ...n.effects.map((x) => depth.get(x) ?? 0)));
+    length.set(n, 1 + Math.max(0, ...n.effects.map((x) => length.get(x) ?? 0)));
   }
-  let rows = 0;
-  const stack = roots.toReversed().map((n) => [n, 0, true]);
-  while (stack.length > 0) {
-    const [n, column, below] = stack.pop();
-    n.column = column;
-    n.row = below ? rows++ : n.cause.row;
-    const effects = n.effects.toSorted((a, b) => depth.get(b) - depth.get(a) || a.event.sequence - b.event.sequence);
-    effects.map((x, i) => [x, column + 1, i > 0]).toReversed().forEach((x) => stack.push(x));
+  const taken = new Set();
+  const room = (n, row) => {
+    for (let c = n.column; c < n.column + length.get(n); c++) if (taken.has(`${c} ${row}`)) return false;
+    return true;
+  };
+  const waiting = [...roots];
+  while (waiting.length > 0) {
+    const n = waiting.shift();
+    n.column = n.cause ? n.cause.column + 1 : 0;
+    let row = n.cause ? n.cause.row + 1 : 0;
+    while (!room(n, row)) row++;
+    for (let x = n; x; x = x.straightOn) { // the whole line takes its place before any side of it
+      x.column = x === n ? n.column : x.cause.column + 1;
+      x.row = row;
+      taken.add(`${x.column} ${row}`);
+      const [longest, ...sides] = x.effects.toSorted((a, b) => length.get(b) - length.get(a) || a.event.sequence - b.event.sequence);
+      x.straightOn = longest;
+      waiting.push(...sides);
+    }
   }
-  const columns = 1 + Math.max(0, ...[...nodes.values()].map((n) => n.column));
-  return { nodes: [...nodes.values()], columns, rows: Math.max(rows, 1), more: Math.max(0, events.length - LIMIT) };
+  const all = [...nodes.values()];
+  return { nodes: all, columns: 1 + Math.max(0, ...all.map((n) => n.column)), rows: 1 + Math.max(0, ...all.map((n) => n.row)), more: Math.max(0, events.length - LIMIT) };
 }
 
 function make(name, attributes, ...children) {
@@ -69,12 +80,12 @@ export function draw(events, { known, waiting, chosen, choose }) {
     if (waiting.has(e.id)) classes.push("wait");
     if (path.has(n)) classes.push("lit");
     if (known && !known.has(e.id)) classes.push("fresh");
-    const label = make("text", { x: 12, y: e.note ? 17 : 26 }, clip(wordsOf(e.type), 24));
+    const label = make("text", { x: 12, y: e.note ? 17 : 26 }, clip(wordsOf(e.type), 23));
     const g = make("g", {
       class: classes.join(" "), transform: `translate(${left(n)} ${top(n)})`, tabindex: 0, role: "button", "data-event": e.id,
       "aria-label": `${wordsOf(e.type)}${e.note ? ", " + e.note : ""}, by ${serviceOf(e.type)}`,
     }, make("rect", { class: "box", width: WIDTH, height: HEIGHT, rx: 5 }), make("rect", { class: "bar", width: 4, height: HEIGHT, rx: 2 }), label);
-    if (e.note) g.append(make("text", { class: "note", x: 12, y: 33 }, clip(e.note, 27)));
+    if (e.note) g.append(make("text", { class: "note", x: 12, y: 33 }, clip(e.note, 25)));
     g.append(make("title", {}, `${wordsOf(e.type)} (${serviceOf(e.type)})${e.note ? "\n" + e.note : ""}`));
     g.addEventListener("click", () => choose(e));
     g.addEventListener("keydown", (k) => {
