@@ -14,7 +14,7 @@ type Histogram struct {
 	Counts []int64   `json:"counts"`
 }
 
-// ErrEdges: two histograms, or two columns, do not have the same bins.
+// ErrEdges says that two histograms, or two columns, do not have the same bins.
 var ErrEdges = errors.New("the histograms have different bins")
 
 // NewHistogram returns an empty histogram. Edges are sorted and made distinct.

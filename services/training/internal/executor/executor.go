@@ -82,8 +82,9 @@ func (x *Executor) Run(ctx context.Context, j Job, out *Output) error {
 	if err != nil {
 		return err
 	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
+	done := make(chan struct{})
+	var waited error
+	go func() { waited = cmd.Wait(); close(done) }()
 
 	tree := newTree(cmd.Process.Pid)
 	defer tree.kill() // orphans, if any
@@ -93,8 +94,8 @@ func (x *Executor) Run(ctx context.Context, j Job, out *Output) error {
 	defer deadline.Stop()
 	for ticks := 0; ; ticks++ {
 		select {
-		case err := <-done:
-			return x.verdict(cmd, err, out)
+		case <-done:
+			return x.verdict(cmd, waited, out)
 		case <-ctx.Done():
 			x.end(cmd, tree, done, x.Grace)
 			return &Failure{Reason: Cancelled, Code: code(cmd), Detail: context.Cause(ctx).Error()}
@@ -209,7 +210,7 @@ func environment(j Job) []string {
 }
 
 // end asks the group to stop, then makes it.
-func (x *Executor) end(cmd *exec.Cmd, tree *tree, done <-chan error, grace time.Duration) {
+func (x *Executor) end(cmd *exec.Cmd, tree *tree, done <-chan struct{}, grace time.Duration) {
 	pid := cmd.Process.Pid
 	if grace > 0 {
 		_ = syscall.Kill(-pid, syscall.SIGTERM)

@@ -25,7 +25,10 @@ func TestMain(m *testing.M) {
 			_, err := fmt.Fprintln(out, "run", m.Run)
 			return err
 		},
-		"wait": func(*job.Manifest, io.Writer) error { select {} },
+		"wait": func(_ *job.Manifest, out io.Writer) error {
+			_, _ = fmt.Fprintln(out, "waiting")
+			select {}
+		},
 	}) {
 		return
 	}
@@ -85,10 +88,34 @@ func TestABuiltinIsAJobLikeAnyOther(t *testing.T) {
 	require.Contains(t, out, "run r-7")
 
 	j = shell(t, "")
-	j.Command, j.Builtin, j.Timeout = nil, "wait", 300*time.Millisecond
-	_, err = run(t, newExecutor(t), j)
+	j.Command, j.Builtin = nil, "wait"
+	x := newExecutor(t)
+	x.Grace = time.Minute
+	f := cancelled(t, x, j, func(out string) bool { return strings.Contains(out, "waiting") })
+	require.Equal(t, 128+int(syscall.SIGTERM), f.Code, "it ends when it is asked to")
+}
+
+// cancelled runs a job until it is ready, then cancels it.
+func cancelled(t *testing.T, x *executor.Executor, j executor.Job, ready func(out string) bool) *executor.Failure {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done, out := make(chan error, 1), executor.NewOutput(1<<16)
+	go func() { done <- x.Run(ctx, j, out) }()
+	require.Eventually(t, func() bool { return ready(string(out.Bytes())) }, 30*time.Second, 5*time.Millisecond)
+	cancel()
+	f := failure(t, <-done)
+	require.Equal(t, executor.Cancelled, f.Reason)
+	return f
+}
+
+func TestWallTimeIsLimited(t *testing.T) {
+	t.Parallel()
+	j := shell(t, "trap '' TERM; while :; do sleep 0.05; done")
+	j.Timeout = 300 * time.Millisecond
+	out, err := run(t, newExecutor(t), j)
 	require.Equal(t, executor.Timeout, failure(t, err).Reason)
-	require.Equal(t, 128+int(syscall.SIGTERM), failure(t, err).Code, "it ends when it is asked to")
+	require.Contains(t, out, "longer than 300ms")
 }
 
 func TestExitCodes(t *testing.T) {
@@ -116,12 +143,12 @@ func TestAJobThatIgnoresSIGTERMIsKilledWithAllItStarted(t *testing.T) {
 	// A grandchild in a session of its own, which outlives its parents if it can.
 	j := shell(t, `trap '' TERM; setsid sh -c 'trap "" TERM; echo $$ > ../output/orphan; while :; do sleep 0.05; echo tick >> ../output/ticks; done' &
 		while :; do sleep 0.05; done`)
-	j.Timeout = 500 * time.Millisecond
-	_, err := run(t, newExecutor(t), j)
-	require.Equal(t, executor.Timeout, failure(t, err).Reason)
-	require.Equal(t, 128+int(syscall.SIGKILL), failure(t, err).Code)
 	ticks := filepath.Join(j.Directory, "output", "ticks")
-	require.FileExists(t, ticks)
+	f := cancelled(t, newExecutor(t), j, func(string) bool {
+		_, err := os.Stat(ticks)
+		return err == nil
+	})
+	require.Equal(t, 128+int(syscall.SIGKILL), f.Code)
 	before, err := os.Stat(ticks)
 	require.NoError(t, err)
 	require.Never(t, func() bool {
@@ -133,18 +160,12 @@ func TestAJobThatIgnoresSIGTERMIsKilledWithAllItStarted(t *testing.T) {
 func TestSIGTERMLeavesTimeForACheckpoint(t *testing.T) {
 	t.Parallel()
 	j := shell(t, `trap 'echo saved > ../output/checkpoint; exit 0' TERM; echo ready > ../output/ready; while :; do sleep 0.02; done`)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	done := make(chan error, 1)
 	x := newExecutor(t)
-	x.Grace = 10 * time.Second
-	go func() { done <- x.Run(ctx, j, executor.NewOutput(1024)) }()
-	require.Eventually(t, func() bool {
+	x.Grace = time.Minute
+	cancelled(t, x, j, func(string) bool {
 		_, err := os.Stat(filepath.Join(j.Directory, "output", "ready"))
 		return err == nil
-	}, 20*time.Second, 5*time.Millisecond)
-	cancel()
-	require.Equal(t, executor.Cancelled, failure(t, <-done).Reason)
+	})
 	require.FileExists(t, filepath.Join(j.Directory, "output", "checkpoint"))
 }
 

@@ -28,7 +28,7 @@ type Rows struct {
 	times  []int64 // microseconds; nil where the file has none
 }
 
-// ErrNoRows: there is nothing to measure on.
+// ErrNoRows says that there is nothing to measure on.
 var ErrNoRows = errors.New("there are no rows to measure on")
 
 // Read reads a split's file. Times are wall times in a zone; nil is UTC.

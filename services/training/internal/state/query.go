@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrNotFound: there is no such run.
+// ErrNotFound says that there is no such run.
 var ErrNotFound = errors.New("not found")
 
 // A Model is a declared model with what policy needs to know of it.
