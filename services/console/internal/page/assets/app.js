@@ -140,7 +140,9 @@ function card(a) {
 
 async function side() {
   const s = await get(`/console/state?${query}`);
+  const before = [...waiting].join();
   waiting = new Set(s.approvals.map((a) => a.event));
+  if ([...waiting].join() !== before && lastEvents.length) picture();
   const cards = s.approvals.map(card);
   const box = $("#approvals .cards");
   for (const gone of [...box.children].filter((c) => !cards.includes(c))) gone.remove();
