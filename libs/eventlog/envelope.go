@@ -243,7 +243,7 @@ func newEntry(codec Codec, e event.Event) (*entry, error) {
 			return nil, err
 		}
 		at := bytes.Index(b, []byte(digits))
-		if at >= 0 && bytes.LastIndex(b, []byte(digits)) == at {
+		if at >= 0 && !bytes.Contains(b[at+1:], []byte(digits)) {
 			return &entry{id: c.ID, subject: subject, event: e, bytes: b, at: at}, nil
 		}
 	}

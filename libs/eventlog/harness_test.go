@@ -187,6 +187,10 @@ func settle(t testing.TB, logs ...*Log) {
 		var end uint64
 		for _, l := range logs {
 			s := l.Status(context.Background())
+			if l.saved.Load() != s.Position {
+				calm = 0
+				return false
+			}
 			end = max(end, s.End)
 			last = append(last, s)
 		}

@@ -54,6 +54,7 @@ type Log struct {
 	through uint64 // decided; up to here only what was decided then is applied
 
 	end     atomic.Uint64 // last sequence seen in the log
+	saved   atomic.Uint64 // position as committed
 	leading atomic.Bool
 	trouble [troubles]atomic.Pointer[error]
 	started atomic.Bool

@@ -183,6 +183,7 @@ func (l *Log) loadMemory(ctx context.Context, q Reader) error {
 	l.mu.Lock()
 	l.mem, l.through = m, uint64(through)
 	l.mu.Unlock()
+	l.saved.Store(m.sequence)
 	l.sawEnd(m.sequence)
 	l.work.reset(m.effects)
 	l.timers.poke()

@@ -18,11 +18,27 @@ const maxBatch = 256
 // errPosition: another process applied events; this one no longer leads.
 var errPosition = errors.New("another process moved the position")
 
+// A position that was moved past events that changed nothing is saved with the
+// next change, or when so many were passed, or when nothing has come for a while.
+// Losing it costs nothing: those events are passed once more.
+const (
+	maxUnsaved = 16 * maxBatch
+	saveIdle   = 50 * time.Millisecond
+)
+
 // A processor applies the log to the fold, on one connection.
 type processor struct {
 	l     *Log
 	conn  *pgx.Conn
 	limit int // events of a batch
+
+	savedSequence uint64 // the position as the database has it
+	savedDigest   []byte
+	unsaved       map[string]bool // sources that moved since
+}
+
+func (l *Log) newProcessor(conn *pgx.Conn) *processor {
+	return &processor{l: l, conn: conn, limit: l.batchLimit, savedSequence: l.mem.sequence, savedDigest: l.mem.digest, unsaved: map[string]bool{}}
 }
 
 // run applies what comes in until the context or the connection ends, another
@@ -37,11 +53,20 @@ func (p *processor) run(ctx context.Context, in <-chan *logEvent, caughtUp func(
 			caughtUp()
 		}
 		batch = batch[:0]
+		var idle <-chan time.Time
+		if p.l.mem.sequence != p.savedSequence {
+			idle = time.After(saveIdle)
+		}
 		select {
 		case v := <-in:
 			batch = append(batch, v)
+		case <-idle:
+			if err := p.save(ctx); err != nil {
+				return err
+			}
+			continue
 		case <-ctx.Done():
-			return ctx.Err()
+			return errors.Join(ctx.Err(), p.saveLast(ctx))
 		}
 	drain:
 		for len(batch) < p.limit {
@@ -135,20 +160,67 @@ func (p *processor) attempt(ctx context.Context, batch []*logEvent, park *failur
 			return err
 		}
 	}
-	return p.commit(ctx, t, batch[len(batch)-1])
+	s := t.stage
+	s.digest = digestOf(batch[len(batch)-1].data)
+	for name, data := range s.touched {
+		s.sources[name] = sourceState{s.sources[name].sequence, digestOf(data)}
+	}
+	if t.batch.Len() == 0 && !t.begun && len(t.entries) == 0 && s.sequence-p.savedSequence < maxUnsaved {
+		for name := range s.touched {
+			p.unsaved[name] = true
+		}
+		p.l.commit(s)
+		return nil
+	}
+	return p.commit(ctx, t)
+}
+
+// save moves the position in the database to where it is.
+func (p *processor) save(ctx context.Context) error {
+	for try := 0; ; try++ {
+		t := newTx(p.l, p.conn)
+		err := p.commit(ctx, t)
+		if err == nil {
+			return nil
+		}
+		t.abandon(ctx)
+		if errors.Is(err, errPosition) || p.conn.IsClosed() {
+			return err
+		}
+		p.l.setTrouble(troubleProcessor, fmt.Errorf("save the position: %w", err))
+		if err := pause(ctx, try); err != nil {
+			return err
+		}
+	}
+}
+
+// saveLast saves the position once more before the end, if it can be done at once.
+func (p *processor) saveLast(ctx context.Context) error {
+	if p.l.mem.sequence == p.savedSequence {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	return p.commit(ctx, newTx(p.l, p.conn))
 }
 
 // commit writes the outbox and moves the position, from the value read.
-func (p *processor) commit(ctx context.Context, t *Tx, last *logEvent) error {
+func (p *processor) commit(ctx context.Context, t *Tx) error {
 	l, s := p.l, t.stage
-	s.digest = digestOf(last.data)
-	if len(s.touched) > 0 {
-		var names []string
+	var names []string
+	for name := range s.touched {
+		names = append(names, name)
+	}
+	for name := range p.unsaved {
+		if _, ok := s.touched[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	if len(names) > 0 {
 		var sequences []int64
 		var digests [][]byte
-		for name, data := range s.touched {
-			s.sources[name] = sourceState{s.sources[name].sequence, digestOf(data)}
-			names, sequences, digests = append(names, name), append(sequences, int64(s.sources[name].sequence)), append(digests, s.sources[name].digest)
+		for _, name := range names {
+			sequences, digests = append(sequences, int64(s.sources[name].sequence)), append(digests, s.sources[name].digest)
 		}
 		t.Exec(`INSERT INTO fold_sources (source, sequence, digest) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[])
 			ON CONFLICT (source) DO UPDATE SET sequence = excluded.sequence, digest = excluded.digest`, names, sequences, digests)
@@ -156,7 +228,7 @@ func (p *processor) commit(ctx context.Context, t *Tx, last *logEvent) error {
 	// A position that is not where it was read becomes null, which it must not.
 	t.Exec(`UPDATE fold_position SET epoch = $1, digest = $2, now = $3,
 		sequence = CASE WHEN sequence = $4 AND digest = $5 AND version = $6 THEN $7::bigint END`,
-		l.epoch, s.digest, s.now, int64(l.mem.sequence), l.mem.digest, int64(l.fold.Version), int64(s.sequence))
+		l.epoch, s.digest, s.now, int64(p.savedSequence), p.savedDigest, int64(l.fold.Version), int64(s.sequence))
 	if s.sequence > l.through {
 		t.Exec("UPDATE "+quote(l.schema+"_io")+".decided SET through = greatest(through, $1)", int64(s.sequence))
 	}
@@ -185,6 +257,9 @@ func (p *processor) commit(ctx context.Context, t *Tx, last *logEvent) error {
 	if len(t.entries) > 0 {
 		l.recorded(t.entries)
 	}
+	p.savedSequence, p.savedDigest = s.sequence, s.digest
+	clear(p.unsaved)
+	l.saved.Store(s.sequence)
 	l.commit(s)
 	return nil
 }

@@ -1,7 +1,6 @@
 package eventlog
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -158,7 +157,7 @@ func newLogEvent(m jetstream.Msg) (*logEvent, uint64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	v := &logEvent{stream: meta.Sequence.Stream, data: bytes.Clone(m.Data())}
+	v := &logEvent{stream: meta.Sequence.Stream, data: m.Data()}
 	h := m.Headers()
 	if id := h[headerID]; len(id) == 1 {
 		v.id = id[0]

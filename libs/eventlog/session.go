@@ -92,7 +92,7 @@ func (l *Log) lead(ctx context.Context, conn *pgx.Conn, executions context.Conte
 	from := l.position() + 1
 	parts.Go(func() { l.read(ctx, from, in) })
 	parts.Go(func() { l.relay.run(ctx) })
-	p := &processor{l: l, conn: conn, limit: l.batchLimit}
+	p := l.newProcessor(conn)
 	return p.run(ctx, in, func() {
 		l.work.begin(executions)
 		parts.Go(func() { l.timers.run(ctx) })
