@@ -77,24 +77,31 @@ func (a *api) post(ctx context.Context, path string, body, answer any) error {
 // settle waits until no service has anything left to do at the present instant
 // of the suite's clock.
 func (a *api) settle(ctx context.Context, limit time.Duration) error {
+	_, err := a.settled(ctx, limit)
+	return err
+}
+
+// settled settles and returns how many events the log then has.
+func (a *api) settled(ctx context.Context, limit time.Duration) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var last json.RawMessage
 	quiet := 0
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		if err := a.get(ctx, "/statusz", &last); err != nil {
-			return fmt.Errorf("the suite did not settle within %s: %w; last it said %s", limit, err, last)
+			return 0, fmt.Errorf("the suite did not settle within %s: %w; last it said %s", limit, err, last)
 		}
 		var s struct {
 			Settled bool `json:"settled"`
+			End     int  `json:"end"`
 		}
 		if err := json.Unmarshal(last, &s); err != nil {
-			return fmt.Errorf("/statusz answered %s: %w", last, err)
+			return 0, fmt.Errorf("/statusz answered %s: %w", last, err)
 		}
 		// Twice in a row: what one service finished may be news to another.
 		if s.Settled {
 			if quiet++; quiet == 2 {
-				return nil
+				return s.End, nil
 			}
 			pause = time.Millisecond
 		} else {
@@ -103,7 +110,7 @@ func (a *api) settle(ctx context.Context, limit time.Duration) error {
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return fmt.Errorf("the suite did not settle within %s; last it said %s", limit, last)
+			return 0, fmt.Errorf("the suite did not settle within %s; last it said %s", limit, last)
 		}
 	}
 }

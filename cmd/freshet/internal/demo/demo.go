@@ -131,13 +131,17 @@ func (d *demo) begin(ctx context.Context, s *suite.Suite) error {
 		stop func()
 		err  error
 	)
-	if d.producer, stop, err = newProducer(d.api, s.ProducerNATSURL(), s.KafkaAddr()); err != nil {
+	if d.producer, stop, err = newProducer(d.api, s.NATSURL(), s.KafkaAddr()); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, stop)
+	log, err := s.Log()
+	if err != nil {
+		return fmt.Errorf("connecting to the log: %w", err)
+	}
 	reading, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	d.followed = make(chan error, 1)
-	go func() { d.followed <- follow(reading, s.AuditorNATSURL(), s.Stream(), d.story) }()
+	go func() { d.followed <- follow(reading, log, suite.Stream, d.story) }()
 	d.closers = append(d.closers, func() { cancel(); <-d.followed })
 	if d.repository, err = createRepository(ctx, filepath.Join(d.DataDir, "repositories", "flight-delays")); err != nil {
 		return err
@@ -181,11 +185,20 @@ func (d *demo) live(ctx context.Context, end time.Time, pace time.Duration) erro
 		if err := d.application.tell(ctx, d.world.becameKnown(from, d.at)); err != nil {
 			return err
 		}
-		if err := d.happenings(ctx, pace > 0); err != nil {
+		if err := d.happenings(ctx); err != nil {
 			return err
 		}
 		if err := d.api.settle(ctx, settleLimit); err != nil {
 			return err
+		}
+		// At a terminal that stays up, its person approves.
+		for pace == 0 && d.story.waits() {
+			if err := d.approve(ctx); err != nil {
+				return err
+			}
+			if err := d.api.settle(ctx, settleLimit); err != nil {
+				return err
+			}
 		}
 		d.story.progress(d.at, d.application.asked)
 		select {
@@ -198,8 +211,8 @@ func (d *demo) live(ctx context.Context, end time.Time, pace time.Duration) erro
 	return nil
 }
 
-// happenings are what people do at an instant: publish, commit, approve.
-func (d *demo) happenings(ctx context.Context, staying bool) error {
+// happenings are what people do at an instant: publish, commit.
+func (d *demo) happenings(ctx context.Context) error {
 	day := int(d.at.Sub(firstDay).Hours() / 24)
 	midnight := d.at.Equal(firstDay.AddDate(0, 0, day))
 	if midnight {
@@ -215,13 +228,7 @@ func (d *demo) happenings(ctx context.Context, staying bool) error {
 			return err
 		}
 	}
-	if staying {
-		return nil // the person at the terminal approves
-	}
-	if err := d.api.settle(ctx, settleLimit); err != nil {
-		return err
-	}
-	return d.approve(ctx)
+	return nil
 }
 
 // publish sends the file of the day that ended; once, a spoilt one goes before.

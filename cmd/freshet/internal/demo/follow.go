@@ -11,11 +11,7 @@ import (
 )
 
 // follow reads the log from its first event until ctx ends, as any auditor may.
-func follow(ctx context.Context, url, stream string, s *story) error {
-	nc, err := nats.Connect(url, nats.Name("demo's story"))
-	if err != nil {
-		return fmt.Errorf("connecting to the log: %w", err)
-	}
+func follow(ctx context.Context, nc *nats.Conn, stream string, s *story) error {
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	if err != nil {

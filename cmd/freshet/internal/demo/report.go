@@ -7,14 +7,19 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
 	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/objects"
 	"github.com/freshet-io/freshet/libs/onnx"
 	"github.com/freshet-io/freshet/libs/parquet"
 	"github.com/freshet-io/freshet/libs/statistics"
 )
+
+// digestPrefix names the digests' algorithm in events.
+const digestPrefix = "sha256:"
 
 // A summary is what --json writes.
 type summary struct {
@@ -53,13 +58,24 @@ type champion struct {
 }
 
 func (d *demo) report(ctx context.Context, s *suite.Suite, running, total float64) error {
+	end, err := d.api.settled(ctx, settleLimit)
+	if err != nil {
+		return err
+	}
+	if err := d.story.caughtUp(ctx, end); err != nil {
+		return err
+	}
 	var ripples struct {
 		Items []ripple `json:"items"`
 	}
-	if err := d.api.get(ctx, "/v1/ripples?limit=10000", &ripples); err != nil {
+	if err := d.api.get(ctx, "/v1/ripples?limit=5000", &ripples); err != nil {
 		return err
 	}
-	best, err := d.champion(ctx, s)
+	store, err := s.Objects(ctx)
+	if err != nil {
+		return err
+	}
+	best, err := d.champion(ctx, store)
 	if err != nil {
 		return fmt.Errorf("comparing the champion's live answers with its offline ones: %w", err)
 	}
@@ -89,7 +105,7 @@ func (d *demo) print(ctx context.Context, s *suite.Suite, sum summary) {
 		d.Days, sum.Seconds, sum.ClockRate, sum.Events, len(sum.Ripples), sum.HopP50)
 	say("\nVersions, each measured on the last day of its training set, which it was not trained on:")
 	for _, v := range sum.Versions {
-		say("  v%-3d AUC %.3f  naive %.3f  log loss %.3f  %-8s %s", v.Version, v.AUC, v.NaiveAUC, v.LogLoss, v.Gates, v.Trigger)
+		say("  v%-3d AUC %.3f  naive %.3f  log loss %.4f  %-8s %s", v.Version, v.AUC, v.NaiveAUC, v.LogLoss, v.Gates, v.Trigger)
 	}
 	if c := sum.Champion; c != nil {
 		say("\nChampion v%d on %d flights of days it never saw (%s to %s): AUC %.3f as it answered live, %.3f offline, naive %.3f.",
@@ -124,7 +140,7 @@ func (d *demo) curl(ctx context.Context, say func(string, ...any)) {
 
 // champion scores, on the newest test split that a served version never saw and
 // answered live, that version offline.
-func (d *demo) champion(ctx context.Context, s *suite.Suite) (*champion, error) {
+func (d *demo) champion(ctx context.Context, store *objects.Store) (*champion, error) {
 	d.story.mu.Lock()
 	sets, versions := slices.Clone(d.story.sets), slices.Clone(d.story.versions)
 	d.story.mu.Unlock()
@@ -134,19 +150,19 @@ func (d *demo) champion(ctx context.Context, s *suite.Suite) (*champion, error) 
 		if i < 0 {
 			continue
 		}
-		table, err := d.table(ctx, s, set.Splits[i].File.Digest)
+		table, err := d.table(ctx, store, set.Splits[i].File.Digest)
 		if err != nil {
 			return nil, err
 		}
-		if c, err := d.compare(ctx, s, table, set.Splits[i], versions); c != nil || err != nil {
+		if c, err := d.compare(ctx, store, table, set.Splits[i], versions); c != nil || err != nil {
 			return c, err
 		}
 	}
 	return nil, nil
 }
 
-func (d *demo) table(ctx context.Context, s *suite.Suite, digest string) (*parquet.Table, error) {
-	path, err := s.Objects().File(ctx, digest)
+func (d *demo) table(ctx context.Context, store *objects.Store, digest string) (*parquet.Table, error) {
+	path, err := store.File(ctx, strings.TrimPrefix(digest, digestPrefix))
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +171,7 @@ func (d *demo) table(ctx context.Context, s *suite.Suite, digest string) (*parqu
 
 // compare finds the version that answered most of the split's flights and had
 // not been trained on any of them; nil if there is none.
-func (d *demo) compare(ctx context.Context, s *suite.Suite, t *parquet.Table, split events.Split, versions []*version) (*champion, error) {
+func (d *demo) compare(ctx context.Context, store *objects.Store, t *parquet.Table, split events.Split, versions []*version) (*champion, error) {
 	key, label := t.Column("flight_id"), t.Column("label")
 	if key == nil || label == nil {
 		return nil, fmt.Errorf("a test split lacks flight_id or label")
@@ -181,7 +197,7 @@ func (d *demo) compare(ctx context.Context, s *suite.Suite, t *parquet.Table, sp
 	if v == nil {
 		return nil, nil
 	}
-	model, err := s.Objects().Get(ctx, v.registered.Artifact.Digest, 64<<20)
+	model, err := store.Get(ctx, strings.TrimPrefix(v.registered.Artifact.Digest, digestPrefix), 64<<20)
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,7 @@ type story struct {
 	sets     []events.TrainingSetBuilt
 	measured []events.CandidateMeasured
 	serving  map[string]int64 // environment → version
+	waiting  map[string]bool  // versions and environments that wait for a person
 	rejected int
 	parked   int
 	count    int
@@ -71,16 +72,31 @@ type drift struct {
 
 func newStory(out io.Writer, tty bool) *story {
 	return &story{out: out, tty: tty, stored: map[string]time.Time{}, triggers: map[string]string{},
-		active: map[string]events.RolloutStarted{}, steps: map[string][]string{}, serving: map[string]int64{},
+		active: map[string]events.RolloutStarted{}, steps: map[string][]string{}, serving: map[string]int64{}, waiting: map[string]bool{},
 		seen: map[string]int{}, taken: map[string]int{}, more: make(chan struct{})}
 }
 
 // await returns when an event of a type has come that no earlier await has taken.
 func (s *story) await(ctx context.Context, typ string) error {
+	return s.when(ctx, func() bool {
+		if s.taken[typ] == s.seen[typ] {
+			return false
+		}
+		s.taken[typ]++
+		return true
+	})
+}
+
+// caughtUp returns when the story has read so many events.
+func (s *story) caughtUp(ctx context.Context, events int) error {
+	return s.when(ctx, func() bool { return s.count >= events })
+}
+
+// when returns when a condition holds, which it looks at after each event.
+func (s *story) when(ctx context.Context, holds func() bool) error {
 	for {
 		s.mu.Lock()
-		if s.taken[typ] < s.seen[typ] {
-			s.taken[typ]++
+		if holds() {
 			s.mu.Unlock()
 			return nil
 		}
@@ -98,7 +114,8 @@ func (s *story) say(at time.Time, format string, args ...any) {
 	if s.tty {
 		_, _ = fmt.Fprint(s.out, "\r\033[K")
 	}
-	_, _ = fmt.Fprintf(s.out, "%s  %s\n", at.Format("02 Jan"), fmt.Sprintf(format, args...))
+	// What happens at midnight closes the day before.
+	_, _ = fmt.Fprintf(s.out, "%s  %s\n", at.Add(-time.Nanosecond).Format("02 Jan"), fmt.Sprintf(format, args...))
 }
 
 // progress shows where the suite's clock stands.
@@ -246,7 +263,7 @@ func (s *story) versionLine(e event.Event, ripple string, at time.Time) error {
 		}
 		if v := s.version(p.Version); v != nil {
 			v.Gates = "passed"
-			s.say(at, "%s → retrained → v%d passed: AUC %.3f beside naive %.3f, log loss %.3f%s", v.Trigger, v.Version, v.AUC, v.NaiveAUC, v.LogLoss, championLoss(v))
+			s.say(at, "%s → retrained → v%d passed: AUC %.3f beside naive %.3f, log loss %.4f%s", v.Trigger, v.Version, v.AUC, v.NaiveAUC, v.LogLoss, championLoss(v))
 		}
 	case events.TypeCandidateRefused:
 		p, err := events.Parse[events.CandidateRefused](e)
@@ -257,11 +274,24 @@ func (s *story) versionLine(e event.Event, ripple string, at time.Time) error {
 			v.Gates = "refused"
 			s.say(at, "%s → retrained → v%d refused: %s", v.Trigger, v.Version, refusal(p.Gates))
 		}
+	case events.TypeApprovalRequested:
+		p, err := events.Parse[events.ApprovalRequested](e)
+		if err != nil {
+			return err
+		}
+		s.waiting[fmt.Sprint(p.Environment, p.Version)] = true
+	case events.TypeModelVersionDenied:
+		p, err := events.Parse[events.ModelVersionDenied](e)
+		if err != nil {
+			return err
+		}
+		delete(s.waiting, fmt.Sprint(p.Environment, p.Version))
 	case events.TypeModelVersionApproved:
 		p, err := events.Parse[events.ModelVersionApproved](e)
 		if err != nil {
 			return err
 		}
+		delete(s.waiting, fmt.Sprint(p.Environment, p.Version))
 		if p.By == "person" {
 			s.say(at, "v%d approved for %s by a person", p.Version, p.Environment)
 		}
@@ -315,16 +345,16 @@ func (s *story) version(n int64) *version {
 	return nil
 }
 
-// serves reports which version an environment serves; 0 is none.
-func (s *story) serves(environment string) int64 {
+// waits reports whether something waits for a person.
+func (s *story) waits() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.serving[environment]
+	return len(s.waiting) > 0
 }
 
 func championLoss(v *version) string {
 	if c := v.registered.Champion; c != nil {
-		return fmt.Sprintf(" (champion v%d %.3f)", c.Version, c.Metrics["log_loss"])
+		return fmt.Sprintf(" (champion v%d %.4f)", c.Version, c.Metrics["log_loss"])
 	}
 	return ""
 }
@@ -344,7 +374,7 @@ func refusal(gates []events.GateResult) string {
 			a, okA := g.Values["candidate."+m[1]]
 			b, okB := g.Values["champion."+m[1]]
 			if okA && okB {
-				said = append(said, fmt.Sprintf("%s %.3f %s %.3f", words(m[1]), a, negated[m[2]], b))
+				said = append(said, fmt.Sprintf("%s %.4f %s %.4f", words(m[1]), a, negated[m[2]], b))
 				continue
 			}
 		}
