@@ -440,7 +440,7 @@ type CodeArchived struct {
 	Datasets   []DatasetSpec `json:"datasets,omitempty"`
 	Views      []ViewSpec    `json:"views,omitempty"`
 	Problems   []Problem     `json:"problems,omitempty"`
-	// fetch_failed, too_large, unsafe_path
+	// fetch_failed, too_large, unsafe_path, superseded
 	Error string `json:"error,omitempty"`
 }
 

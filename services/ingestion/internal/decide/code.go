@@ -103,7 +103,7 @@ func codeArchived(ctx context.Context, db eventlog.Reader, e event.Event, p even
 
 func failure(error string) string {
 	switch error {
-	case "too_large", "unsafe_path":
+	case "too_large", "unsafe_path", "superseded":
 		return error
 	}
 	return "fetch_failed"

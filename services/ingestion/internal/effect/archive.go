@@ -22,6 +22,9 @@ import (
 	"github.com/freshet-io/freshet/services/ingestion/internal/state"
 )
 
+// errOvertaken: the branch points elsewhere by now.
+var errOvertaken = errors.New("the branch has moved on")
+
 // maxPayload keeps what a revision defines within one event.
 const maxPayload = 56 << 10
 
@@ -66,6 +69,8 @@ func (a *Archive) run(ctx context.Context, run *eventlog.Run) (out event.Event, 
 		found = events.CodeArchived{Repository: args.Repository, Branch: args.Branch, Revision: args.Revision, Error: "too_large"}
 	case errors.Is(err, git.ErrUnsafe):
 		found = events.CodeArchived{Repository: args.Repository, Branch: args.Branch, Revision: args.Revision, Error: "unsafe_path"}
+	case errors.Is(err, errOvertaken):
+		found.Error = "superseded"
 	case errors.Is(err, domain.ErrAddress), errors.Is(err, git.ErrNoBranch):
 		return event.Event{}, eventlog.Permanent(err)
 	case err != nil:
@@ -78,6 +83,15 @@ func (a *Archive) run(ctx context.Context, run *eventlog.Run) (out event.Event, 
 }
 
 func (a *Archive) read(ctx context.Context, namespace string, args state.ArchiveArgs, dir string, out *events.CodeArchived) error {
+	// A hook may come late, and a push may be overtaken while it waits here: only
+	// what the branch points to now is worth reading.
+	head, err := a.Git.Head(ctx, args.URL, args.Branch)
+	if err != nil {
+		return err
+	}
+	if head != args.Revision {
+		return errOvertaken
+	}
 	clone, err := a.Git.Fetch(ctx, args.URL, args.Branch, args.Revision, filepath.Join(dir, "clone"))
 	if err != nil {
 		return err
