@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// ErrFull: the queue stayed full for as long as the caller could wait.
+// ErrFull means that the queue stayed full for as long as the caller could wait.
 var ErrFull = errors.New("inference records wait for Kafka and there is no room for more")
 
 const (

@@ -15,10 +15,10 @@ import (
 	"github.com/freshet-io/freshet/libs/onnx"
 )
 
-// ErrSignature: a graph's inputs are not the columns that the version was trained on.
+// ErrSignature means that a graph's inputs are not the columns that the version was trained on.
 var ErrSignature = errors.New("the model does not take the version's columns")
 
-// ErrObject: the artifact cannot be read.
+// ErrObject means that the artifact cannot be read.
 var ErrObject = errors.New("the artifact cannot be read")
 
 const largestArtifact = 1 << 30

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrNone: what was asked for does not exist.
+// ErrNone means that what was asked for does not exist.
 var ErrNone = errors.New("not found")
 
 // An Environment of a model, with the rollout under way.

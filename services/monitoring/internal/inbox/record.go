@@ -162,7 +162,7 @@ type Record struct {
 	Features    []Feature
 }
 
-// A Feature's values.
+// A Feature is a column of what models saw.
 type Feature struct {
 	Name   string
 	Values []float64

@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrNone: what was asked for does not exist.
+// ErrNone means that what was asked for does not exist.
 var ErrNone = errors.New("not found")
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
@@ -184,7 +184,7 @@ func OpenAlert(ctx context.Context, db eventlog.Reader, ns, model, environment, 
 	return id, err
 }
 
-// An Alert, as the list route shows it.
+// An Alert is as the list route shows it.
 type Alert struct {
 	events.AlertRaised
 	Raised   time.Time  `json:"raised"`
@@ -210,7 +210,7 @@ func Alerts(ctx context.Context, db eventlog.Reader, ns, model string, open bool
 	})
 }
 
-// A Window, as the list route shows it: the event's payload, and of it what a
+// A Window is as the list route shows it: the event's payload, and of it what a
 // table has room for.
 type Window struct {
 	ID       string   `json:"id"`
