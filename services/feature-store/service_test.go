@@ -144,11 +144,11 @@ func (s *suite) table(o events.Object) *parquet.Table {
 	return t
 }
 
-func days(t *testing.T, n int) [][]byte {
+func days(t *testing.T, from, to int) [][]byte {
 	t.Helper()
 	var out [][]byte
-	for i := range n {
-		b, err := os.ReadFile(filepath.Join("..", "..", "examples", "flight-delays", "data", fmt.Sprintf("2001-01-%02d.parquet", i+1)))
+	for day := from; day <= to; day++ {
+		b, err := os.ReadFile(filepath.Join("..", "..", "examples", "flight-delays", "data", fmt.Sprintf("2001-01-%02d.parquet", day)))
 		require.NoError(t, err)
 		out = append(out, b)
 	}
@@ -175,7 +175,7 @@ func TestRealFlights(t *testing.T) {
 		Spec: model(), SpecDigest: s.object([]byte("spec")).Digest})
 	require.NoError(t, err)
 	s.Foreign(eventlog.Cause{}, declared)
-	for _, b := range days(t, 5) {
+	for _, b := range days(t, 3, 5) {
 		s.commit(b, 16000)
 	}
 	s.train(time.Date(2001, 1, 6, 0, 0, 0, 0, time.UTC))
@@ -189,8 +189,8 @@ func TestRealFlights(t *testing.T) {
 	train, test := s.table(built.Splits[0].File), s.table(built.Splits[2].File)
 	require.Equal(t, []string{"flight_id", "date", "origin", "destination", "distance", "origin_delays__late_share", "origin_delays__flights",
 		"origin_delays__spread", "route_delays__late_share", "departure__hour_sin", "departure__log_distance", "label"}, test.Names())
-	require.InDelta(t, 0.33, built.Naive, 0.02)
-	require.Greater(t, train.Rows, 40000)
+	require.InDelta(t, 0.33, built.Naive, 0.05)
+	require.Greater(t, train.Rows, 10000)
 	require.Greater(t, test.Rows, 14000)
 	raw, err := s.Objects.Get(t.Context(), built.Profile.Digest[7:], 1<<20)
 	require.NoError(t, err)
@@ -239,7 +239,7 @@ func TestRealFlights(t *testing.T) {
 		{Name: "origin", Kind: parquet.String, Strings: []string{"XXX", "XXX"}}, {Name: "destination", Kind: parquet.String, Strings: []string{"YYY", "YYY"}}}})
 	require.NoError(t, err)
 	s.commit(committed, 2)
-	s.AwaitType(events.TypeFeatureViewMaterialized, 12)
+	s.AwaitType(events.TypeFeatureViewMaterialized, 8)
 	s.Settle(t.Context())
 	require.Equal(t, http.StatusOK, s.post("/get-online-features", ask, &got))
 	require.Equal(t, 3.0, got.Results[2].Values[0], "a row that was pushed and committed counts once")
@@ -305,7 +305,7 @@ func TestWhatCannotBeComputedSaysWhy(t *testing.T) {
 	require.Contains(t, views["origin_delays"].Error, "median")
 	require.Empty(t, views["route_delays"].Error)
 
-	s.commit(days(t, 1)[0], 16000)
+	s.commit(days(t, 1, 1)[0], 16000)
 	m, err := events.Parse[events.FeatureViewMaterialized](s.AwaitType(events.TypeFeatureViewMaterialized, 1))
 	require.NoError(t, err)
 	require.Equal(t, "route_delays", m.View)

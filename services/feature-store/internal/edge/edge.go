@@ -173,13 +173,14 @@ func (e *Edge) push(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p := &wire.Push{Dataset: req.PushSourceName, Columns: req.DF}
-	if _, err := p.Table(spec); err != nil {
+	table, err := p.Table(spec)
+	if err != nil {
 		feastError(w, http.StatusUnprocessableEntity, "DataFrameSerializationError", err.Error())
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), e.PushTimeout)
 	defer cancel()
-	switch err := e.Store.Push(ctx, e.Kafka, ns, p); {
+	switch err := e.Store.Push(ctx, e.Kafka, ns, p, table); {
 	case err == nil:
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte("null")) // Feast's answer

@@ -40,6 +40,13 @@ type pushed struct {
 	newest int64
 }
 
+// A sender of this process waits until its rows are seen. Its table saves reading
+// the record's JSON once more.
+type sender struct {
+	table *parquet.Table
+	seen  chan error
+}
+
 // pushes evaluates what the topic carries and enters it.
 type pushes struct {
 	store  *Store
@@ -52,7 +59,7 @@ type pushes struct {
 	timer   *time.Timer
 	recent  map[datasetID][]pushed
 
-	waiting sync.Map // id of an event → chan error
+	waiting sync.Map // id of an event → *sender
 }
 
 func newPushes(s *Store, engine *duckdb.Engine, idle time.Duration) *pushes {
@@ -218,7 +225,7 @@ func (p *pushes) apply(ctx context.Context, pool *pgxpool.Pool, records []kafka.
 	var batches []*batch
 	newest := int64(math.MinInt64)
 	for _, r := range records {
-		id, who, t, err := decode(c, r)
+		id, who, t, err := p.decode(c, r)
 		if err != nil {
 			p.store.logger.Warn("a record of pushed rows was passed over", "offset", r.Offset, "error", err)
 			p.answer(who, err)
@@ -267,7 +274,7 @@ func newestOf(t *parquet.Table, column string) int64 {
 	return newest
 }
 
-func decode(c *Catalog, r kafka.Record) (id datasetID, who string, t *parquet.Table, err error) {
+func (p *pushes) decode(c *Catalog, r kafka.Record) (id datasetID, who string, t *parquet.Table, err error) {
 	headers := make(map[string]string, len(r.Headers))
 	for _, h := range r.Headers {
 		headers[h.Key] = string(h.Value)
@@ -279,13 +286,15 @@ func decode(c *Catalog, r kafka.Record) (id datasetID, who string, t *parquet.Ta
 	if e.Type() != RowsType {
 		return id, e.ID(), nil, fmt.Errorf("it has type %s, not %s", e.Type(), RowsType)
 	}
+	if w, ok := p.waiting.Load(e.ID()); ok && c.Dataset(namespaceOf(r), e.Subject()) != nil {
+		return datasetID{namespaceOf(r), e.Subject()}, e.ID(), w.(*sender).table, nil
+	}
 	var push wire.Push
 	if err := json.Unmarshal(e.Data(), &push); err != nil {
 		return id, e.ID(), nil, err
 	}
-	namespace, _, _ := strings.Cut(string(r.Key), "/")
-	id = datasetID{namespace, push.Dataset}
-	spec := c.Dataset(namespace, push.Dataset)
+	id = datasetID{namespaceOf(r), push.Dataset}
+	spec := c.Dataset(id.namespace, id.dataset)
 	if spec == nil {
 		return id, e.ID(), nil, ErrUnknownDataset
 	}
@@ -293,15 +302,21 @@ func decode(c *Catalog, r kafka.Record) (id datasetID, who string, t *parquet.Ta
 	return id, e.ID(), t, err
 }
 
+// namespaceOf reads the key, which is <namespace>/<dataset>.
+func namespaceOf(r kafka.Record) string {
+	namespace, _, _ := strings.Cut(string(r.Key), "/")
+	return namespace
+}
+
 func (p *pushes) answer(who string, err error) {
 	if c, ok := p.waiting.LoadAndDelete(who); ok {
-		c.(chan error) <- err
+		c.(*sender).seen <- err
 	}
 }
 
-// Push makes rows durable and returns once they are seen. The caller has checked
-// them with wire.Push.Table.
-func (s *Store) Push(ctx context.Context, client *kafka.Client, namespace string, push *wire.Push) error {
+// Push makes rows durable and returns once they are seen. Table is what
+// wire.Push.Table made of them; the store keeps it.
+func (s *Store) Push(ctx context.Context, client *kafka.Client, namespace string, push *wire.Push, table *parquet.Table) error {
 	b, err := json.Marshal(push)
 	if err != nil {
 		return err
@@ -325,7 +340,7 @@ func (s *Store) Push(ctx context.Context, client *kafka.Client, namespace string
 		record.Headers = append(record.Headers, kafka.Header{Key: k, Value: []byte(v)})
 	}
 	seen := make(chan error, 1)
-	s.pushes.waiting.Store(e.ID(), seen)
+	s.pushes.waiting.Store(e.ID(), &sender{table, seen})
 	defer s.pushes.waiting.Delete(e.ID())
 	if err := client.Produce(ctx, Topic, record); err != nil {
 		return err

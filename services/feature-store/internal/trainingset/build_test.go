@@ -68,10 +68,10 @@ func engine(t testing.TB) *duckdb.Engine {
 func TestBuildIsReproducible(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	in := inputs(t, e, 4)
+	in := inputs(t, e, 3)
 	a, err := Build(t.Context(), e, in)
 	require.NoError(t, err)
-	b, err := Build(t.Context(), e, inputs(t, e, 4))
+	b, err := Build(t.Context(), e, inputs(t, e, 3))
 	require.NoError(t, err)
 	require.Equal(t, a.ID, b.ID)
 	for i := range a.Splits {
@@ -91,8 +91,8 @@ func TestBuildIsReproducible(t *testing.T) {
 func TestNothingFromTheFuture(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
-	in := inputs(t, e, 4)
-	in.Request.AsOf = time.Date(2001, 1, 4, 12, 0, 0, 0, time.UTC)
+	in := inputs(t, e, 3)
+	in.Request.AsOf = time.Date(2001, 1, 3, 12, 0, 0, 0, time.UTC)
 	r, err := Build(t.Context(), e, in)
 	require.NoError(t, err)
 	last := int64(0)
@@ -123,7 +123,7 @@ func TestFailuresSayWhy(t *testing.T) {
 		"no_data":         func(in *Inputs) { in.Request.AsOf = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) },
 		"too_little_data": func(in *Inputs) { in.Request.Spec.Examples.Test = events.Duration(1000 * time.Hour) },
 	} {
-		in := inputs(t, e, 2)
+		in := inputs(t, e, 1)
 		in.Request.Spec.Examples.Validation = events.Duration(time.Hour)
 		change(in)
 		_, err := Build(t.Context(), e, in)
