@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -33,7 +34,11 @@ func (e *Edge) infer(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := web.Body(w, r, e.settings.BodyLimit)
 	if err != nil {
-		fail(w, http.StatusRequestEntityTooLarge, err.Error())
+		status := http.StatusBadRequest
+		if errors.Is(err, web.ErrTooLarge) {
+			status = http.StatusRequestEntityTooLarge
+		}
+		fail(w, status, err.Error())
 		return
 	}
 	began := time.Now()

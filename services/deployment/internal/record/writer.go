@@ -121,18 +121,16 @@ func (w *Writer) Behind(context.Context) (int64, error) {
 
 // Run writes until the context ends, and then what is left.
 func (w *Writer) Run(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
+		if err := w.drain(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
 		select {
 		case <-w.filled:
-			if err := w.drain(ctx); err != nil && ctx.Err() == nil {
-				return err
-			}
 		case <-ctx.Done():
 		}
-		if ctx.Err() != nil {
-			return w.Flush(context.WithoutCancel(ctx))
-		}
 	}
+	return w.Flush(context.WithoutCancel(ctx))
 }
 
 // Flush writes what is queued, within a bounded time.
