@@ -64,5 +64,4 @@ replace (
 	github.com/freshet-io/freshet/contracts => ../contracts
 	github.com/freshet-io/freshet/events => ../events
 	github.com/freshet-io/freshet/libs => ../libs
-	github.com/freshet-io/freshet/libs/testkit => ../libs/testkit
 )

@@ -8,7 +8,7 @@ require (
 	github.com/freshet-io/freshet/contracts v0.0.0
 	github.com/freshet-io/freshet/events v0.0.0
 	github.com/freshet-io/freshet/libs v0.0.0
-	github.com/freshet-io/freshet/libs/testkit v0.0.0-00010101000000-000000000000
+	github.com/freshet-io/freshet/libs/testkit v0.0.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/nats-io/nats.go v1.55.0
 	github.com/prometheus/client_golang v1.25.0

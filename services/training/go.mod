@@ -7,7 +7,7 @@ require (
 	github.com/freshet-io/freshet/contracts v0.0.0
 	github.com/freshet-io/freshet/events v0.0.0
 	github.com/freshet-io/freshet/libs v0.0.0
-	github.com/freshet-io/freshet/libs/testkit v0.0.0-00010101000000-000000000000
+	github.com/freshet-io/freshet/libs/testkit v0.0.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/robfig/cron/v3 v3.0.1
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
