@@ -92,40 +92,44 @@ func run(n, producers, rounds int, latencyFor time.Duration, only bool) error {
 	if only {
 		starts = starts[:1]
 	}
-	var field []contender
-	defer func() {
-		for _, c := range field {
-			c.close()
-		}
-	}()
-	for _, start := range starts {
-		c, err := start(ctx, pg.URL(), ns.URL("bench"))
+	// Only one contender runs at a time: an idle one still polls.
+	names := make([]string, len(starts))
+	measure := func(i int, fn func(contender) error) error {
+		c, err := starts[i](ctx, pg.URL(), ns.URL("bench"))
 		if err != nil {
 			return err
 		}
-		field = append(field, c)
+		defer c.close()
+		names[i] = c.name()
+		if err := fn(c); err != nil {
+			return fmt.Errorf("%s: %w", c.name(), err)
+		}
+		return nil
 	}
-	rates := make([][]float64, len(field))
+	rates := make([][]float64, len(starts))
+	order := []int{0, 1, 2, 2, 1, 0}
 	for round := range rounds + 1 { // the first warms up and is not counted
-		order := []int{0, 1, 2, 2, 1, 0}
 		for _, i := range order {
-			if i >= len(field) {
+			if i >= len(starts) {
 				continue
 			}
 			count := max(1000, int(float64(n)*shares[i]))
-			took, err := field[i].throughput(ctx, count, producers)
+			err := measure(i, func(c contender) error {
+				took, err := c.throughput(ctx, count, producers)
+				if round > 0 {
+					rates[i] = append(rates[i], float64(count)/took.Seconds())
+				}
+				return err
+			})
 			if err != nil {
-				return fmt.Errorf("%s: %w", field[i].name(), err)
-			}
-			if round > 0 {
-				rates[i] = append(rates[i], float64(count)/took.Seconds())
+				return err
 			}
 		}
 	}
-	fmt.Printf("record → applied by another service, durable (events/s, %d producers, geometric mean of %d)\n", producers, 2*rounds)
-	for i, c := range field {
+	fmt.Printf("record → applied by another service, durable (events/s, %d producers, geometric mean of %d rounds)\n", producers, 2*rounds)
+	for i, name := range names {
 		ratio, low, high := ratioOf(rates[0], rates[i])
-		fmt.Printf("  %-42s %9.0f", c.name(), geometric(rates[i]))
+		fmt.Printf("  %-42s %9.0f", name, geometric(rates[i]))
 		if i > 0 {
 			fmt.Printf("   freshet is %.1f× (%.1f to %.1f)", ratio, low, high)
 		}
@@ -133,16 +137,24 @@ func run(n, producers, rounds int, latencyFor time.Duration, only bool) error {
 	}
 	fmt.Println("record → applied at 500 events/s (ms)")
 	var ours float64
-	for i, c := range field {
-		took, err := c.latency(ctx, 500, latencyFor)
+	for i, name := range names {
+		var took []time.Duration
+		err := measure(i, func(c contender) error {
+			if _, err := c.throughput(ctx, 200, 4); err != nil { // connections and plans are made once
+				return err
+			}
+			var err error
+			took, err = c.latency(ctx, 500, latencyFor)
+			return err
+		})
 		if err != nil {
-			return fmt.Errorf("%s: %w", c.name(), err)
+			return err
 		}
 		slices.Sort(took)
 		p := func(q float64) float64 {
 			return float64(took[min(len(took)-1, int(q*float64(len(took))))].Microseconds()) / 1000
 		}
-		fmt.Printf("  %-42s p50 %7.2f  p99 %7.2f", c.name(), p(0.5), p(0.99))
+		fmt.Printf("  %-42s p50 %7.2f  p99 %7.2f", name, p(0.5), p(0.99))
 		if i == 0 {
 			ours = p(0.5)
 		} else {
