@@ -176,6 +176,8 @@ func TestSignedHooks(t *testing.T) {
 	pushed := parse[events.CodePushed](t, b.AwaitType(events.TypeCodePushed, 2))
 	require.Equal(t, "github", pushed.Via)
 	require.Equal(t, b.repo, pushed.URL, "what is fetched is what was registered")
+	// The branch never pointed there, or no longer does: nothing is read.
+	require.Equal(t, "superseded", parse[events.CodeRejected](t, b.AwaitType(events.TypeCodeRejected, 1)).Reason)
 
 	res, err := http.DefaultClient.Do(func() *http.Request {
 		r, err := http.NewRequestWithContext(t.Context(), "POST", b.URL+"/hooks/github/delays", io.LimitReader(zeros{}, 6<<20))
