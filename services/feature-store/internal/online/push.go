@@ -321,8 +321,12 @@ func (s *Store) Push(ctx context.Context, client *kafka.Client, namespace string
 	if err != nil {
 		return err
 	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
 	e := event.New()
-	e.SetID(uuid.Must(uuid.NewV7()).String())
+	e.SetID(id.String())
 	e.SetType(RowsType)
 	e.SetSource("/freshet/feature-store")
 	e.SetSubject(push.Dataset)
