@@ -24,6 +24,9 @@ type Config struct {
 	LogBytes int `env:"FRESHET_TRAINING_LOG_BYTES"`
 	// CodeBytes is how much an archive of code may unpack to.
 	CodeBytes int64 `env:"FRESHET_TRAINING_CODE_BYTES"`
+	// Hide are files and directories, separated by colons, that no job is to see,
+	// beside the suite's own and its user's credentials.
+	Hide string `env:"FRESHET_TRAINING_HIDE"`
 	// ListLimit is how many items one page of a list route may have.
 	ListLimit int `env:"FRESHET_TRAINING_LIST_LIMIT"`
 }

@@ -129,6 +129,7 @@ func (x *Effects) prepare(ctx context.Context, directory string, r state.Run, re
 		return j, err
 	}
 	checkpoint := filepath.Join(x.Checkpoints, r.ID)
+	j.Keep = []string{checkpoint}
 	m := job.Manifest{
 		Version: job.Version, Run: r.ID, Model: r.Model, Namespace: r.Namespace, Trigger: r.Trigger, Task: requested.Spec.Task,
 		Builtin: spec.Builtin, Columns: columnNames(built.Columns), Label: labelColumn, Time: clock,

@@ -4,8 +4,9 @@
 // A job gets a directory of its own, an environment without the suite's variables,
 // and limits of memory, processor time, file size and wall time. On Linux, where
 // the kernel allows it, it also gets namespaces: no network, a process tree of its
-// own that dies with its first process, and none of the suite's privileges. Where
-// it does not, the job runs without them and its log says so.
+// own that dies with its first process, none of the suite's privileges, and neither
+// the suite's files nor its user's credentials in sight. Where it does not, the job
+// runs without them and its log says so.
 //
 // A job that must end gets SIGTERM, a grace period, then SIGKILL with all that it
 // started. Its output is kept up to a bound. The child is the suite's own binary,

@@ -47,6 +47,7 @@ type Job struct {
 	Command     []string
 	Builtin     string
 	Environment []string // beside the minimal one
+	Keep        []string // directories, beside its own, that it may see and write
 	CPU         float64
 	MemoryBytes int64
 	Timeout     time.Duration
@@ -58,6 +59,7 @@ type Executor struct {
 	Grace     time.Duration // from SIGTERM to SIGKILL
 	DiskBytes int64         // that a job may fill
 	Processes int64         // that a job may be at once
+	Hide      []string      // files and directories that no job is to see
 	Logger    *slog.Logger
 
 	plain atomic.Bool // namespaces were denied
@@ -157,7 +159,7 @@ func (x *Executor) start(j Job, out *Output) (*exec.Cmd, error) {
 
 func (x *Executor) command(j Job, isolate bool, out *Output) (*exec.Cmd, error) {
 	o := orders{
-		Command: j.Command, Builtin: j.Builtin, Directory: j.Work, First: isolate,
+		Command: j.Command, Builtin: j.Builtin, Directory: j.Work, First: isolate, Hide: x.Hide, Keep: append([]string{j.Directory}, j.Keep...),
 		Environment: append(environment(j), j.Environment...),
 		Limits: limits{
 			CPUSeconds: int64(math.Ceil(math.Max(j.CPU, 1)*j.Timeout.Seconds())) + 60,

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -32,7 +33,53 @@ func TestMain(m *testing.M) {
 	}) {
 		return
 	}
+	if d := os.Getenv(suiteVariable); d != "" { // a suite that is going to be killed
+		program, err := os.Executable()
+		if err == nil {
+			x := &executor.Executor{Program: program, Grace: time.Minute, Logger: slog.New(slog.DiscardHandler)}
+			err = x.Run(context.Background(), executor.Job{Directory: d, Work: d, Timeout: time.Hour,
+				Command: []string{"/bin/sh", "-c", "setsid sh -c 'while :; do echo tick >> ticks; sleep 0.05; done' & wait"}}, executor.NewOutput(1024))
+		}
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
+}
+
+const suiteVariable = "FRESHET_TEST_SUITE"
+
+func TestAJobDiesWithItsSuite(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		t.Skip("needs Linux")
+	}
+	if out, err := run(t, newExecutor(t), shell(t, "true")); err != nil || strings.Contains(out, "not isolated") {
+		t.Skip("without namespaces only the job's first process dies with the suite:", out)
+	}
+	program, err := os.Executable()
+	require.NoError(t, err)
+	d := t.TempDir()
+	suite := exec.Command(program)
+	suite.Env = append(os.Environ(), suiteVariable+"="+d)
+	require.NoError(t, suite.Start())
+	ticks := filepath.Join(d, "ticks")
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(ticks)
+		return err == nil
+	}, 30*time.Second, 5*time.Millisecond)
+	require.NoError(t, suite.Process.Kill())
+	require.Error(t, suite.Wait())
+	size := func() int64 {
+		info, err := os.Stat(ticks)
+		require.NoError(t, err)
+		return info.Size()
+	}
+	// It ends soon: for a while longer than a tick nothing is written.
+	require.Eventually(t, func() bool {
+		before, still := size(), time.NewTimer(400*time.Millisecond)
+		<-still.C
+		return size() == before
+	}, 30*time.Second, 10*time.Millisecond)
 }
 
 func newExecutor(t *testing.T) *executor.Executor {
@@ -132,10 +179,12 @@ func TestExitCodes(t *testing.T) {
 
 func TestTheEnvironmentIsNotTheSuites(t *testing.T) {
 	t.Setenv("FRESHET_POSTGRES_URL", "postgres://secret")
-	out, err := run(t, newExecutor(t), shell(t, `env; tr '\0' '\n' < /proc/$PPID/environ; true`))
+	out, err := run(t, newExecutor(t), shell(t, `env; echo; for p in /proc/[0-9]*; do tr '\0' '\n' < $p/environ; done 2>/dev/null; true`))
 	require.NoError(t, err)
+	if strings.Contains(out, "not isolated") {
+		out, _, _ = strings.Cut(out, "\n\n") // the suite's own processes can be read then
+	}
 	require.NotContains(t, out, "secret")
-	require.NotContains(t, out, "FRESHET_LAUNCH", "the launcher's own variable goes no further than the launcher")
 }
 
 func TestAJobThatIgnoresSIGTERMIsKilledWithAllItStarted(t *testing.T) {
@@ -224,6 +273,50 @@ func TestThereIsNoNetworkWhereTheKernelAllowsThat(t *testing.T) {
 	}
 	require.Error(t, err, out)
 	require.NotContains(t, out, "connected")
+}
+
+func TestTheSuitesFilesAreHidden(t *testing.T) {
+	t.Parallel()
+	suite := t.TempDir()
+	secret, socket := filepath.Join(suite, "postgres", "password"), filepath.Join(suite, "s")
+	require.NoError(t, os.Mkdir(filepath.Dir(secret), 0o700))
+	require.NoError(t, os.WriteFile(secret, []byte("hunter2"), 0o600))
+	token := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(token, []byte("hunter3"), 0o600))
+	server, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = server.Close() })
+
+	// The job's own directory lies within what is hidden, and is kept.
+	j := shell(t, `echo here > ../output/result; cat `+secret+`; cat `+token+`; test -e `+socket+` && echo socket
+		umount `+suite+` && cat `+secret+`; unshare -Urm sh -c 'umount `+suite+`; cat `+secret+`'; grep Cap /proc/self/status; true`)
+	inside := filepath.Join(suite, "tmp", "job")
+	require.NoError(t, os.MkdirAll(filepath.Dir(inside), 0o700))
+	require.NoError(t, os.Rename(j.Directory, inside))
+	j.Directory, j.Work, j.Manifest = inside, filepath.Join(inside, "code"), filepath.Join(inside, "job.json")
+	x := newExecutor(t)
+	x.Hide = []string{suite, token, filepath.Join(suite, "not there")}
+	out, err := run(t, x, j)
+	require.NoError(t, err, out)
+	if strings.Contains(out, "not isolated") || strings.Contains(out, "not hidden") {
+		t.Skip("namespaces are not allowed here")
+	}
+	require.NotContains(t, out, "hunter")
+	require.NotContains(t, out, "socket")
+	require.Contains(t, out, "CapEff:\t0000000000000000")
+	require.FileExists(t, filepath.Join(inside, "output", "result"))
+}
+
+func TestSecrets(t *testing.T) {
+	t.Parallel()
+	require.Contains(t, executor.Secrets("/var/freshet/services/training", ""), "/var/freshet")
+	require.Contains(t, executor.Secrets("/data", ""), "/data")
+	require.Contains(t, executor.Secrets("/services/training", ""), "/services/training", "never the root")
+	hide := executor.Secrets("/data", "/etc/freshet:relative:/:/run/secrets/")
+	require.Contains(t, hide, "/etc/freshet")
+	require.Contains(t, hide, "/run/secrets")
+	require.NotContains(t, hide, "/")
+	require.NotContains(t, hide, "relative")
 }
 
 func TestOutputIsBounded(t *testing.T) {

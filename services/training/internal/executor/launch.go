@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/freshet-io/freshet/services/training/internal/job"
@@ -20,7 +21,9 @@ type orders struct {
 	Directory   string   `json:"directory"`
 	Environment []string `json:"environment"`
 	Limits      limits   `json:"limits"`
-	First       bool     `json:"first"` // of its process namespace
+	First       bool     `json:"first"` // of namespaces of its own
+	Hide        []string `json:"hide,omitempty"`
+	Keep        []string `json:"keep,omitempty"`
 }
 
 type limits struct {
@@ -62,6 +65,11 @@ func launch(path string, builtins map[string]Builtin) (int, error) {
 	var o orders
 	if err := json.Unmarshal(b, &o); err != nil {
 		return exitCannotRun, err
+	}
+	if o.First {
+		if err := confine(o.Hide, o.Keep); err != nil {
+			fmt.Println("freshet: the suite's files are not hidden from this job:", err)
+		}
 	}
 	if err := o.Limits.set(); err != nil {
 		return exitCannotRun, fmt.Errorf("the limits: %w", err)
@@ -123,6 +131,11 @@ func runBuiltin(train Builtin, name string) (int, error) {
 func first(program string, command []string) (int, error) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	// Privileges are a thread's, and a child has those of the thread that starts it.
+	runtime.LockOSThread()
+	if err := renounce(); err != nil {
+		return exitCannotRun, fmt.Errorf("giving up privileges: %w", err)
+	}
 	p, err := os.StartProcess(program, command, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
 	if err != nil {
 		return exitCannotRun, err
