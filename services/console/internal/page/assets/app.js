@@ -82,16 +82,16 @@ async function show() {
 
 function picture() {
   const focused = document.activeElement?.dataset?.event;
-  const { svg, more } = draw(lastEvents, { known: drawn.size ? drawn : null, waiting, chosen, choose });
   const canvas = $("#canvas");
+  canvas.hidden = false;
+  const { svg, more } = draw(lastEvents, { room: canvas.clientWidth, known: drawn.size ? drawn : null, waiting, chosen, choose });
   // A picture that is watched at its end stays there as it grows; a new one begins
   // at its end while it goes on, at its root when it is over.
-  const end = drawn.size ? canvas.scrollLeft + canvas.clientWidth >= canvas.scrollWidth - 4 : going;
-  const place = drawn.size ? canvas.scrollLeft : 0;
+  const end = drawn.size ? canvas.scrollTop + canvas.clientHeight >= canvas.scrollHeight - 4 : going;
+  const place = drawn.size ? canvas.scrollTop : 0;
   canvas.replaceChildren(svg);
   if (more) canvas.append(el("p", {}, `${more} more events are in the list below.`));
-  canvas.hidden = $("#whole").hidden = false;
-  canvas.scrollLeft = end ? canvas.scrollWidth : place;
+  canvas.scrollTop = end ? canvas.scrollHeight : place;
   drawn = new Set(lastEvents.map((e) => e.id));
   if (focused) canvas.querySelector(`[data-event="${CSS.escape(focused)}"]`)?.focus();
 }
@@ -195,7 +195,7 @@ document.addEventListener("click", (e) => {
   if (button) decide(button.closest("article"), button.dataset.verdict).catch(report);
 });
 document.querySelector(".filters").addEventListener("change", markAll);
-$("#whole input").addEventListener("change", (e) => { $("#canvas").classList.toggle("whole", e.target.checked); });
+addEventListener("resize", soon(async () => { if (lastEvents.length) picture(); }));
 addEventListener("hashchange", follow);
 
 side().catch(report);

@@ -1,6 +1,6 @@
 // The picture of a ripple: events as boxes, causes as lines, left to right.
 
-const WIDTH = 166, HEIGHT = 42, ACROSS = 26, DOWN = 12, MARGIN = 16, LIMIT = 400;
+const WIDTH = 166, HEIGHT = 42, ACROSS = 26, DOWN = 12, MARGIN = 16, BETWEEN = 30, LIMIT = 400;
 const SVG = "http://www.w3.org/2000/svg";
 const bad = new Set(["data_rejected", "code_rejected", "training_set_failed", "run_failed", "candidate_refused",
   "model_version_denied", "replica_failed", "rollout_rolled_back", "event_parked", "approval_denied"]);
@@ -45,7 +45,7 @@ export function layout(events) {
     }
   }
   const all = [...nodes.values()];
-  return { nodes: all, columns: 1 + Math.max(0, ...all.map((n) => n.column)), rows: 1 + Math.max(0, ...all.map((n) => n.row)), more: Math.max(0, events.length - LIMIT) };
+  return { nodes: all, columns: 1 + Math.max(0, ...all.map((n) => n.column)), more: Math.max(0, events.length - LIMIT) };
 }
 
 function make(name, attributes, ...children) {
@@ -56,22 +56,47 @@ function make(name, attributes, ...children) {
 }
 
 const clip = (s, n) => (s.length > n ? s.slice(0, n - 1) + "…" : s);
-const left = (n) => MARGIN + n.column * (WIDTH + ACROSS);
-const top = (n) => MARGIN + n.row * (HEIGHT + DOWN);
+const left = (n) => MARGIN + n.x * (WIDTH + ACROSS);
+const top = (n) => n.y;
 
-// draw returns the picture. known are ids drawn before: others fade in. waiting are
+// bands cuts the columns into bands that fit a width, to be read one below the other
+// as the lines of a text are, and gives every node its place. Each band has only the
+// rows that it needs.
+function bands(nodes, columns, width) {
+  const per = Math.max(2, Math.floor((width - 2 * MARGIN + ACROSS) / (WIDTH + ACROSS)));
+  let y = MARGIN;
+  for (let from = 0; from < columns; from += per) {
+    const band = nodes.filter((n) => n.column >= from && n.column < from + per);
+    const rows = [...new Set(band.map((n) => n.row))].toSorted((a, b) => a - b);
+    for (const n of band) {
+      n.x = n.column - from;
+      n.y = y + rows.indexOf(n.row) * (HEIGHT + DOWN);
+      n.band = from;
+      n.above = y - BETWEEN / 2;
+    }
+    y += rows.length * (HEIGHT + DOWN) - DOWN + BETWEEN;
+  }
+  return { width: 2 * MARGIN + Math.min(per, columns) * (WIDTH + ACROSS) - ACROSS, height: y - BETWEEN + MARGIN };
+}
+
+// line is the way from a cause to its effect: a curve, or, to the next band, around.
+function line(n) {
+  const x1 = left(n.cause) + WIDTH, y1 = top(n.cause) + HEIGHT / 2, x2 = left(n), y2 = top(n) + HEIGHT / 2;
+  if (n.band === n.cause.band) return `M${x1} ${y1} C${x2 - ACROSS / 2} ${y1} ${x2 - ACROSS / 2} ${y2} ${x2} ${y2}`;
+  return `M${x1} ${y1} h${MARGIN / 2} V${n.above} H${x2 - MARGIN / 2} V${y2} H${x2}`;
+}
+
+// draw returns the picture, as wide as there is room for. known are ids drawn before: others fade in. waiting are
 // ids of approvals that wait. choose is called with the event of a chosen box.
-export function draw(events, { known, waiting, chosen, choose }) {
-  const { nodes, columns, rows, more } = layout(events);
-  const width = 2 * MARGIN + columns * WIDTH + (columns - 1) * ACROSS;
-  const height = 2 * MARGIN + rows * HEIGHT + (rows - 1) * DOWN;
+export function draw(events, { room, known, waiting, chosen, choose }) {
+  const { nodes, columns, more } = layout(events);
+  const { width, height } = bands(nodes, columns, room);
   const svg = make("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Events of the ripple" });
   const path = new Set();
   for (let n = nodes.find((x) => x.event.id === chosen); n; n = n.cause) path.add(n);
   for (const n of nodes) {
     if (!n.cause) continue;
-    const x1 = left(n.cause) + WIDTH, y1 = top(n.cause) + HEIGHT / 2, x2 = left(n), y2 = top(n) + HEIGHT / 2, mid = x2 - ACROSS / 2;
-    svg.append(make("path", { class: path.has(n) ? "edge lit" : "edge", d: `M${x1} ${y1} C${mid} ${y1} ${mid} ${y2} ${x2} ${y2}` }));
+    svg.append(make("path", { class: path.has(n) ? "edge lit" : "edge", d: line(n) }));
   }
   for (const n of nodes) {
     const e = n.event, name = nameOf(e.type);
@@ -85,7 +110,7 @@ export function draw(events, { known, waiting, chosen, choose }) {
       class: classes.join(" "), transform: `translate(${left(n)} ${top(n)})`, tabindex: 0, role: "button", "data-event": e.id,
       "aria-label": `${wordsOf(e.type)}${e.note ? ", " + e.note : ""}, by ${serviceOf(e.type)}`,
     }, make("rect", { class: "box", width: WIDTH, height: HEIGHT, rx: 5 }), make("rect", { class: "bar", width: 4, height: HEIGHT, rx: 2 }), label);
-    if (e.note) g.append(make("text", { class: "note", x: 12, y: 33 }, clip(e.note, 25)));
+    if (e.note) g.append(make("text", { class: "note", x: 12, y: 33 }, clip(e.note, 24)));
     g.append(make("title", {}, `${wordsOf(e.type)} (${serviceOf(e.type)})${e.note ? "\n" + e.note : ""}`));
     g.addEventListener("click", () => choose(e));
     g.addEventListener("keydown", (k) => {
