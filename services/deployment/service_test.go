@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/contracts"
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/onnx"
@@ -26,6 +27,7 @@ import (
 	"github.com/freshet-io/freshet/services/deployment"
 	"github.com/freshet-io/freshet/services/deployment/internal/record"
 	"github.com/freshet-io/freshet/services/deployment/internal/serving"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 )
 
@@ -191,6 +193,21 @@ func (b *bundle) infer(model string, n int) response {
 	return r
 }
 
+// contract is what inference records promise their readers.
+func contract(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	raw, err := contracts.FS.ReadFile("inference/v1/record.json")
+	require.NoError(t, err)
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	require.NoError(t, err)
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	require.NoError(t, c.AddResource("record.json", document))
+	schema, err := c.Compile("record.json")
+	require.NoError(t, err)
+	return schema
+}
+
 func (b *bundle) records() []record.Record {
 	b.T.Helper()
 	b.Settle(b.Context())
@@ -206,6 +223,9 @@ func (b *bundle) records() []record.Record {
 		require.NoError(b, err)
 		require.Equal(b, record.Type, e.Type())
 		require.Equal(b, "default", e.Extensions()["namespace"])
+		var document any
+		require.NoError(b, json.Unmarshal(e.Data(), &document))
+		require.NoError(b, contract(b.T).Validate(document))
 		var r struct {
 			record.Record
 			Predictions []struct{ Values []float64 } `json:"predictions"`

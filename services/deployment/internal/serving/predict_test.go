@@ -77,7 +77,7 @@ func column(name, view, feature string, missing *float64) events.FeatureColumn {
 }
 
 // version is a logistic regression whose bias tells the versions apart.
-func version(t *testing.T, number int64, bias float64, columns ...events.FeatureColumn) *Version {
+func version(t testing.TB, number int64, bias float64, columns ...events.FeatureColumn) *Version {
 	t.Helper()
 	n := len(columns)
 	mean, scale, weights, names := make([]float64, n), make([]float64, n), make([]float64, n), make([]string, n)
@@ -105,7 +105,7 @@ func version(t *testing.T, number int64, bias float64, columns ...events.Feature
 	return v
 }
 
-func environment(t *testing.T, champion, candidate *Version, weight int64) *Environment {
+func environment(t testing.TB, champion, candidate *Version, weight int64) *Environment {
 	t.Helper()
 	e := &Environment{Namespace: "default", Model: "m", Environment: "production", Key: "flight_id", Champion: champion, Candidate: candidate, Weight: weight, seed: 7}
 	if candidate != nil {
