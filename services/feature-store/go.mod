@@ -11,6 +11,7 @@ require (
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/stretchr/testify v1.12.1
 	go.uber.org/fx v1.24.0
+	pgregory.net/rapid v1.3.0
 )
 
 require (
