@@ -12,7 +12,7 @@ import (
 	kgo "github.com/segmentio/kafka-go"
 )
 
-// ErrOffsetLost: the broker no longer has, or never had, the offset to go on
+// ErrOffsetLost means that the broker no longer has, or never had, the offset to go on
 // with. Skipping would lose records silently, so somebody must decide.
 var ErrOffsetLost = errors.New("the topic no longer has the offset to go on with")
 

@@ -25,7 +25,7 @@ const oldest = 15
 // fetched is the version that is fetched where none is found.
 const fetched = embedded.V17
 
-// ErrNotFound: no PostgreSQL could be found or fetched.
+// ErrNotFound means that no PostgreSQL could be found or fetched.
 var ErrNotFound = errors.New("no PostgreSQL was found and none could be fetched: install PostgreSQL 15 or newer " +
 	"(Debian and Ubuntu: apt-get install postgresql; macOS: brew install postgresql@17), " +
 	"or set FRESHET_POSTGRES_URL to a running one")

@@ -5,7 +5,14 @@ import (
 	"io/fs"
 
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"go.uber.org/fx"
 )
+
+// Module is what a service contributes: an fx option, so that only wiring names fx.
+type Module = fx.Option
+
+// Modules are several as one.
+func Modules(all ...Module) Module { return fx.Options(all...) }
 
 // Events is the language that services speak: the events module's codec and its
 // division into facts and decisions. libs know no event of their own.

@@ -109,38 +109,43 @@ func lock(path string, how int) (*os.File, error) {
 }
 
 // shared is this process' use of the machine's test server.
-var shared = sync.OnceValues(func() (string, error) {
+var shared = sync.OnceValues(func() (use, error) {
 	if given := os.Getenv("FRESHET_POSTGRES_URL"); given != "" {
-		return given, nil
+		return use{url: given}, nil
 	}
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("freshet-testkit-%d", os.Geteuid()))
 	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", err
+		return use{}, err
 	}
 	info, err := os.Lstat(dir)
 	if err != nil {
-		return "", err
+		return use{}, err
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); !info.IsDir() || !ok || int(st.Uid) != os.Geteuid() {
-		return "", fmt.Errorf("%s is not a directory of this user's", dir)
+		return use{}, fmt.Errorf("%s is not a directory of this user's", dir)
 	}
 	starting, err := lock(filepath.Join(dir, "start"), syscall.LOCK_EX)
 	if err != nil {
-		return "", err
+		return use{}, err
 	}
 	defer starting.Close() //nolint:errcheck // releases the lock
 	// Held until this process ends; the kernel releases it.
-	if inUseBy, err = lock(filepath.Join(dir, "users"), syscall.LOCK_SH); err != nil {
-		return "", err
+	held, err := lock(filepath.Join(dir, "users"), syscall.LOCK_SH)
+	if err != nil {
+		return use{}, err
 	}
 	if raw, err := os.ReadFile(filepath.Join(dir, "url")); err == nil && answers(string(raw)) {
-		return string(raw), nil
+		return use{string(raw), held}, nil
 	}
-	return launch(dir)
+	raw, err := launch(dir)
+	return use{raw, held}, err
 })
 
-// inUseBy keeps the lock's file open.
-var inUseBy *os.File
+// use is a process' use of a test server.
+type use struct {
+	url  string
+	held *os.File // locked as long as it is open
+}
 
 func launch(dir string) (string, error) {
 	for _, name := range []string{"url", "error"} {
@@ -187,9 +192,9 @@ func PostgresURL(t testing.TB) string {
 		t.Fatalf("PostgreSQL for tests: %v", err)
 	}
 	name := "t_" + strings.ToLower(rand.Text()[:16])
-	admin(t, server, "CREATE DATABASE "+name+" TEMPLATE template0")
-	t.Cleanup(func() { admin(t, server, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
-	u, err := url.Parse(server)
+	admin(t, server.url, "CREATE DATABASE "+name+" TEMPLATE template0")
+	t.Cleanup(func() { admin(t, server.url, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
+	u, err := url.Parse(server.url)
 	if err != nil {
 		t.Fatalf("PostgreSQL for tests: %v", err)
 	}

@@ -24,7 +24,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/fx"
 )
 
 // Stream is the log's name in tests.
@@ -58,7 +57,7 @@ type Running struct {
 // Service runs one service's module (with its configuration already applied)
 // until the test ends. Language is service.Events{Codec: events.Codec{},
 // IsDecision: events.IsDecision}. Topics are not made: a service ensures its own.
-func Service(t testing.TB, name string, language service.Events, module ...fx.Option) *Running {
+func Service(t testing.TB, name string, language service.Events, module ...service.Module) *Running {
 	t.Helper()
 	nats := natsServer(t)
 	nc := natsConn(t, nats)
@@ -71,7 +70,7 @@ func Service(t testing.TB, name string, language service.Events, module ...fx.Op
 	r.URL = server.URL
 	dir := t.TempDir()
 	r.service = service.New(service.Options{
-		Name: name, Language: language, Module: fx.Options(module...),
+		Name: name, Language: language, Module: service.Modules(module...),
 		Postgres: PostgresURL(t), NATS: nats.URL("test"), Stream: Stream,
 		Kafka: []string{KafkaAddr(t)}, Objects: filepath.Join(dir, "objects"),
 		Paths: service.Paths{DataDir: filepath.Join(dir, "data"), TempDir: filepath.Join(dir, "tmp")},

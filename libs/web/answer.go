@@ -9,7 +9,7 @@ import (
 	"net/http"
 )
 
-// ErrTooLarge: a request's body is longer than its route takes.
+// ErrTooLarge means that a request's body is longer than its route takes.
 var ErrTooLarge = errors.New("the body is too large")
 
 // JSON answers with v as JSON.
