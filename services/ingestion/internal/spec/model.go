@@ -11,10 +11,16 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// metricsOf are the metrics that the suite measures, by task.
+// metricsOf are the metrics that the suite measures of every candidate, by task.
 var metricsOf = map[string][]string{
+	"binary-classification": {"auc", "log_loss", "brier", "accuracy"},
+	"regression":            {"rmse", "mae", "r2"},
+}
+
+// qualityOf are those it measures of what is live, once labels arrive.
+var qualityOf = map[string][]string{
 	"binary-classification": {"auc", "log_loss", "brier"},
-	"regression":            {"rmse", "mae"},
+	"regression":            {"rmse", "mae", "r2"},
 }
 
 var defaultMetrics = map[string][]string{
@@ -72,7 +78,7 @@ func (p *parser) model(v value) {
 		m.Training = p.training(x, m.Task)
 	}
 	if x, ok := f.get("gates"); ok {
-		m.Gates = append(m.Gates, p.rules(x, "a gate", gateScope(m.Metrics))...)
+		m.Gates = append(m.Gates, p.rules(x, "a gate", gateScope(m.Task))...)
 	}
 	m.Environments = []events.EnvironmentSpec{{Environment: "production", Approve: "approver", Rollout: defaultRollout()}}
 	if x, ok := f.get("environments"); ok {
@@ -109,8 +115,8 @@ func (p *parser) goal(x value, m *events.ModelSpec) {
 		if k, ok := y.mapping("metric", "window", "min"); ok {
 			kpi := &events.KPI{Window: events.Duration(7 * 24 * time.Hour)}
 			good := true
-			if z, ok := k.need("metric", "name one of "+strings.Join(metricsOf[m.Task], ", ")); ok {
-				kpi.Metric, ok = z.choice(metricsOf[m.Task]...)
+			if z, ok := k.need("metric", "name one of "+strings.Join(qualityOf[m.Task], ", ")); ok {
+				kpi.Metric, ok = z.choice(qualityOf[m.Task]...)
 				good = good && ok
 			} else {
 				good = false
@@ -348,7 +354,7 @@ func (p *parser) monitor(x value, m *events.ModelSpec) {
 		}
 	}
 	if y, ok := f.get("alarms"); ok {
-		m.Monitor.Alarms = p.rules(y, "an alarm", liveScope())
+		m.Monitor.Alarms = p.rules(y, "an alarm", liveScope(m.Task))
 	}
 }
 

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -18,7 +19,8 @@ type scope struct {
 	nullable  string // a variable that is null until something is live
 }
 
-func gateScope(metrics []string) scope {
+func gateScope(task string) scope {
+	metrics := metricsOf[task]
 	return scope{order: []string{"candidate", "champion", "naive"}, nullable: "champion",
 		variables: map[string][]string{"candidate": metrics, "champion": metrics, "naive": metrics}}
 }
@@ -29,8 +31,13 @@ func canaryScope() scope {
 	return scope{order: []string{"candidate", "champion"}, variables: map[string][]string{"candidate": canaryMeasures, "champion": canaryMeasures}}
 }
 
-func liveScope() scope {
-	return scope{order: []string{"live"}, variables: map[string][]string{"live": {"auc", "log_loss", "p99_ms", "error_rate"}}}
+func liveScope(task string) scope {
+	label := "label_rate"
+	if task == "regression" {
+		label = "label_mean"
+	}
+	return scope{order: []string{"live"}, variables: map[string][]string{
+		"live": slices.Concat(qualityOf[task], []string{label, "error_rate", "p50_ms", "p99_ms", "requests"})}}
 }
 
 func (s scope) env() (*cel.Env, error) {
@@ -184,8 +191,6 @@ func (p *parser) names(parsed *cel.Ast, v value, s scope) bool {
 			fix := variable + " has " + strings.Join(names, ", ")
 			if near := nearest(sel.FieldName(), names); near != "" {
 				fix = fmt.Sprintf("write %s.%s instead", variable, near)
-			} else if contains(metricsOf["binary-classification"], sel.FieldName()) || contains(metricsOf["regression"], sel.FieldName()) {
-				fix = fmt.Sprintf("add %s to evaluate.metrics, or use one of %s", sel.FieldName(), strings.Join(names, ", "))
 			}
 			bad(e.ID(), fmt.Sprintf("%s has no %q", variable, sel.FieldName()), fix)
 		}
