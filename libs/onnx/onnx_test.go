@@ -62,6 +62,22 @@ func flat(rows [][]float32) []float32 {
 	return out
 }
 
+// The file that we write is one that onnxruntime reads: own_logistic.json holds its
+// scores of it. After a change of the writer, run with UPDATE=1, then make.py.
+func TestLogisticIsTheFileThatOnnxruntimeScored(t *testing.T) {
+	t.Parallel()
+	b, err := onnx.Logistic([]float64{0, 100, 0, -2}, []float64{1, 10, 0.1, 3}, []float64{0.5, -1.25, 2, 0.75}, -0.4, "features",
+		[]string{"a__x", "b__y", "b__z", "c__w"})
+	require.NoError(t, err)
+	const path = "testdata/own_logistic.onnx"
+	if os.Getenv("UPDATE") != "" {
+		require.NoError(t, os.WriteFile(path, b, 0o600))
+	}
+	golden, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, golden, b)
+}
+
 func TestRefusesByName(t *testing.T) {
 	t.Parallel()
 	for file, op := range map[string]string{

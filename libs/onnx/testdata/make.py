@@ -110,6 +110,11 @@ for post in ["NONE", "LOGISTIC", "SOFTMAX"]:
     except Exception as e:
         print("one_row", post, e)
 
+# Written by this package (its tests make the file).
+own = onnx.load(here / "own_logistic.onnx")
+onnx.checker.check_model(own, full_check=True)
+(here / "own_logistic.json").write_text(json.dumps({"rows": rows.tolist(), "scores": score(own)}))
+
 # Refused.
 tree = DecisionTreeClassifier(max_depth=2).fit(X, y)
 (here / "refused_tree.onnx").write_bytes(to_onnx(tree, X[:1]).SerializeToString())
