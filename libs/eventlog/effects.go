@@ -136,6 +136,9 @@ func (w *work) change(opened []*effectRow, closed []string) {
 func (w *work) add(r *effectRow) {
 	x := &execution{row: r}
 	w.open[r.id] = x
+	if _, ok := w.l.handlers[r.kind]; !ok {
+		w.l.logger.Error("an effect stays open: this process has no handler of its kind", "effect", r.id, "kind", r.kind)
+	}
 	w.enqueue(x)
 }
 
