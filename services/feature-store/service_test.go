@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -276,8 +277,11 @@ func (s *suite) secondStore() *online.Store {
 	go func() { done <- store.Consume(ctx, s.Kafka, s.Pool) }()
 	s.t.Cleanup(func() {
 		cancel()
-		<-done
-		<-done
+		for range 2 {
+			if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+				s.t.Errorf("the second store: %v", err)
+			}
+		}
 		require.NoError(s.t, store.Close())
 	})
 	<-store.Filled()

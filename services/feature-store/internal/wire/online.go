@@ -39,7 +39,7 @@ var referencePattern = regexp.MustCompile(`^([^:@]+)(?:@([^:@]*))?:([^:]+)$`)
 func ParseReference(s string) (Reference, error) {
 	m := referencePattern.FindStringSubmatch(s)
 	if m == nil {
-		return Reference{}, fmt.Errorf("Invalid feature reference '%s'. Expected format: '<feature_view>:<feature>' or '<feature_view>@<version>:<feature>'", s) //nolint:staticcheck // Feast's words
+		return Reference{}, fmt.Errorf("Invalid feature reference '%s'. Expected format: '<feature_view>:<feature>' or '<feature_view>@<version>:<feature>'", s) //nolint:staticcheck,revive // Feast's words
 	}
 	r := Reference{View: m[1], Feature: m[3]}
 	switch v := strings.TrimLeft(strings.ToLower(m[2]), "v"); v {
