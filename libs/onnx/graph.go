@@ -51,6 +51,7 @@ type step struct {
 type frame struct {
 	values  []*tensor
 	scratch []tensor
+	meter   meter
 	in, out [][]*tensor // per step, resolved once
 }
 
@@ -134,29 +135,30 @@ func (g *Graph) ScoreInto(dst []float64, features []float32, rows, cols int) err
 	}
 	// Large batches go through in parts, so that buffers stay in the cache and
 	// within bounds whatever the batch.
-	const part = 1024
+	part := min(1024, max(1, (1<<18)/max(cols, 1)))
 	f, ok := g.frames.Get().(*frame)
 	if !ok {
 		f = g.newFrame()
 	}
-	defer g.frames.Put(f)
 	for from := 0; from < rows; from += part {
 		n := min(part, rows-from)
 		if err := g.run(f, features[from*cols:(from+n)*cols], n, cols); err != nil {
-			return err
+			return err // the frame may hold much: it is not kept
 		}
 		if err := g.read(f, dst[from:from+n]); err != nil {
 			return err
 		}
 	}
+	g.frames.Put(f)
 	return nil
 }
 
 func (g *Graph) newFrame() *frame {
-	f := &frame{values: make([]*tensor, g.values), scratch: make([]tensor, g.values)}
+	f := &frame{values: make([]*tensor, g.values), scratch: make([]tensor, g.values), meter: meter{memory: maxMemory}}
 	for i := range f.values {
 		if f.values[i] = g.consts[i]; f.values[i] == nil {
 			f.values[i] = &f.scratch[i]
+			f.scratch[i].meter = &f.meter
 		}
 	}
 	pick := func(ids []int) []*tensor {
@@ -175,6 +177,7 @@ func (g *Graph) newFrame() *frame {
 }
 
 func (g *Graph) run(f *frame, features []float32, rows, cols int) error {
+	f.meter.work = maxWork
 	at := 0
 	for i, in := range g.inputs {
 		width := in.Width

@@ -5,12 +5,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/freshet-io/freshet/libs/onnx"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protowire"
 	"pgregory.net/rapid"
 )
 
@@ -225,4 +227,35 @@ func FuzzLoad(f *testing.F) {
 			t.Fatalf("%d scores for 3 rows", len(scores))
 		}
 	})
+}
+
+// A small file must not ask for all memory, nor for hours.
+func TestGraphsThatTakeTooMuchAreRefused(t *testing.T) {
+	t.Parallel()
+	var nodes []byte
+	// Each step lays the rows beside themselves: the columns double.
+	const steps = 24
+	for i := range steps {
+		name := func(i int) string { return "x" + strconv.Itoa(i) }
+		var n []byte
+		for _, f := range []struct {
+			num protowire.Number
+			s   string
+		}{{1, name(i)}, {1, name(i)}, {2, name(i + 1)}, {4, "Concat"}} {
+			n = protowire.AppendString(protowire.AppendTag(n, f.num, protowire.BytesType), f.s)
+		}
+		nodes = protowire.AppendBytes(protowire.AppendTag(nodes, 1, protowire.BytesType), n)
+	}
+	value := func(name string) []byte {
+		shape := []byte{0x0a, 0x00, 0x0a, 0x02, 0x08, 0x02}                    // rows, 2
+		tensor := append([]byte{0x08, 0x01, 0x12, byte(len(shape))}, shape...) // of floats
+		typ := append([]byte{0x0a, byte(len(tensor))}, tensor...)              // a tensor
+		v := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), name)
+		return protowire.AppendBytes(protowire.AppendTag(v, 2, protowire.BytesType), typ)
+	}
+	graph := protowire.AppendBytes(protowire.AppendTag(nodes, 11, protowire.BytesType), value("x0"))
+	graph = protowire.AppendBytes(protowire.AppendTag(graph, 12, protowire.BytesType), value("x"+strconv.Itoa(steps)))
+	_, err := onnx.Load(protowire.AppendBytes(protowire.AppendTag(nil, 7, protowire.BytesType), graph))
+	require.ErrorIs(t, err, onnx.ErrShape)
+	require.ErrorContains(t, err, "too")
 }

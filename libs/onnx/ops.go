@@ -242,6 +242,9 @@ func matMul(b *builder) (kernel, error) {
 		if err := out[0].reset(kindFloat, x.shape[0], cols); err != nil {
 			return err
 		}
+		if err := out[0].charge(x.shape[0], x.shape[1], cols); err != nil {
+			return err
+		}
 		multiply(x.data, y.data, out[0].data, x.shape[0], x.shape[1], cols)
 		if len(y.shape) == 1 {
 			out[0].shape = out[0].shape[:1]
@@ -286,6 +289,9 @@ func gemm(b *builder) (kernel, error) {
 			return badShape("%v by %v", slices.Clone(x.shape), slices.Clone(y.shape))
 		}
 		if err := out[0].reset(kindFloat, rows, cols); err != nil {
+			return err
+		}
+		if err := out[0].charge(rows, inner, cols); err != nil {
 			return err
 		}
 		for r := range rows {

@@ -78,6 +78,9 @@ func linear(x, y *tensor, coefficients, intercepts []float64, targets int, post 
 	if err := y.reset(kindFloat, rows, targets); err != nil {
 		return err
 	}
+	if err := y.charge(rows, cols, targets); err != nil {
+		return err
+	}
 	for r := range rows {
 		row, scores := x.data[r*cols:(r+1)*cols], y.data[r*targets:(r+1)*targets]
 		for k := range scores {

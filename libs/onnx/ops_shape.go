@@ -287,6 +287,9 @@ func argMax(b *builder) (kernel, error) {
 		if err := reduced(in[0], out[0], at, keep, kindInt); err != nil {
 			return err
 		}
+		if err := out[0].charge(len(in[0].data)); err != nil {
+			return err
+		}
 		for o := range outer {
 			for i := range inner {
 				best, most := 0, math.Inf(-1)
@@ -339,6 +342,9 @@ func reduce(mean bool) func(*builder) (kernel, error) {
 			}
 			outer, size, inner := in[0].around(at)
 			if err := reduced(in[0], out[0], at, keep, in[0].kind); err != nil {
+				return err
+			}
+			if err := out[0].charge(len(in[0].data)); err != nil {
 				return err
 			}
 			for o := range outer {

@@ -16,6 +16,34 @@ type tensor struct {
 	kind  kind
 	shape []int
 	data  []float64
+	meter *meter // nil for constants
+}
+
+// A meter bounds what one scoring may take, so that a small file cannot ask for
+// all memory or for hours.
+type meter struct {
+	memory int     // elements that may still be allocated
+	work   float64 // multiplications and moves that may still be made
+}
+
+const (
+	maxMemory = 1 << 23
+	maxWork   = 1 << 28
+)
+
+// charge counts work before it is done.
+func (t *tensor) charge(factors ...int) error {
+	if t.meter == nil {
+		return nil
+	}
+	n := 1.0
+	for _, f := range factors {
+		n *= float64(f)
+	}
+	if t.meter.work -= n; t.meter.work < 0 {
+		return badShape("the graph takes too much work")
+	}
+	return nil
 }
 
 // reset gives t a shape, keeping its buffers; the data's values are undefined.
@@ -30,9 +58,18 @@ func (t *tensor) reset(k kind, shape ...int) error {
 	if len(shape) > maxRank {
 		return badShape("a tensor of rank %d", len(shape))
 	}
+	if err := t.charge(n); err != nil {
+		return err
+	}
 	t.kind = k
 	t.shape = append(t.shape[:0], shape...)
 	if cap(t.data) < n {
+		if t.meter != nil {
+			if t.meter.memory -= n - cap(t.data); t.meter.memory < 0 {
+				t.data = nil
+				return badShape("the graph takes too much memory")
+			}
+		}
 		t.data = make([]float64, n)
 	}
 	t.data = t.data[:n]

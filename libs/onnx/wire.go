@@ -13,7 +13,7 @@ const (
 	maxNodes    = 4096
 	maxValues   = 16384
 	maxRank     = 8
-	maxElements = 1 << 24 // of one tensor, at rest and while scoring
+	maxElements = 1 << 22 // of one tensor, at rest and while scoring
 )
 
 // Element types of TensorProto.
