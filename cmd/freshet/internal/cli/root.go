@@ -20,6 +20,7 @@ func Root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetOut(os.Stdout) // cobra would print to standard error
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.url, "url", fromEnv("FRESHET_URL", defaultURL), "where a suite answers")
 	flags.StringVarP(&c.namespace, "namespace", "n", fromEnv("FRESHET_NAMESPACE", "default"), "namespace")

@@ -227,7 +227,16 @@ func (s *story) line(e event.Event) error {
 		if err != nil {
 			return err
 		}
+		if p.Reason == "training_set" {
+			return nil // told when the training set failed
+		}
 		s.say(at, "%s → training failed: %s", s.triggers[ripple], words(p.Reason))
+	case events.TypeTrainingSetFailed:
+		p, err := events.Parse[events.TrainingSetFailed](e)
+		if err != nil {
+			return err
+		}
+		s.say(at, "%s → no training set: %s", s.triggers[ripple], words(p.Reason))
 	default:
 		return s.versionLine(e, ripple, at)
 	}
