@@ -142,6 +142,7 @@ func TestWishes(t *testing.T) {
 	b := setup(t)
 	status, a := b.post("/v1/trainings", `{"model":"flight-delays"}`)
 	require.Equal(t, 404, status, "nobody knows the model")
+	require.Contains(t, a.Detail, "flight-delays")
 	arrived := b.arrive()
 	b.register(arrived, 1)
 	previous := int64(1)

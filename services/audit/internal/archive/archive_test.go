@@ -299,7 +299,7 @@ func TestALogThatWasRestoredStopsTheCopy(t *testing.T) {
 	require.NoError(t, b.js.DeleteStream(t.Context(), stream))
 	require.NoError(t, eventlog.EnsureStream(t.Context(), b.nc, stream))
 	b.publish(5)
-	c, stop = b.copy()
+	_, stop = b.copy()
 	require.Equal(t, archive.Gap{Sequence: 20, Expected: digest}, <-b.gaps, "the log is shorter than its archive")
 	stop()
 

@@ -129,14 +129,14 @@ func (e *Edge) show(w http.ResponseWriter, r *http.Request) {
 		unreadable(w, err)
 		return
 	}
-	m, err := e.raw.Get(r.Context(), uint64(entry.Sequence))
+	m, err := e.raw.Find(r.Context(), uint64(entry.Sequence), entry.ID)
 	if err != nil {
 		unreadable(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/cloudevents+json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Freshet-Log-Sequence", strconv.FormatInt(entry.Sequence, 10))
+	w.Header().Set("Freshet-Log-Sequence", strconv.FormatUint(m.Sequence, 10))
 	_, _ = w.Write(m.Data) // the client is gone if this fails
 }
 

@@ -92,6 +92,47 @@ func (r *Reader) Get(ctx context.Context, sequence uint64) (Message, error) {
 	return Message{Sequence: m.Seq, Subject: m.Subject, Data: m.Data, Stored: m.Time}, nil
 }
 
+// errFound ends a search.
+var errFound = errors.New("found")
+
+// Find returns the event with an id, at a sequence or, for a decision that is indexed
+// where its cause is, after it.
+func (r *Reader) Find(ctx context.Context, sequence uint64, id string) (Message, error) {
+	m, err := r.Get(ctx, sequence)
+	if err != nil || idOf(m) == id {
+		return m, err
+	}
+	_, last, err := r.Bounds(ctx)
+	if err != nil {
+		return Message{}, err
+	}
+	err = r.Run(ctx, sequence+1, prefetch, func(batch []Message) error {
+		for _, m = range batch {
+			if idOf(m) == id {
+				return errFound
+			}
+			if m.Sequence >= last {
+				return fmt.Errorf("%w: %s from %d on, event %s", ErrMissing, r.stream, sequence, id)
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errFound) {
+		return m, nil
+	}
+	return Message{}, err
+}
+
+func idOf(m Message) string {
+	var e struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal(m.Data, &e); err != nil {
+		return ""
+	}
+	return e.ID
+}
+
 // prefetch is how many messages are asked for at once.
 const prefetch = 1000
 

@@ -51,9 +51,9 @@ type Answer struct {
 	Steps       []Step    `json:"steps"`
 }
 
-// Log reads messages by sequence.
+// Log finds events by sequence and id.
 type Log interface {
-	Get(ctx context.Context, sequence uint64) (logread.Message, error)
+	Find(ctx context.Context, sequence uint64, id string) (logread.Message, error)
 }
 
 // Objects reads notes and hypotheses.
@@ -225,7 +225,7 @@ func (w *walk) read(ctx context.Context, id string) (state.Entry, event.Event, e
 	if err != nil {
 		return entry, event.Event{}, err
 	}
-	m, err := w.log.Get(ctx, uint64(entry.Sequence))
+	m, err := w.log.Find(ctx, uint64(entry.Sequence), id)
 	if err != nil {
 		return entry, event.Event{}, err
 	}

@@ -1,0 +1,38 @@
+package logread_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/testkit"
+	"github.com/freshet-io/freshet/services/audit/internal/logread"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+)
+
+func TestFind(t *testing.T) {
+	t.Parallel()
+	nc := testkit.NATS(t)
+	require.NoError(t, eventlog.EnsureStream(t.Context(), nc, testkit.Stream))
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	r, err := logread.New(nc, testkit.Stream)
+	require.NoError(t, err)
+	for i := range 2500 {
+		_, err := js.Publish(t.Context(), "freshet.default.training.v1.run_started", fmt.Appendf(nil, `{"id":"e%d"}`, i+1))
+		require.NoError(t, err)
+	}
+	for _, at := range []uint64{3, 2, 1} {
+		m, err := r.Find(t.Context(), at, "e3")
+		require.NoError(t, err)
+		require.EqualValues(t, 3, m.Sequence)
+	}
+	m, err := r.Find(t.Context(), 1, "e2400")
+	require.NoError(t, err)
+	require.EqualValues(t, 2400, m.Sequence)
+	for _, at := range []uint64{1, 4, 9999} {
+		_, err = r.Find(t.Context(), at, "e0")
+		require.ErrorIs(t, err, logread.ErrMissing)
+	}
+}
