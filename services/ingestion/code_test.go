@@ -193,3 +193,20 @@ func TestSignedHooks(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestARevisionThatCouldNotBeFetchedIsFetchedAgainWhenAsked(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.commit("first", definitions())
+	id := b.git("rev-parse", "HEAD:freshet.yaml")
+	object := filepath.Join(b.repo, ".git", "objects", id[:2], id[2:])
+	require.NoError(t, os.Rename(object, object+".away"))
+	b.connect()
+	r := parse[events.CodeRejected](t, b.AwaitType(events.TypeCodeRejected, 1))
+	require.Equal(t, "fetch_failed", r.Reason)
+	require.NoError(t, os.Rename(object+".away", object))
+	b.Settle(t.Context())
+	status, body := b.do("POST", "/v1/repositories", "application/json", fmt.Sprintf(`{"name":"delays","url":%q,"branch":"main"}`, b.repo))
+	require.Equal(t, http.StatusOK, status, body)
+	b.AwaitType(events.TypeModelDeclared, 1)
+}

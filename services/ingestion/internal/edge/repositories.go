@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -40,7 +41,8 @@ func (h *Repositories) Routes(m *web.Mux) {
 }
 
 // connect registers a repository to watch: 201, or 200 where it is watched
-// already. Asking again also makes the watch look at once.
+// already. Asking again also makes the watch look at once, and fetches a revision
+// again that could not be fetched.
 func (h *Repositories) connect(w http.ResponseWriter, r *http.Request) {
 	ns, ok := namespaceParam(w, r)
 	if !ok {
@@ -77,6 +79,10 @@ func (h *Repositories) connect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if exists && known.URL == ask.URL && known.Branch == ask.Branch {
+		if err := h.again(r.Context(), known); err != nil {
+			answer(w, err)
+			return
+		}
 		h.watch.Look()
 		web.JSON(w, http.StatusOK, known)
 		return
@@ -102,6 +108,22 @@ func (h *Repositories) connect(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", "/v1/events/"+receipt[0].ID)
 		web.JSON(w, http.StatusCreated, map[string]any{"repository": ask.Name, "url": ask.URL, "branch": ask.Branch, "id": receipt[0].ID})
 	}
+}
+
+func (h *Repositories) again(ctx context.Context, r state.Repository) error {
+	if r.Status != "rejected" || r.Reason != "fetch_failed" {
+		return nil
+	}
+	draft, err := events.NewCodePushed(r.Namespace, r.Repository, events.CodePushed{
+		Repository: r.Repository, URL: r.URL, Branch: r.Branch, Revision: r.Head, Via: "person"})
+	if err != nil {
+		return err
+	}
+	_, err = h.log.Record(ctx, eventlog.Fact{Event: draft, Key: []string{"again", r.Repository, strconv.FormatInt(r.Pushes+1, 10)}})
+	if errors.Is(err, eventlog.ErrConflict) {
+		return nil
+	}
+	return err
 }
 
 func (h *Repositories) list(w http.ResponseWriter, r *http.Request) {

@@ -74,7 +74,7 @@ func repositoryConnected(_ context.Context, tx *eventlog.Tx, e event.Event, p ev
 }
 
 // codePushed opens the archival of a revision that is not the newest already: a
-// hook and the watch may both report one push.
+// hook and the watch may both report one push. A person may ask for it again.
 func codePushed(ctx context.Context, tx *eventlog.Tx, e event.Event, p events.CodePushed) error {
 	ns := eventlog.Namespace(e)
 	var head string
@@ -82,9 +82,9 @@ func codePushed(ctx context.Context, tx *eventlog.Tx, e event.Event, p events.Co
 	if err != nil {
 		return err
 	}
-	tx.Exec(`UPDATE repositories SET pushes = pushes + 1, head = $3, status = CASE WHEN head = $3 THEN status ELSE 'pushed' END, changed = $4
-		WHERE namespace = $1 AND repository = $2`, ns, p.Repository, p.Revision, e.Time())
-	if head != p.Revision {
+	tx.Exec(`UPDATE repositories SET pushes = pushes + 1, head = $3, status = CASE WHEN head = $3 AND NOT $5 THEN status ELSE 'pushed' END, changed = $4
+		WHERE namespace = $1 AND repository = $2`, ns, p.Repository, p.Revision, e.Time(), p.Via == "person")
+	if head != p.Revision || p.Via == "person" {
 		tx.Open(eventlog.Effect{Kind: EffectArchive, Args: ArchiveArgs{Repository: p.Repository, URL: p.URL, Branch: p.Branch, Revision: p.Revision}})
 	}
 	return nil
