@@ -166,10 +166,12 @@ func place(draft event.Event, service, id string, cause Cause, at time.Time, act
 	if draft.Context == nil {
 		return event.Event{}, errors.New("the draft is empty")
 	}
-	c, ok := draft.Context.Clone().(*event.EventContextV1)
-	if !ok {
+	d, ok := draft.Context.(*event.EventContextV1)
+	if !ok || d == nil {
 		return event.Event{}, errors.New("the draft is not a CloudEvent 1.0")
 	}
+	own := *d // attributes are values or never written through; extensions are copied below
+	c := &own
 	if serviceOf(c.Type) != service {
 		return event.Event{}, fmt.Errorf("%s is not an event of %s", c.Type, service)
 	}
@@ -261,7 +263,8 @@ func (n *entry) number(sequence uint64) {
 
 // withoutSequence is how folds see decisions, live and at a rebuild alike.
 func withoutSequence(e event.Event) event.Event {
-	if c, ok := e.Context.Clone().(*event.EventContextV1); ok {
+	if d, ok := e.Context.(*event.EventContextV1); ok && d != nil {
+		c := *d
 		ext := make(map[string]any, len(c.Extensions))
 		for k, v := range c.Extensions {
 			if k != extSequence {
@@ -269,7 +272,7 @@ func withoutSequence(e event.Event) event.Event {
 			}
 		}
 		c.Extensions = ext
-		e.Context = c
+		e.Context = &c
 	}
 	return e
 }

@@ -40,6 +40,7 @@ type Log struct {
 	handlers   map[string]Handler
 	holder     int64 // of leases; an advisory lock says that it lives
 	batchLimit int
+	moveSQL    string // moves the position
 
 	requests chan *request
 	counter  counter
@@ -103,6 +104,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 		}
 		l.handlers[h.Kind] = h
 	}
+	l.moveSQL = fmt.Sprintf(moveSQL, quote(l.schema), quote(l.schema+"_io"))
 	l.relay = newRelay(l)
 	l.work = newWork(l)
 	l.timers = newTimers(l)

@@ -216,22 +216,12 @@ func (p *processor) commit(ctx context.Context, t *Tx) error {
 			names = append(names, name)
 		}
 	}
-	if len(names) > 0 {
-		var sequences []int64
-		var digests [][]byte
-		for _, name := range names {
-			sequences, digests = append(sequences, int64(s.sources[name].sequence)), append(digests, s.sources[name].digest)
-		}
-		t.Exec(`INSERT INTO fold_sources (source, sequence, digest) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[])
-			ON CONFLICT (source) DO UPDATE SET sequence = excluded.sequence, digest = excluded.digest`, names, sequences, digests)
+	sequences, digests := make([]int64, len(names)), make([][]byte, len(names))
+	for i, name := range names {
+		sequences[i], digests[i] = int64(s.sources[name].sequence), s.sources[name].digest
 	}
 	// A position that is not where it was read becomes null, which it must not.
-	t.Exec(`UPDATE fold_position SET epoch = $1, digest = $2, now = $3,
-		sequence = CASE WHEN sequence = $4 AND digest = $5 AND version = $6 THEN $7::bigint END`,
-		l.epoch, s.digest, s.now, int64(p.savedSequence), p.savedDigest, int64(l.fold.Version), int64(s.sequence))
-	if s.sequence > l.through {
-		t.Exec("UPDATE "+quote(l.schema+"_io")+".decided SET through = greatest(through, $1)", int64(s.sequence))
-	}
+	t.Exec(l.moveSQL, names, sequences, digests, int64(s.sequence), l.epoch, s.digest, s.now, int64(p.savedSequence), p.savedDigest, int64(l.fold.Version))
 	if len(t.entries) > 0 {
 		l.counter.mu.Lock()
 		defer l.counter.mu.Unlock()
