@@ -211,10 +211,11 @@ func TestSIGTERMLeavesTimeForACheckpoint(t *testing.T) {
 	j := shell(t, `trap 'echo saved > ../output/checkpoint; exit 0' TERM; echo ready > ../output/ready; while :; do sleep 0.02; done`)
 	x := newExecutor(t)
 	x.Grace = time.Minute
-	cancelled(t, x, j, func(string) bool {
+	f := cancelled(t, x, j, func(string) bool {
 		_, err := os.Stat(filepath.Join(j.Directory, "output", "ready"))
 		return err == nil
 	})
+	require.NotEqual(t, 128+int(syscall.SIGKILL), f.Code)
 	require.FileExists(t, filepath.Join(j.Directory, "output", "checkpoint"))
 }
 
