@@ -35,6 +35,8 @@ const (
 	goalMB    = 300
 )
 
+const startLimit = time.Minute
+
 // result is what was measured, in milliseconds and megabytes.
 type result struct {
 	CPUs      int     `json:"cpus"`
@@ -107,6 +109,8 @@ func once(binary, dir string, started, stopped *[]int64, look func(pid int) erro
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	giveUp := time.AfterFunc(startLimit, func() { _ = cmd.Process.Kill() }) // then the output ends
+	defer giveUp.Stop()
 	lines := bufio.NewScanner(out)
 	url := ""
 	for url == "" && lines.Scan() {
@@ -120,6 +124,7 @@ func once(binary, dir string, started, stopped *[]int64, look func(pid int) erro
 	if err := ready(url); err != nil {
 		return errors.Join(err, cmd.Process.Kill(), cmd.Wait())
 	}
+	giveUp.Stop()
 	*started = append(*started, time.Since(began).Milliseconds())
 	if look != nil {
 		err = look(cmd.Process.Pid)

@@ -21,6 +21,7 @@ func Root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetOut(os.Stdout) // cobra would print to standard error
+	root.SetOut(os.Stdout) // what commands print is their result, not a complaint
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.url, "url", fromEnv("FRESHET_URL", defaultURL), "where a suite answers")
 	flags.StringVarP(&c.namespace, "namespace", "n", fromEnv("FRESHET_NAMESPACE", "default"), "namespace")
