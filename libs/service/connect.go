@@ -24,7 +24,7 @@ func Schemas(service string) (fold, io, data string) {
 // connections of a service to PostgreSQL.
 const (
 	maxConns     = 10
-	connIdle     = time.Minute
+	connIdle     = 15 * time.Second
 	natsPause    = 100 * time.Millisecond
 	natsPing     = 10 * time.Second
 	natsOutgoing = 8 << 20
@@ -55,7 +55,7 @@ func openPool(ctx context.Context, o Options) (*pgxpool.Pool, error) {
 	config.ConnConfig.RuntimeParams["application_name"] = "freshet-" + o.Name
 	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
 	config.MaxConns, config.MinConns, config.MaxConnIdleTime = maxConns, 0, connIdle
-	config.HealthCheckPeriod = connIdle / 2
+	config.HealthCheckPeriod = connIdle / 3
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to PostgreSQL: %w", err)
