@@ -34,8 +34,12 @@ test: prerequisites ## run all tests; TESTFLAGS=-race for the race detector
 
 .PHONY: lint
 lint: $(LINTER) ## run the linters over every module, and show that they refuse a forbidden import
-	@for m in $(MODULES); do echo "lint $${m#$(CURDIR)/}"; (cd $$m && $(CURDIR)/$(LINTER) run --config $(CURDIR)/.golangci.yml ./...); done
-	@echo "lint $(TOOLS)"; cd $(TOOLS) && GOWORK=off $(CURDIR)/$(LINTER) run --config $(CURDIR)/.golangci.yml ./...
+	@failed=0; \
+	for m in $(MODULES) $(CURDIR)/$(TOOLS); do \
+		echo "lint $${m#$(CURDIR)/}"; cd $$m; \
+		if [ $$m = $(CURDIR)/$(TOOLS) ]; then export GOWORK=off; fi; \
+		$(CURDIR)/$(LINTER) run --config $(CURDIR)/.golangci.yml ./... || failed=1; \
+	done; exit $$failed
 	@.ci/forbidden-import $(CURDIR)/$(LINTER)
 
 $(LINTER):
@@ -56,7 +60,10 @@ compat: ## compare the contracts with BASE (a Git revision); fail where an old r
 
 .PHONY: tidy-check
 tidy-check: ## fail if a go.mod is not tidy
-	@for m in $(MODULES) $(CURDIR)/$(TOOLS); do echo "tidy $${m#$(CURDIR)/}"; (cd $$m && GOWORK=off go mod tidy -diff); done
+	@failed=0; \
+	for m in $(MODULES) $(CURDIR)/$(TOOLS); do \
+		echo "tidy $${m#$(CURDIR)/}"; (cd $$m && GOWORK=off go mod tidy -diff) || failed=1; \
+	done; exit $$failed
 
 .PHONY: tidy
 tidy: ## tidy every go.mod
