@@ -185,7 +185,7 @@ func (c *client) publish(cmd *cobra.Command, dataset, format string, files []str
 		arrival.Files = append(arrival.Files, events.ArrivalFile{URI: ref.URI, Digest: ref.Digest, Format: format, Name: filepath.Base(path)})
 	}
 	body := map[string]any{
-		"specversion": "1.0", "type": "io.freshet.data.arrived", "source": "urn:freshet-cli", "datacontenttype": "application/json",
+		"specversion": "1.0", "type": "data.arrived", "source": "urn:freshet-cli", "datacontenttype": "application/json",
 		"id": hex.EncodeToString(sum.Sum(nil))[:32], "subject": dataset, "data": arrival,
 	}
 	b, err := json.Marshal(body)

@@ -34,7 +34,7 @@ func demoCommand() *cobra.Command {
 			}
 			o.Stay = o.TTY && !exit
 			if directory == "" {
-				base := filepath.Join(os.TempDir(), "freshet-demo-"+time.Now().Format("20060102-150405"))
+				base := filepath.Join(os.TempDir(), "freshet-demo-"+time.Now().Format("20060102-150405")) //nolint:forbidigo // names a directory
 				if err := os.MkdirAll(base, 0o755); err != nil {
 					return err
 				}
