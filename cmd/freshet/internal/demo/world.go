@@ -25,8 +25,6 @@ func (f flight) known() time.Time {
 	return f.date.Add(time.Duration(max(f.delay, 0)) * time.Minute)
 }
 
-func (f flight) late() bool { return f.delay > 15 }
-
 // A world knows all flights of some days; the demo lets the suite see each only
 // when it would have been seen.
 type world struct {
