@@ -111,11 +111,13 @@ func runFlags(cmd *cobra.Command, dir, listen, level, format *string) {
 	flags.StringVar(format, "log-format", fromEnv("FRESHET_LOG_FORMAT", "text"), "text or json")
 }
 
-// stopping bounds a stop; another Ctrl-C ends the process at once.
+// stopping bounds a stop; another Ctrl-C, a second later or more, ends the process
+// at once. Some supervisors send every signal twice, to a process and to its group.
 func stopping(ctx context.Context) (context.Context, context.CancelFunc) {
-	again := make(chan os.Signal, 1)
-	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
 	go func() {
+		time.Sleep(time.Second)
+		again := make(chan os.Signal, 1)
+		signal.Notify(again, os.Interrupt, syscall.SIGTERM)
 		<-again
 		fmt.Fprintln(os.Stderr, "freshet: ended at once; the next start recovers")
 		os.Exit(1)
