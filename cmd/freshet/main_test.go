@@ -133,7 +133,12 @@ func (r running) settled(t *testing.T, within time.Duration) {
 // log keeps its promises.
 func TestAKilledDemoGoesOn(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "suite")
+	// Not t.TempDir: only its owner may enter that, and PostgreSQL has a user of its own.
+	base, err := os.MkdirTemp("", "freshet-killed-")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(base) })
+	require.NoError(t, os.Chmod(base, 0o755))
+	dir := filepath.Join(base, "suite")
 	cmd, lines := freshet(t, "demo", "--days", "9", "--data-dir", dir, "--listen", "127.0.0.1:0", "--exit")
 	until(t, lines, `v1 passed`)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGKILL))
