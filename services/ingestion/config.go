@@ -15,13 +15,14 @@ type Config struct {
 	LocalGit     bool          `env:"FRESHET_INGESTION_LOCAL_GIT" help:"whether directories of this machine may be watched as repositories"`
 	PollLocal    time.Duration `env:"FRESHET_INGESTION_POLL_LOCAL" help:"time between two looks at a local repository"`
 	PollRemote   time.Duration `env:"FRESHET_INGESTION_POLL_REMOTE" help:"time between two looks at a remote repository"`
+	Fetches      int           `env:"FRESHET_INGESTION_FETCHES" help:"attempts at fetching a revision before it is rejected"`
 	CheckMemory  string        `env:"FRESHET_INGESTION_CHECK_MEMORY" help:"memory of one check of a file, such as 512MiB"`
 	Checks       int           `env:"FRESHET_INGESTION_CHECKS" help:"files checked at once"`
 }
 
 // DefaultConfig returns what holds where nothing is set.
 func DefaultConfig() Config {
-	return Config{MaxFile: 2 << 30, LocalGit: true, PollLocal: 500 * time.Millisecond, PollRemote: 30 * time.Second, CheckMemory: "512MiB", Checks: 2}
+	return Config{MaxFile: 2 << 30, LocalGit: true, PollLocal: 500 * time.Millisecond, PollRemote: 30 * time.Second, Fetches: 12, CheckMemory: "512MiB", Checks: 2}
 }
 
 // Validate reports every mistake at once.
@@ -39,6 +40,9 @@ func (c Config) Validate() error {
 	}
 	if c.PollLocal < 10*time.Millisecond || c.PollRemote < 10*time.Millisecond {
 		bad("FRESHET_INGESTION_POLL_LOCAL and FRESHET_INGESTION_POLL_REMOTE are at least 10ms")
+	}
+	if c.Fetches < 1 || c.Fetches > 100 {
+		bad("FRESHET_INGESTION_FETCHES is %d; 1 to 100 is allowed", c.Fetches)
 	}
 	if c.Checks < 1 || c.Checks > 64 {
 		bad("FRESHET_INGESTION_CHECKS is %d; 1 to 64 is allowed", c.Checks)

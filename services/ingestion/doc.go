@@ -26,6 +26,7 @@
 //
 // When things fail. A file that cannot be read, or does not fit, is a rejection; a
 // repository that cannot be reached is asked again, and a revision that cannot be
-// fetched after four attempts is rejected as fetch_failed. Broken machinery makes
-// effects and readers try again; their positions move only with what they did.
+// fetched in twelve attempts, some minutes, is rejected as fetch_failed. Broken
+// machinery makes effects and readers try again; their positions move only with
+// what they did.
 package ingestion

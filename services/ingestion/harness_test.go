@@ -39,7 +39,7 @@ func setup(t *testing.T) *bundle {
 	b := &bundle{t: t, inbox: t.TempDir(), repo: t.TempDir()}
 	cfg := ingestion.DefaultConfig()
 	cfg.Inbox, cfg.GitHubSecret = b.inbox, secret
-	cfg.PollLocal = 20 * time.Millisecond
+	cfg.PollLocal, cfg.Fetches = 20*time.Millisecond, 4
 	require.NoError(t, cfg.Validate())
 	b.Running = testkit.Service(t, "ingestion", language, ingestion.Module(cfg))
 	return b

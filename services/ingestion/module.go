@@ -63,8 +63,8 @@ func newCheck(pool *pgxpool.Pool, store *objects.Store, engine *duckdb.Engine, c
 	return (&effect.Check{State: pool, Objects: store, Engine: engine, Clock: c, Temp: p.TempDir, AtOnce: cfg.Checks}).Handler()
 }
 
-func newArchive(pool *pgxpool.Pool, store *objects.Store, g *git.Runner, sql *sqlcheck.Checker, p service.Paths) eventlog.Handler {
-	return (&effect.Archive{State: pool, Objects: store, Git: g, SQL: sql, Temp: p.TempDir}).Handler()
+func newArchive(pool *pgxpool.Pool, store *objects.Store, g *git.Runner, sql *sqlcheck.Checker, p service.Paths, cfg Config) eventlog.Handler {
+	return (&effect.Archive{State: pool, Objects: store, Git: g, SQL: sql, Temp: p.TempDir, Fetches: cfg.Fetches}).Handler()
 }
 
 func newWatch(l *eventlog.Log, g *git.Runner, cfg Config, logger *slog.Logger, metrics prometheus.Registerer) (*edge.Watch, error) {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/eventlog"
@@ -117,7 +118,7 @@ func (i *Infrastructure) streams(ctx context.Context) error {
 	}
 	_, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: InStream, Subjects: []string{"freshet-in.>"}, Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy,
-		Discard: jetstream.DiscardNew, MaxBytes: 8 << 30,
+		Discard: jetstream.DiscardNew, MaxAge: 7 * 24 * time.Hour, MaxBytes: 8 << 30, MaxMsgSize: 128 << 10, // as ingestion makes it where it is missing
 		Description: "what outside producers publish; ingestion validates and records it",
 	})
 	if err != nil {
@@ -193,7 +194,7 @@ func (i *Infrastructure) WriteEnvironments(listen map[string]string, url string)
 		var b strings.Builder
 		for _, line := range i.Environment(name, listen[name], url) {
 			key, value, _ := strings.Cut(line, "=")
-			fmt.Fprintf(&b, "export %s='%s'\n", key, value)
+			fmt.Fprintf(&b, "export %s='%s'\n", key, strings.ReplaceAll(value, "'", `'\''`))
 		}
 		if err := os.WriteFile(filepath.Join(dir, name+".env"), []byte(b.String()), 0o600); err != nil {
 			return "", err

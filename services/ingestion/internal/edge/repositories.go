@@ -42,7 +42,7 @@ func (h *Repositories) Routes(m *web.Mux) {
 
 // connect registers a repository to watch: 201, or 200 where it is watched
 // already. Asking again also makes the watch look at once, and fetches a revision
-// again that could not be fetched.
+// again that could not be fetched, or that the branch did not show.
 func (h *Repositories) connect(w http.ResponseWriter, r *http.Request) {
 	ns, ok := namespaceParam(w, r)
 	if !ok {
@@ -111,7 +111,7 @@ func (h *Repositories) connect(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Repositories) again(ctx context.Context, r state.Repository) error {
-	if r.Status != "rejected" || r.Reason != "fetch_failed" {
+	if r.Status != "rejected" || r.Reason != "fetch_failed" && r.Reason != "superseded" {
 		return nil
 	}
 	draft, err := events.NewCodePushed(r.Namespace, r.Repository, events.CodePushed{

@@ -36,11 +36,12 @@ type Archive struct {
 	Git     *git.Runner
 	SQL     spec.SQL
 	Temp    string
+	Fetches int // attempts; an outage of the host must not reject a revision for good
 }
 
 // Handler is the effect.
 func (a *Archive) Handler() eventlog.Handler {
-	return eventlog.Handler{Kind: state.EffectArchive, Timeout: 5 * time.Minute, Attempts: 4, Concurrency: 2, Run: a.run, Failed: a.failed}
+	return eventlog.Handler{Kind: state.EffectArchive, Timeout: 5 * time.Minute, Attempts: max(a.Fetches, 1), Concurrency: 2, Run: a.run, Failed: a.failed}
 }
 
 func (a *Archive) failed(_ context.Context, run *eventlog.Run, _ error) (event.Event, error) {
@@ -69,6 +70,10 @@ func (a *Archive) run(ctx context.Context, run *eventlog.Run) (out event.Event, 
 		found = events.CodeArchived{Repository: args.Repository, Branch: args.Branch, Revision: args.Revision, Error: "too_large"}
 	case errors.Is(err, git.ErrUnsafe):
 		found = events.CodeArchived{Repository: args.Repository, Branch: args.Branch, Revision: args.Revision, Error: "unsafe_path"}
+	case errors.Is(err, errOvertaken) && run.Attempt < 3:
+		// A hook may come before the host shows the push to who asks for its
+		// branches: a moment later the branch may point there.
+		return event.Event{}, err
 	case errors.Is(err, errOvertaken):
 		found.Error = "superseded"
 	case errors.Is(err, domain.ErrAddress), errors.Is(err, git.ErrNoBranch):

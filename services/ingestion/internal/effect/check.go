@@ -36,7 +36,8 @@ type Check struct {
 
 // Handler is the effect.
 func (c *Check) Handler() eventlog.Handler {
-	return eventlog.Handler{Kind: state.EffectCheck, Timeout: 10 * time.Minute, Attempts: 5, Concurrency: max(c.AtOnce, 1), Run: c.run, Failed: c.failed}
+	// So many attempts that an outage of some minutes does not reject good rows.
+	return eventlog.Handler{Kind: state.EffectCheck, Timeout: 10 * time.Minute, Attempts: 12, Concurrency: max(c.AtOnce, 1), Run: c.run, Failed: c.failed}
 }
 
 func (c *Check) run(ctx context.Context, run *eventlog.Run) (event.Event, error) {
