@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/kafka"
@@ -89,6 +91,11 @@ func parse(r kafka.Record) (row, error) {
 	if err := m.check(); err != nil {
 		return row{}, fmt.Errorf("%w: %w", ErrRecord, err)
 	}
+	for _, t := range []string{namespace, e.ID(), m.Model, m.Environment, m.Rollout, m.Error} {
+		if !storable(t) {
+			return row{}, fmt.Errorf("%w: %q is no text that can be stored", ErrRecord, t)
+		}
+	}
 	out := row{namespace: namespace, id: e.ID(), model: m.Model, environment: m.Environment, at: m.Time.UTC(),
 		rollout: m.Rollout, step: m.Step, rows: m.Rows, failed: m.Error, latency: m.LatencyMS}
 	out.versions, out.versionRows = tally(m.Versions, m.Rows)
@@ -104,6 +111,10 @@ func parse(r kafka.Record) (row, error) {
 	}
 	return out, nil
 }
+
+// storable reports whether PostgreSQL takes a text. A batch with one that it refuses
+// would come again and again.
+func storable(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
 func (m *message) check() error {
 	switch {

@@ -100,29 +100,37 @@ func (w *Watcher) at(ctx context.Context, t time.Time) (<-chan struct{}, context
 	return reached, cancel
 }
 
-// pass closes everything that is due and says when to look again.
+// pass closes everything that is due and says when to look again. A window that
+// cannot be closed holds up no other one.
 func (w *Watcher) pass(ctx context.Context) (again time.Time, err error) {
 	due, again, err := w.due(ctx)
 	if err != nil {
 		return again, err
 	}
+	var errs []error
 	for _, c := range due.canaries {
 		if err := w.closeCanary(ctx, c); err != nil {
-			return again, err
+			errs = append(errs, fmt.Errorf("closing step %d of rollout %s: %w", c.Step, c.Rollout, err))
+		}
+		if ctx.Err() != nil {
+			return again, errors.Join(append(errs, ctx.Err())...)
 		}
 	}
 	if len(due.traffic) == 0 {
-		return again, nil
+		return again, errors.Join(errs...)
 	}
 	if err := w.settle(ctx); err != nil {
-		return again, err
+		return again, errors.Join(append(errs, err)...)
 	}
 	for _, t := range due.traffic {
 		if err := w.closeTraffic(ctx, t); err != nil {
-			return again, err
+			errs = append(errs, fmt.Errorf("closing a window of %s in %s: %w", t.Model, t.Environment, err))
+		}
+		if ctx.Err() != nil {
+			return again, errors.Join(append(errs, ctx.Err())...)
 		}
 	}
-	return again, w.forget(ctx)
+	return again, errors.Join(append(errs, w.forget(ctx))...)
 }
 
 // settle waits for records that were on their way when a window ended.
