@@ -274,9 +274,16 @@ func TestAVersionIsServedCanariedAndRolledBack(t *testing.T) {
 	b.Settle(t.Context())
 	require.Equal(t, 1000, b.shareOf(2, 1000))
 
-	// A third fails its canary: all traffic is the second's again.
+	// A third in its canary is nothing to go back to.
 	third := b.approve("production", 3, 2, 10)
 	b.AwaitType(events.TypeRolloutStepped, 3)
+	never := int64(3)
+	b.foreign(events.NewRollbackAsked("default", "delays", events.RollbackAsked{Model: "delays", Environment: "production", Version: &never}))
+	refused, err := events.Parse[events.RollbackRefused](b.AwaitType(events.TypeRollbackRefused, 1))
+	require.NoError(t, err)
+	require.Equal(t, "unknown_version", refused.Reason)
+
+	// It fails: all traffic is the second's again, and it still is nothing to go back to.
 	b.judge(third.ID(), 3, 0, "fail")
 	back, err := events.Parse[events.RolloutRolledBack](b.AwaitType(events.TypeRolloutRolledBack, 1))
 	require.NoError(t, err)
@@ -284,13 +291,18 @@ func TestAVersionIsServedCanariedAndRolledBack(t *testing.T) {
 	b.Settle(t.Context())
 	require.Equal(t, 1000, b.shareOf(2, 1000))
 
+	b.foreign(events.NewRollbackAsked("default", "delays", events.RollbackAsked{Model: "delays", Environment: "production", Version: &never}))
+	refused, err = events.Parse[events.RollbackRefused](b.AwaitType(events.TypeRollbackRefused, 2))
+	require.NoError(t, err)
+	require.Equal(t, "unknown_version", refused.Reason)
+
 	// A person goes back to the version before, and then there is none before that.
 	b.foreign(events.NewRollbackAsked("default", "delays", events.RollbackAsked{Model: "delays", Environment: "production"}))
 	again, err := events.Parse[events.RolloutCompleted](b.AwaitType(events.TypeRolloutCompleted, 3))
 	require.NoError(t, err)
 	require.Equal(t, int64(1), again.Version)
 	b.foreign(events.NewRollbackAsked("default", "delays", events.RollbackAsked{Model: "delays", Environment: "production"}))
-	refused, err := events.Parse[events.RollbackRefused](b.AwaitType(events.TypeRollbackRefused, 1))
+	refused, err = events.Parse[events.RollbackRefused](b.AwaitType(events.TypeRollbackRefused, 3))
 	require.NoError(t, err)
 	require.Equal(t, "nothing_before", refused.Reason)
 

@@ -104,10 +104,13 @@ func rollbackAsked(ctx context.Context, db eventlog.Reader, e event.Event, p eve
 	if *target == *serving {
 		return refuse("already_serving")
 	}
-	if _, err := state.Approved(ctx, db, ns, p.Model, p.Environment, *target); errors.Is(err, state.ErrNone) {
-		return refuse("unknown_version")
-	} else if err != nil {
+	// An approval alone does not do: a version in its canary has one, and so has one that failed it.
+	served, err := state.Served(ctx, db, ns, p.Model, p.Environment, *target)
+	if err != nil {
 		return nil, err
+	}
+	if !served {
+		return refuse("unknown_version")
 	}
 	if open != nil {
 		d.back(*open, domain.ByPerson)

@@ -71,6 +71,15 @@ func Before(ctx context.Context, db eventlog.Reader, namespace, model, environme
 	return previous, err
 }
 
+// Served reports whether a version ever had all of an environment's traffic.
+func Served(ctx context.Context, db eventlog.Reader, namespace, model, environment string, version int64) (bool, error) {
+	var served bool
+	err := db.QueryRow(ctx, `SELECT EXISTS (SELECT FROM rollouts
+		WHERE namespace = $1 AND model = $2 AND environment = $3 AND version = $4 AND state = $5)`,
+		namespace, model, environment, version, string(domain.Completed)).Scan(&served)
+	return served, err
+}
+
 // Approved returns the approval that lets an environment serve a version.
 func Approved(ctx context.Context, db eventlog.Reader, namespace, model, environment string, version int64) (events.ModelVersionApproved, error) {
 	var p events.ModelVersionApproved
