@@ -43,7 +43,7 @@ func Module(cfg Config) fx.Option {
 }
 
 func newFold() *eventlog.Fold {
-	fold := eventlog.NewFold("deployment", state.Version, state.Tables)
+	fold := eventlog.NewFold("deployment", state.FoldVersion, state.Tables)
 	state.Register(fold)
 	decide.Register(fold)
 	return fold

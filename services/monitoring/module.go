@@ -42,7 +42,7 @@ func Module(cfg Config) fx.Option {
 }
 
 func newFold() (*eventlog.Fold, error) {
-	fold := eventlog.NewFold("monitoring", state.Version, state.Tables)
+	fold := eventlog.NewFold("monitoring", state.FoldVersion, state.Tables)
 	state.Register(fold)
 	d, err := decide.New()
 	if err != nil {

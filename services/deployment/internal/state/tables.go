@@ -2,8 +2,8 @@
 // the queries. It is the only place that writes them.
 package state
 
-// Version is raised whenever Tables, an apply or the events consumed change.
-const Version = 1
+// FoldVersion is raised whenever Tables, an apply or the events consumed change.
+const FoldVersion = 1
 
 // Tables are the fold's. Durations are nanoseconds; the approved payload is kept
 // as it came, because a version's serving needs most of it.

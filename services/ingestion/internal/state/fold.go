@@ -14,8 +14,8 @@ import (
 	"github.com/freshet-io/freshet/services/ingestion/internal/domain"
 )
 
-// Version of the fold; raised with every change of the tables or of an apply.
-const Version = 1
+// FoldVersion is raised with every change of the tables or of an apply.
+const FoldVersion = 1
 
 //go:embed tables.sql
 var tables string
@@ -43,7 +43,7 @@ type ArchiveArgs struct {
 
 // New returns the fold with every apply registered.
 func New() *eventlog.Fold {
-	f := eventlog.NewFold("ingestion", Version, tables)
+	f := eventlog.NewFold("ingestion", FoldVersion, tables)
 	f.Apply(events.TypeRepositoryConnected, eventlog.Applies(events.Parse[events.RepositoryConnected], repositoryConnected))
 	f.Apply(events.TypeCodePushed, eventlog.Applies(events.Parse[events.CodePushed], codePushed))
 	f.Apply(events.TypeCodeArchived, eventlog.Applies(events.Parse[events.CodeArchived], codeArchived))

@@ -3,8 +3,8 @@
 // events; the fold computes none.
 package state
 
-// Version is raised whenever Tables, an apply or the events consumed change.
-const Version = 1
+// FoldVersion is raised whenever Tables, an apply or the events consumed change.
+const FoldVersion = 1
 
 // Tables are the fold's. Durations are nanoseconds, lists of rules JSON.
 const Tables = `
