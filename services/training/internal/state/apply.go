@@ -115,11 +115,14 @@ func scheduleTicked(ctx context.Context, tx *eventlog.Tx, e event.Event, p event
 	namespace := eventlog.Namespace(e)
 	var schedule string
 	err := tx.QueryRow(ctx, `SELECT schedule FROM models WHERE namespace = $1 AND model = $2 AND NOT withdrawn`, namespace, p.Model).Scan(&schedule)
-	if errors.Is(err, pgx.ErrNoRows) || schedule == "" {
+	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}
 	if err != nil {
 		return err
+	}
+	if schedule == "" {
+		return nil
 	}
 	s, err := cron.ParseStandard(schedule)
 	if err != nil {
