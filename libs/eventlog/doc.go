@@ -44,7 +44,7 @@
 // data is refused with SQLSTATE class 22, 23 or 54) is tried twice and then
 // parked, by a decision, with a reason of one word. Later events of its subject or
 // ripple wait behind it, in order; all others go on. event_retried and
-// event_discarded, facts that name it, let them go.
+// event_discarded, facts that name it, let them go; AnswerParked records them.
 //
 // A history that cannot be continued stops the relay or the processor for good,
 // with an alarm in Status.Err: a gap in the log, an event in the log that is not

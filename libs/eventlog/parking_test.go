@@ -117,6 +117,52 @@ func TestAFaultyEventIsParkedAndTheRestGoesOn(t *testing.T) {
 	require.Equal(t, before, again)
 }
 
+func TestAnAnswerToAParkedEventLetsTheOthersGo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	well := false
+	l := w.start(fragile(func() bool { return well }))
+	ctx := context.Background()
+	park := func(subject string, n int) string {
+		r, err := l.RecordAndWait(ctx, fact("fragile.added", subject, n))
+		require.ErrorIs(t, err, ErrParked)
+		return r[0].ID
+	}
+	a, waiting := park("a", 13), park("a", 4)
+	park("a", 6)
+	c := park("c", 15)
+
+	parked, err := l.ParkedEvents(ctx)
+	require.NoError(t, err)
+	require.Len(t, parked, 2)
+	require.Equal(t, []any{a, full("fragile.added"), "a", "panic", 2},
+		[]any{parked[0].ID, parked[0].Type, parked[0].Subject, parked[0].Reason, parked[0].Behind})
+	require.Equal(t, []any{c, 0}, []any{parked[1].ID, parked[1].Behind})
+
+	for _, id := range []string{waiting, "unheard-of"} {
+		_, err = l.AnswerParked(ctx, id, Discard, "someone")
+		require.ErrorIs(t, err, ErrNotParked)
+	}
+	_, err = l.AnswerParked(ctx, a, "forget", "someone")
+	require.ErrorContains(t, err, "forget")
+
+	receipts, err := l.AnswerParked(ctx, a, Discard, "someone")
+	require.NoError(t, err)
+	well = true
+	_, err = l.AnswerParked(ctx, c, Retry, "someone")
+	require.NoError(t, err)
+	settle(t, l)
+	require.Zero(t, l.Status(ctx).Parked)
+	var order string
+	require.NoError(t, l.State().QueryRow(ctx, "SELECT string_agg(subject || n, ' ' ORDER BY place) FROM seen").Scan(&order))
+	require.Equal(t, "a4 a6 c15", order)
+	for _, e := range w.wholeLog() {
+		if e.ID() == receipts[0].ID {
+			require.Equal(t, []string{full("fragile.event_discarded"), a, "someone"}, []string{e.Type(), e.Subject(), Actor(e)})
+		}
+	}
+}
+
 func TestAnUnreadableEventIsParked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -58,6 +58,7 @@ func (s *Service) build(ctx context.Context) error {
 	// Groups come in random order; lists that people read do not.
 	slices.SortFunc(s.loops, func(a, b Loop) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(s.progress, func(a, b Progress) int { return strings.Compare(a.Name, b.Name) })
+	s.registerParked()
 	if err := s.app.Start(ctx); err != nil {
 		return fmt.Errorf("starting the module: %w", err)
 	}

@@ -112,6 +112,23 @@ func TestPublishingTheSameFilesTwiceIsOneArrival(t *testing.T) {
 	require.Contains(t, (*sent)[1], `"dataset":"flights"`)
 }
 
+func TestParkedEventsOfAllServicesAreListedAndAnswered(t *testing.T) {
+	t.Parallel()
+	url, sent := suiteOf(t, map[string]string{
+		"GET /healthz":                        `{"alive":true,"services":["registry","training"]}`,
+		"GET /v1/parked/training":             `{"items":[{"id":"e1","type":"io.freshet.training.v1.run_completed","subject":"m","reason":"panic","behind":2}]}`,
+		"POST /v1/parked/training/e1/discard": `{"id":"e2","existing":false}`,
+	})
+	out, err := run(t, "parked", "list", "--url", url)
+	require.NoError(t, err)
+	require.Contains(t, out, "not asked: registry: ")
+	require.Contains(t, out, "training  e1     training run_completed  m        panic   2\n")
+	out, err = run(t, "parked", "discard", "training", "e1", "--url", url)
+	require.NoError(t, err)
+	require.Equal(t, "asked training to pass over e1 (event e2)\n", out)
+	require.Contains(t, (*sent)[3], "POST /v1/parked/training/e1/discard")
+}
+
 func TestARippleIsATree(t *testing.T) {
 	t.Parallel()
 	url, _ := suiteOf(t, map[string]string{"GET /v1/ripples/r": `{"id":"r","items":[

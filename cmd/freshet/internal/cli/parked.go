@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/spf13/cobra"
+)
+
+func parkedCommand(c *client) *cobra.Command {
+	list := &cobra.Command{
+		Use: "list", Short: "List events that a service could not apply, of all namespaces", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.parked(cmd) },
+	}
+	answer := func(how, short, done string) *cobra.Command {
+		return &cobra.Command{
+			Use: how + " SERVICE EVENT", Short: short, Args: cobra.ExactArgs(2),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				path := "/v1/parked/" + url.PathEscape(args[0]) + "/" + url.PathEscape(args[1]) + "/" + how
+				return c.act(cmd, path, map[string]any{}, fmt.Sprintf(done, args[0], args[1]))
+			},
+		}
+	}
+	return group("parked", "Events that a service could not apply", list,
+		answer("retry", "Have a service try a parked event again", "asked %s to try %s again"),
+		answer("discard", "Have a service pass over a parked event", "asked %s to pass over %s"))
+}
+
+// parked asks every service of the suite. One that does not answer is named, and
+// the others are listed all the same.
+func (c *client) parked(cmd *cobra.Command) error {
+	var suite struct {
+		Services []string `json:"services"`
+	}
+	if _, err := c.get(cmd.Context(), "/healthz", nil, &suite); err != nil {
+		return err
+	}
+	items, away := []item{}, []error{}
+	for _, name := range suite.Services {
+		var l list
+		if _, err := c.get(cmd.Context(), "/v1/parked/"+url.PathEscape(name), nil, &l); err != nil {
+			away = append(away, fmt.Errorf("%s: %w", name, err))
+			continue
+		}
+		for _, i := range l.Items {
+			i["service"] = name
+			items = append(items, i)
+		}
+	}
+	if len(away) > 0 && len(away) == len(suite.Services) {
+		return errors.Join(away...)
+	}
+	for _, err := range away {
+		cmd.PrintErrln("not asked:", err)
+	}
+	if c.output == "json" {
+		raw, err := json.Marshal(map[string]any{"items": items})
+		if err != nil {
+			return err
+		}
+		return indented(cmd.OutOrStdout(), raw)
+	}
+	if len(items) == 0 {
+		cmd.Println("no event is parked")
+		return nil
+	}
+	return table(cmd.OutOrStdout(), items, col("service", "service"), col("event", "id"), column{"type", short("type")},
+		col("namespace", "namespace"), col("subject", "subject"), col("reason", "reason"), col("code", "code"), col("behind", "behind"))
+}

@@ -1,0 +1,66 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"time"
+
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/web"
+)
+
+// answerWait is how long a request waits until its answer was applied.
+const answerWait = 10 * time.Second
+
+// actorHeader says who acts, as the console's routes have it.
+const actorHeader = "Freshet-Actor"
+
+// registerParked adds the routes that list parked events and answer them. Other
+// sites are kept out by the listener's guard, and by the content type, which no
+// form sends.
+func (s *Service) registerParked() {
+	base := "/v1/parked/" + s.o.Name
+	s.mux.HandleFunc("GET "+base, s.listParked)
+	s.mux.HandleFunc("POST "+base+"/{event}/{how}", s.answerParked)
+}
+
+func (s *Service) listParked(w http.ResponseWriter, r *http.Request) {
+	parked, err := s.log.ParkedEvents(r.Context())
+	if err != nil {
+		web.Problem(w, http.StatusServiceUnavailable, "Not readable", err.Error())
+		return
+	}
+	web.JSON(w, http.StatusOK, map[string]any{"items": parked})
+}
+
+func (s *Service) answerParked(w http.ResponseWriter, r *http.Request) {
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+		web.Problem(w, http.StatusUnsupportedMediaType, "Unsupported media type", "send application/json")
+		return
+	}
+	event, how := r.PathValue("event"), r.PathValue("how")
+	if how != eventlog.Retry && how != eventlog.Discard {
+		web.Problem(w, http.StatusBadRequest, "Bad answer", fmt.Sprintf("%q: a parked event takes %s or %s", how, eventlog.Retry, eventlog.Discard))
+		return
+	}
+	actor := r.Header.Get(actorHeader)
+	if actor == "" || len(actor) > 128 {
+		actor = "operator"
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), answerWait)
+	defer cancel()
+	receipts, err := s.log.AnswerParked(ctx, event, how, actor)
+	switch {
+	case err == nil:
+		web.JSON(w, http.StatusCreated, map[string]any{"id": receipts[0].ID, "existing": receipts[0].Existing})
+	case len(receipts) == 1 && errors.Is(err, context.DeadlineExceeded):
+		web.JSON(w, http.StatusAccepted, map[string]any{"id": receipts[0].ID, "existing": receipts[0].Existing})
+	case errors.Is(err, eventlog.ErrNotParked):
+		web.Problem(w, http.StatusNotFound, "Not parked", err.Error())
+	default:
+		web.Problem(w, http.StatusServiceUnavailable, "Not recorded", err.Error())
+	}
+}
