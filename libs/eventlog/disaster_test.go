@@ -12,6 +12,7 @@ import (
 
 	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 )
 
@@ -156,6 +157,17 @@ func TestAStreamThatIsNoLogIsRefused(t *testing.T) {
 	_, err = js.AddStream(&nats.StreamConfig{Name: "FRESHET_9", Subjects: []string{"elsewhere.>"}, Storage: nats.MemoryStorage})
 	require.NoError(t, err)
 	require.Error(t, EnsureStream(context.Background(), nc, "FRESHET_9"))
+	now, err := jetstream.New(nc)
+	require.NoError(t, err)
+	for i, lossy := range []jetstream.StreamConfig{
+		{Discard: jetstream.DiscardOld}, {Discard: jetstream.DiscardNew, MaxMsgs: 9}, {Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1},
+	} {
+		lossy.Name = "FRESHET_LOSSY_" + strconv.Itoa(i)
+		lossy.Subjects, lossy.Storage, lossy.AllowAtomicPublish = []string{lossy.Name + ".>"}, jetstream.FileStorage, true
+		_, err = now.CreateStream(context.Background(), lossy)
+		require.NoError(t, err)
+		require.ErrorContains(t, EnsureStream(context.Background(), nc, lossy.Name), "is not a log")
+	}
 	require.Error(t, EnsureStream(context.Background(), nc, "OTHER"))
 	require.NoError(t, EnsureStream(context.Background(), nc, stream), "again")
 }
