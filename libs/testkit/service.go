@@ -202,28 +202,11 @@ func (r *Running) Events() []event.Event {
 	return append([]event.Event(nil), r.events...)
 }
 
-// Await returns the first event of the log, in its order, that match accepts.
-func (r *Running) Await(match func(event.Event) bool) event.Event {
-	r.t.Helper()
-	return r.await("no event that matches", match)
-}
-
 // AwaitType returns the n-th event (from 1) of a type.
 func (r *Running) AwaitType(typ string, n int) event.Event {
 	r.t.Helper()
-	seen, looked := 0, map[string]bool{}
-	return r.await(fmt.Sprintf("no %s number %d", typ, n), func(e event.Event) bool {
-		if e.Type() == typ && !looked[e.ID()] {
-			looked[e.ID()] = true
-			seen++
-			return seen == n
-		}
-		return false
-	})
-}
-
-func (r *Running) await(missing string, match func(event.Event) bool) event.Event {
-	r.t.Helper()
+	missing := fmt.Sprintf("no %s number %d", typ, n)
+	seen := map[string]bool{}
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	poll := time.NewTicker(5 * time.Millisecond)
@@ -232,8 +215,12 @@ func (r *Running) await(missing string, match func(event.Event) bool) event.Even
 	for {
 		all := r.Events()
 		for ; next < len(all); next++ {
-			if match(all[next]) {
-				return all[next]
+			e := all[next]
+			if e.Type() != typ || seen[e.ID()] {
+				continue
+			}
+			if seen[e.ID()] = true; len(seen) == n {
+				return e
 			}
 		}
 		select {

@@ -6,7 +6,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -171,11 +170,3 @@ func (a *answer) Write(b []byte) (int, error) {
 }
 
 func (a *answer) WriteHeader(status int) { a.status = status }
-
-// PathOf is a pattern's path without its method and host.
-func PathOf(pattern string) string {
-	if _, path, ok := strings.Cut(pattern, " "); ok {
-		return strings.TrimSpace(path)
-	}
-	return pattern
-}
