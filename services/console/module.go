@@ -26,12 +26,12 @@ func newFold() *eventlog.Fold {
 }
 
 func routes(mux *web.Mux, log *eventlog.Log, store *objects.Store, cfg Config) error {
-	e := edge.New(log, store, cfg.Hosts, cfg.ListLimit, cfg.Wait)
+	e := edge.New(log, store, cfg.ListLimit, cfg.Wait)
 	e.Register(mux)
 	p, err := page.New(log.State())
 	if err != nil {
 		return err
 	}
-	p.Register(mux, e.Guard)
+	p.Register(mux)
 	return nil
 }

@@ -41,30 +41,26 @@ type Objects interface {
 type Edge struct {
 	log     Log
 	objects Objects
-	hosts   []string
 	limit   int
 	wait    time.Duration
 }
 
-// New returns an edge. Hosts are the names it answers to beside loopback.
-func New(log Log, store Objects, hosts []string, limit int, wait time.Duration) *Edge {
-	return &Edge{log: log, objects: store, hosts: hosts, limit: limit, wait: wait}
+// New returns an edge whose lists hold at most limit ripples.
+func New(log Log, store Objects, limit int, wait time.Duration) *Edge {
+	return &Edge{log: log, objects: store, limit: limit, wait: wait}
 }
 
 // Register adds the routes.
 func (e *Edge) Register(mux *web.Mux) {
-	mux.HandleFunc("GET /v1/ripples", e.guard(e.ripples))
-	mux.HandleFunc("GET /v1/ripples/{id}", e.guard(e.ripple))
-	mux.HandleFunc("GET /v1/ripples/stream", e.guard(e.stream))
-	mux.HandleFunc("GET /v1/approvals", e.guard(e.approvals))
-	mux.HandleFunc("POST /v1/approvals", e.guard(e.decideApproval))
-	mux.HandleFunc("POST /v1/trainings", e.guard(e.askTraining))
-	mux.HandleFunc("POST /v1/rollbacks", e.guard(e.askRollback))
-	mux.HandleFunc("POST /v1/promotions", e.guard(e.askPromotion))
+	mux.HandleFunc("GET /v1/ripples", e.ripples)
+	mux.HandleFunc("GET /v1/ripples/{id}", e.ripple)
+	mux.HandleFunc("GET /v1/ripples/stream", e.stream)
+	mux.HandleFunc("GET /v1/approvals", e.approvals)
+	mux.HandleFunc("POST /v1/approvals", guard(e.decideApproval))
+	mux.HandleFunc("POST /v1/trainings", guard(e.askTraining))
+	mux.HandleFunc("POST /v1/rollbacks", guard(e.askRollback))
+	mux.HandleFunc("POST /v1/promotions", guard(e.askPromotion))
 }
-
-// Guard puts the guard before another handler of the console's.
-func (e *Edge) Guard(next http.HandlerFunc) http.HandlerFunc { return e.guard(next) }
 
 type items[T any] struct {
 	Items []T `json:"items"`

@@ -45,14 +45,14 @@ func New(s eventlog.Reader) (*Page, error) {
 	return &Page{state: s, template: t}, nil
 }
 
-// Register adds the routes, each behind the guard.
-func (p *Page) Register(mux *web.Mux, guard func(http.HandlerFunc) http.HandlerFunc) {
-	mux.HandleFunc("GET /{$}", guard(p.page))
-	mux.HandleFunc("GET /console/style.css", guard(p.asset("style.css", "text/css; charset=utf-8")))
-	mux.HandleFunc("GET /console/app.js", guard(p.asset("app.js", "text/javascript; charset=utf-8")))
-	mux.HandleFunc("GET /console/graph.js", guard(p.asset("graph.js", "text/javascript; charset=utf-8")))
-	mux.HandleFunc("GET /console/icon.svg", guard(p.asset("icon.svg", "image/svg+xml")))
-	mux.HandleFunc("GET /console/state", guard(p.side))
+// Register adds the routes.
+func (p *Page) Register(mux *web.Mux) {
+	mux.HandleFunc("GET /{$}", p.page)
+	mux.HandleFunc("GET /console/style.css", p.asset("style.css", "text/css; charset=utf-8"))
+	mux.HandleFunc("GET /console/app.js", p.asset("app.js", "text/javascript; charset=utf-8"))
+	mux.HandleFunc("GET /console/graph.js", p.asset("graph.js", "text/javascript; charset=utf-8"))
+	mux.HandleFunc("GET /console/icon.svg", p.asset("icon.svg", "image/svg+xml"))
+	mux.HandleFunc("GET /console/state", p.side)
 }
 
 func (p *Page) asset(name, contentType string) http.HandlerFunc {
