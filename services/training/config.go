@@ -27,15 +27,24 @@ type Config struct {
 	// Hide are files and directories, separated by colons, that no job is to see,
 	// beside the suite's own and its user's credentials.
 	Hide string `env:"FRESHET_TRAINING_HIDE"`
+	// Isolation says whether a job that cannot be kept from the network and from the
+	// suite's files runs all the same ("try"; its log says so) or not ("required").
+	Isolation string `env:"FRESHET_TRAINING_ISOLATION"`
 	// ListLimit is how many items one page of a list route may have.
 	ListLimit int `env:"FRESHET_TRAINING_LIST_LIMIT"`
 }
+
+// Values of Config.Isolation.
+const (
+	isolationTry      = "try"
+	isolationRequired = "required"
+)
 
 // DefaultConfig returns what holds where nothing is set.
 func DefaultConfig() Config {
 	return Config{
 		Jobs: 1, Attempts: 3, Timeout: 24 * time.Hour, Grace: 10 * time.Second,
-		DiskBytes: 8 << 30, Processes: 512, LogBytes: 1 << 20, CodeBytes: 512 << 20, ListLimit: 1000,
+		DiskBytes: 8 << 30, Processes: 512, LogBytes: 1 << 20, CodeBytes: 512 << 20, Isolation: isolationTry, ListLimit: 1000,
 	}
 }
 
@@ -59,6 +68,9 @@ func (c Config) Validate() error {
 	}
 	if c.Grace < 0 || c.Grace > time.Hour {
 		errs = append(errs, fmt.Errorf("FRESHET_TRAINING_GRACE is %s; 0s to 1h is allowed", c.Grace))
+	}
+	if c.Isolation != isolationTry && c.Isolation != isolationRequired {
+		errs = append(errs, fmt.Errorf("FRESHET_TRAINING_ISOLATION is %q; %s or %s is allowed", c.Isolation, isolationTry, isolationRequired))
 	}
 	return errors.Join(errs...)
 }

@@ -42,7 +42,7 @@ func newEffects(cfg Config, pool *pgxpool.Pool, store *objects.Store, paths serv
 	return &effect.Effects{
 		State: pool, Objects: store, Builtins: builtins(), Logs: &effect.Logs{}, Logger: logger,
 		Executor: &executor.Executor{Program: program, Grace: cfg.Grace, DiskBytes: cfg.DiskBytes, Processes: cfg.Processes,
-			Hide: executor.Secrets(data, cfg.Hide), Logger: logger},
+			Hide: executor.Secrets(data, cfg.Hide), Required: cfg.Isolation == isolationRequired, Logger: logger},
 		TempDir: temp, Checkpoints: filepath.Join(data, "checkpoints"),
 		LogBytes: cfg.LogBytes, CodeBytes: cfg.CodeBytes, ModelBytes: maxModelBytes,
 		Timeout: cfg.Timeout, Attempts: cfg.Attempts, Jobs: cfg.Jobs,

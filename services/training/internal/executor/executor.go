@@ -60,6 +60,7 @@ type Executor struct {
 	DiskBytes int64         // that a job may fill
 	Processes int64         // that a job may be at once
 	Hide      []string      // files and directories that no job is to see
+	Required  bool          // a job that cannot be isolated does not run
 	Logger    *slog.Logger
 
 	plain atomic.Bool // namespaces were denied
@@ -133,7 +134,8 @@ func (x *Executor) excess(j Job, tree *tree, ticks int) (reason, detail string) 
 	return "", ""
 }
 
-// start starts the launcher, isolated where that is allowed.
+// start starts the launcher, isolated where that is allowed. Where it is not and
+// isolation is required, the job has failed.
 func (x *Executor) start(j Job, out *Output) (*exec.Cmd, error) {
 	isolate := !x.plain.Load()
 	cmd, err := x.command(j, isolate, out)
@@ -141,6 +143,11 @@ func (x *Executor) start(j Job, out *Output) (*exec.Cmd, error) {
 		return nil, err
 	}
 	err = cmd.Start()
+	if err != nil && x.Required && denied(err) {
+		detail := fmt.Sprintf("%s, and the kernel denies namespaces: %s", requires, err)
+		_, _ = fmt.Fprintln(out, "freshet:", detail)
+		return nil, &Failure{Reason: Exit, Code: exitCannotRun, Detail: detail}
+	}
 	if err != nil && isolate && denied(err) {
 		if !x.plain.Swap(true) {
 			x.Logger.Warn("training jobs run without namespaces: the kernel denies them; jobs can reach the network", "error", err)
@@ -159,7 +166,7 @@ func (x *Executor) start(j Job, out *Output) (*exec.Cmd, error) {
 
 func (x *Executor) command(j Job, isolate bool, out *Output) (*exec.Cmd, error) {
 	o := orders{
-		Command: j.Command, Builtin: j.Builtin, Directory: j.Work, First: isolate, Hide: x.Hide, Keep: append([]string{j.Directory}, j.Keep...),
+		Command: j.Command, Builtin: j.Builtin, Directory: j.Work, First: isolate, Required: x.Required, Hide: x.Hide, Keep: append([]string{j.Directory}, j.Keep...),
 		Environment: append(environment(j), j.Environment...),
 		Limits: limits{
 			CPUSeconds: int64(math.Ceil(math.Max(j.CPU, 1)*j.Timeout.Seconds())) + 60,

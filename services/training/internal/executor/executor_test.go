@@ -308,6 +308,23 @@ func TestTheSuitesFilesAreHidden(t *testing.T) {
 	require.FileExists(t, filepath.Join(inside, "output", "result"))
 }
 
+func TestAJobThatCannotBeConfinedRunsOnlyIfThatIsAllowed(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	x := newExecutor(t)
+	x.Hide = []string{filepath.Join(file, "below")} // nothing can be mounted there
+	out, err := run(t, x, shell(t, "echo the job ran"))
+	require.NoError(t, err, out)
+	require.Contains(t, out, "the job ran")
+
+	x.Required = true
+	out, err = run(t, x, shell(t, "echo the job ran"))
+	require.Equal(t, 126, failure(t, err).Code, out)
+	require.NotContains(t, out, "the job ran")
+	require.Contains(t, out, "FRESHET_TRAINING_ISOLATION")
+}
+
 func TestSecrets(t *testing.T) {
 	t.Parallel()
 	require.Contains(t, executor.Secrets("/var/freshet/services/training", ""), "/var/freshet")

@@ -21,7 +21,8 @@ type orders struct {
 	Directory   string   `json:"directory"`
 	Environment []string `json:"environment"`
 	Limits      limits   `json:"limits"`
-	First       bool     `json:"first"` // of namespaces of its own
+	First       bool     `json:"first"`    // of namespaces of its own
+	Required    bool     `json:"required"` // not to run unconfined
 	Hide        []string `json:"hide,omitempty"`
 	Keep        []string `json:"keep,omitempty"`
 }
@@ -41,6 +42,9 @@ const (
 	exitCannotRun = 126
 	exitNotFound  = 127
 )
+
+// requires begins what is said of a job that may not run unconfined.
+const requires = "FRESHET_TRAINING_ISOLATION is required"
 
 // Launch makes the process a job, if it was started to be one: it does not return
 // then. Otherwise it returns false at once.
@@ -68,8 +72,14 @@ func launch(path string, builtins map[string]Builtin) (int, error) {
 	}
 	if o.First {
 		if err := confine(o.Hide, o.Keep); err != nil {
+			if o.Required {
+				return exitCannotRun, fmt.Errorf("%s, and the suite's files cannot be hidden from this job: %w", requires, err)
+			}
 			fmt.Println("freshet: the suite's files are not hidden from this job:", err)
 		}
+	}
+	if o.Required && !o.First {
+		return exitCannotRun, fmt.Errorf("%s, and this job has no namespaces of its own", requires)
 	}
 	if err := o.Limits.set(); err != nil {
 		return exitCannotRun, fmt.Errorf("the limits: %w", err)
