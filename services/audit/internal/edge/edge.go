@@ -177,15 +177,23 @@ func (e *Edge) tail(w http.ResponseWriter, r *http.Request) {
 			if err != nil {
 				return // the client comes back with Last-Event-ID
 			}
+			full := len(entries) == f.Limit
+			if full {
+				if entries = whole(entries); len(entries) == 0 {
+					f.Limit *= 2
+					continue
+				}
+			}
 			for _, entry := range entries {
 				if stream.SendJSON("event", strconv.FormatInt(entry.Sequence, 10), entry) != nil {
 					return
 				}
 				f.After = entry.Sequence
 			}
-			if len(entries) < tailPage {
+			if !full {
 				break
 			}
+			f.Limit = tailPage
 		}
 		select {
 		case <-changed:
@@ -197,6 +205,16 @@ func (e *Edge) tail(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// whole is a full page without its last message: that may hold several events, all
+// of one sequence, and the page may have cut them apart. The next page has them.
+func whole(page []state.Entry) []state.Entry {
+	end := len(page)
+	for end > 0 && page[end-1].Sequence == page[len(page)-1].Sequence {
+		end--
+	}
+	return page[:end]
 }
 
 // errEnough ends a replay at its last message.
