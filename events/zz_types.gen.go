@@ -418,7 +418,7 @@ type TrainingSetFailed struct {
 func (v *TrainingSetFailed) validate(c *check) {
 	c.name("model", v.Model)
 	c.length("request", v.Request, 1, 128)
-	c.oneOf("reason", v.Reason, "no_data", "too_little_data", "unknown_view", "bad_sql", "object_missing", "timeout")
+	c.oneOf("reason", v.Reason, "no_data", "too_little_data", "unknown_view", "bad_sql", "object_missing", "timeout", "internal")
 	if v.Detail != nil {
 		v.Detail.validate(c.at("detail"))
 	}

@@ -284,10 +284,10 @@ func (s *suite) secondStore() *online.Store {
 		}
 		require.NoError(s.t, store.Close())
 	})
-	<-store.Filled()
 	require.Eventually(s.t, func() bool {
-		n, err := store.Lag(ctx, s.Kafka)
-		return err == nil && n == 0
+		behind, err := store.Behind(ctx)
+		lag, lagErr := store.Lag(ctx, s.Kafka)
+		return err == nil && lagErr == nil && behind == 0 && lag == 0
 	}, 20*time.Second, 5*time.Millisecond)
 	return store
 }

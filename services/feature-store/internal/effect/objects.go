@@ -28,8 +28,7 @@ type Works struct {
 }
 
 func object(ref objects.Ref, mediaType string) events.Object {
-	digest := "sha256:" + ref.Digest
-	return events.Object{Digest: digest, URI: "objects:" + digest, Size: ref.Size, MediaType: mediaType}
+	return events.Object{Digest: "sha256:" + ref.Digest, URI: "objects:" + ref.Digest, Size: ref.Size, MediaType: mediaType}
 }
 
 func (w *Works) putTable(ctx context.Context, t *parquet.Table) (events.Object, error) {

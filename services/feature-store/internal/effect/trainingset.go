@@ -31,13 +31,15 @@ func (w *Works) trainingSetFailed(ctx context.Context, run *eventlog.Run, err er
 	if decodeErr := run.Decode(&req); decodeErr != nil {
 		return event.Event{}, decodeErr
 	}
-	p := events.TrainingSetFailed{Model: req.Model, Request: run.Cause.ID, Reason: "timeout"}
+	p := events.TrainingSetFailed{Model: req.Model, Request: run.Cause.ID, Reason: "internal"}
 	var f *trainingset.Failure
 	switch {
 	case errors.As(err, &f):
 		p.Reason = f.Reason
 	case errors.Is(err, objects.ErrNotFound), errors.Is(err, objects.ErrCorrupt):
 		p.Reason = "object_missing"
+	case errors.Is(err, context.DeadlineExceeded):
+		p.Reason = "timeout"
 	}
 	ref, putErr := w.Objects.PutBytes(ctx, []byte(err.Error()))
 	if putErr != nil {

@@ -133,6 +133,12 @@ func (p *pushes) enter(ctx context.Context, c *Catalog, id datasetID, t *parquet
 	return nil
 }
 
+func (p *pushes) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.recent = map[datasetID][]pushed{}
+}
+
 // fill enters what was pushed before a view was declared. The caller holds mu.
 func (p *pushes) fill(ctx context.Context, c *Catalog, view viewID) error {
 	v, _ := c.View(view.namespace, view.view, view.version)
@@ -164,6 +170,7 @@ func (s *Store) Consume(ctx context.Context, client *kafka.Client, pool *pgxpool
 		return err
 	}
 	s.pushes.next.Store(from)
+	s.pushes.forget() // what is read again would be kept twice
 	return client.Consume(ctx, Topic, map[int]int64{0: from}, func(ctx context.Context, records []kafka.Record) error {
 		return s.pushes.apply(ctx, pool, records)
 	})
@@ -250,9 +257,15 @@ func (p *pushes) apply(ctx context.Context, pool *pgxpool.Pool, records []kafka.
 	if newest == math.MinInt64 {
 		newest = 0
 	}
+	// A row of the far future would have all that follows it read again, for ever.
+	newest = min(newest, p.store.clock.Now().Add(Slack).UnixMicro())
 	if _, err := pool.Exec(ctx, `INSERT INTO pushes (first_offset, next_offset, newest) VALUES ($1, $2, $3) ON CONFLICT (first_offset) DO UPDATE
 		SET next_offset = greatest(pushes.next_offset, excluded.next_offset), newest = greatest(pushes.newest, excluded.newest)`,
 		records[0].Offset, last, time.UnixMicro(newest).UTC()); err != nil {
+		return err
+	}
+	// What no window sees is not read again. The last one says where to go on.
+	if _, err := pool.Exec(ctx, `DELETE FROM pushes WHERE newest <= $1 AND next_offset < $2`, time.UnixMicro(oldest).UTC(), last); err != nil {
 		return err
 	}
 	p.next.Store(last)

@@ -78,9 +78,6 @@ func (s *Store) Close() error { return errors.Join(s.onDemand.Close(), s.pushes.
 // Catalog is what is declared now.
 func (s *Store) Catalog() *Catalog { return s.catalog.Load() }
 
-// Filled is closed once the store holds what was there when it started.
-func (s *Store) Filled() <-chan struct{} { return s.filled }
-
 // Behind counts the changes of the fold that the store has not followed yet.
 func (s *Store) Behind(ctx context.Context) (int64, error) {
 	n, err := state.Revision(ctx, s.state)
