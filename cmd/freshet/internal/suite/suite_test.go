@@ -53,7 +53,7 @@ func TestComesUpServesAndComesBack(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)
 	s := start(t, dir)
-	for _, path := range []string{"/readyz", "/healthz", "/statusz", "/metrics", "/", "/v1/models", "/v1/runs", "/v1/events", "/v1/ripples", "/v1/datasets", "/v1/rollouts", "/v1/alerts", "/v1/views"} {
+	for _, path := range []string{"/readyz", "/healthz", "/statusz", "/metrics", "/", "/v1/models", "/v1/runs", "/v1/events", "/v1/ripples", "/v1/datasets", "/v1/rollouts", "/v1/alerts", "/v1/views", "/v1/parked/training", "/v1/parked/feature-store"} {
 		code, body := get(t, s.URL()+path)
 		require.Equal(t, http.StatusOK, code, "%s: %s", path, body)
 	}
@@ -166,6 +166,8 @@ func TestServicesInProcessesOfTheirOwn(t *testing.T) {
 	code, body := get(t, g.URL()+"/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, code, "the others do not run")
 	require.Contains(t, body, `"registry":{}`)
+	code, body = get(t, g.URL()+"/v1/parked/registry")
+	require.Equal(t, http.StatusOK, code, body)
 
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, cmd.Wait())
