@@ -16,11 +16,20 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // ErrUnavailable is wrapped when the feature server does not answer as it should.
 var ErrUnavailable = errors.New("the feature server is not available")
+
+// A Refusal is the feature server's answer to values that it cannot use: it works,
+// and the same request would be refused again.
+type Refusal struct {
+	Message string // the server's
+}
+
+func (r *Refusal) Error() string { return "the feature server refuses the request: " + r.Message }
 
 const responseLimit = 256 << 20
 
@@ -110,8 +119,12 @@ func (c *Client) Get(ctx context.Context, namespace string, entities []Entity, f
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%w: it answered %d: %.512s", ErrUnavailable, resp.StatusCode, raw)
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		return nil, &Refusal{Message: message(raw)}
+	default:
+		return nil, fmt.Errorf("%w: it answered %d: %s", ErrUnavailable, resp.StatusCode, message(raw))
 	}
 	var a answer
 	if err := json.Unmarshal(raw, &a); err != nil {
@@ -131,6 +144,29 @@ func (c *Client) Get(ctx context.Context, namespace string, entities []Entity, f
 		}
 	}
 	return out, nil
+}
+
+// message is what a server's error says. Feast's server sends a JSON string that
+// holds JSON with the message; others send the object, with a message or a detail.
+func message(raw []byte) string {
+	var inner string
+	if json.Unmarshal(raw, &inner) == nil {
+		raw = []byte(inner)
+	}
+	text := string(raw)
+	var says struct {
+		Message string `json:"message"`
+		Detail  any    `json:"detail"`
+	}
+	if json.Unmarshal(raw, &says) == nil {
+		if detail, ok := says.Detail.(string); ok && detail != "" {
+			text = detail
+		}
+		if says.Message != "" {
+			text = says.Message
+		}
+	}
+	return strings.ToValidUTF8(text[:min(len(text), 512)], "")
 }
 
 // find looks a feature up among the names of an answer. Servers differ in how

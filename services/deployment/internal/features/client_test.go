@@ -46,6 +46,29 @@ func TestGetReadsFeastsAnswer(t *testing.T) {
 	require.Equal(t, []float64{3, 4}, got[2])
 }
 
+func TestRefusedValuesAreNotAnOutage(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		status int
+		body   string
+		says   string
+	}{
+		"Feast's":    {422, `"{\"module\":\"feast.errors\",\"class\":\"FeastError\",\"message\":\"view \\\"departure\\\": log(0)\"}"`, `view "departure": log(0)`},
+		"an object":  {422, `{"message":"log(0)"}`, "log(0)"},
+		"a detail":   {400, `{"detail":"log(0)"}`, "log(0)"},
+		"plain text": {400, `log(0)`, "log(0)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := answering(t, c.status, c.body, nil).Get(t.Context(), "default", nil, wanted, 1)
+			require.NotErrorIs(t, err, ErrUnavailable)
+			var refusal *Refusal
+			require.ErrorAs(t, err, &refusal)
+			require.Equal(t, c.says, refusal.Message)
+		})
+	}
+}
+
 func TestAnythingElseIsUnavailable(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -22,7 +22,8 @@ type group struct {
 	entities map[string]string // join key, or on-demand column → request field
 	names    []string          // of entities, in order of first use
 	features []features.Feature
-	slots    []int // of features
+	slots    []int      // of features
+	needs    [][]string // of features: the names in entities that each is found by
 }
 
 func planOf(versions ...*Version) (plan, error) {
@@ -41,7 +42,8 @@ func planOf(versions ...*Version) (plan, error) {
 			if use == nil {
 				return plan{}, fmt.Errorf("column %q is of view %s@%d, which version %d does not use", c.Name, c.View, c.Version, v.Number)
 			}
-			g := p.groupFor(use)
+			g, names := p.groupFor(use)
+			g.needs = append(g.needs, names)
 			g.features = append(g.features, f)
 			g.slots = append(g.slots, len(p.slots))
 			p.slots[f.Name()] = len(p.slots)
@@ -89,10 +91,12 @@ func (p *plan) look(ctx context.Context, namespace string, server Features, in *
 		if len(list) == 0 {
 			continue
 		}
-		entities := make([]features.Entity, len(g.names))
-		for j, name := range g.names {
-			field := g.entities[name]
-			entities[j] = features.Entity{Name: name, Values: in.entity(field)}
+		entities := make([]features.Entity, 0, len(g.names))
+		for _, name := range g.names {
+			// what is not given is only needed for features that are
+			if field := g.entities[name]; in.fields[field] != nil {
+				entities = append(entities, features.Entity{Name: name, Values: in.entity(field)})
+			}
 		}
 		asks = append(asks, func() {
 			values, err := server.Get(ctx, namespace, entities, list, in.rows)
@@ -117,8 +121,8 @@ func (p *plan) look(ctx context.Context, namespace string, server Features, in *
 	return out, errors.Join(errs...)
 }
 
-// groupFor finds or adds the group that a view's entities fit in.
-func (p *plan) groupFor(use *events.FeatureUse) *group {
+// groupFor finds or adds the group that a view's entities fit in, and names them.
+func (p *plan) groupFor(use *events.FeatureUse) (*group, []string) {
 	wants := map[string]string{}
 	var names []string
 	want := func(name, field string) {
@@ -153,7 +157,7 @@ func (p *plan) groupFor(use *events.FeatureUse) *group {
 			g.entities[n] = wants[n]
 		}
 	}
-	return g
+	return g, names
 }
 
 func fits(have, wants map[string]string) bool {

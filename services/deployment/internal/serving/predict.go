@@ -110,6 +110,9 @@ func (e *Environment) answer(ctx context.Context, server Features, in *inputs, p
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return &Failure{Code: record.Cancelled, Detail: "the caller went away"}
 			}
+			if refusal := (*features.Refusal)(nil); errors.As(err, &refusal) {
+				return invalid("the features cannot be computed: %s", refusal.Message)
+			}
 			return &Failure{Code: record.FeaturesUnavailable, Detail: err.Error()}
 		}
 	}
@@ -130,13 +133,14 @@ func (in *inputs) complete(v *Version) *Failure {
 	need := v.plan.needed(in, []*Version{v})
 	for i := range v.plan.groups {
 		g := &v.plan.groups[i]
-		list, _ := g.wanted(need)
-		if len(list) == 0 {
-			continue
-		}
-		for _, name := range g.names {
-			if field := g.entities[name]; in.fields[field] == nil {
-				return invalid("input %q is missing; version %d needs it to look up %s", field, v.Number, list[0].Name())
+		for j, slot := range g.slots {
+			if !need[slot] {
+				continue
+			}
+			for _, name := range g.needs[j] {
+				if field := g.entities[name]; in.fields[field] == nil {
+					return invalid("input %q is missing; version %d needs it for %s", field, v.Number, g.features[j].Name())
+				}
 			}
 		}
 	}

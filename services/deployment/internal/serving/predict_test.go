@@ -62,6 +62,9 @@ func (a *airports) Get(_ context.Context, _ string, entities []features.Entity, 
 				}
 			case "log_distance":
 				d, ok := columns["distance"][r].(float64)
+				if ok && d <= 0 {
+					return nil, &features.Refusal{Message: "distance is not positive"}
+				}
 				if !ok {
 					return nil, fmt.Errorf("distance is %v", columns["distance"][r])
 				}
@@ -233,6 +236,28 @@ func TestRefusalsSayWhatIsWrong(t *testing.T) {
 			require.Contains(t, failure.Detail, c.says)
 		})
 	}
+}
+
+func TestARefusalNamesTheInputAndTheFeatureThatNeedsIt(t *testing.T) {
+	t.Parallel()
+	e := environment(t, version(t, 1, 0, column("late_share", "origin_delays", "late_share", nil), column("log_distance", "departure", "log_distance", nil)), nil, 0)
+	ask := func(inputs string) *Failure {
+		r, err := wire.Parse([]byte(`{"inputs":[{"name":"origin","shape":[1],"datatype":"BYTES","data":["ORD"]}`+inputs+`]}`), "", 10)
+		require.NoError(t, err)
+		_, failure := e.Predict(t.Context(), &airports{}, r, nil)
+		return failure
+	}
+	failure := ask("")
+	require.NotNil(t, failure)
+	require.Equal(t, record.InvalidRequest, failure.Code)
+	require.Equal(t, `input "distance" is missing; version 1 needs it for departure@1:log_distance`, failure.Detail)
+
+	failure = ask(`,{"name":"distance","shape":[1],"datatype":"INT64","data":[0]}`)
+	require.NotNil(t, failure)
+	require.Equal(t, record.InvalidRequest, failure.Code, "it is the caller's value, not the server's or the model's fault")
+	require.Equal(t, "the features cannot be computed: distance is not positive", failure.Detail)
+	require.Nil(t, ask(`,{"name":"distance","shape":[1],"datatype":"INT64","data":[1]}`))
+	require.Nil(t, ask(`,{"name":"log_distance","shape":[1],"datatype":"FP64","data":[0]}`), "a given feature needs no input")
 }
 
 func TestViewsThatReadOneKeyFromTwoColumnsAreAskedApart(t *testing.T) {

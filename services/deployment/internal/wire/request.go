@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"math"
 	"strconv"
 	"unicode/utf8"
@@ -46,7 +47,15 @@ func Parse(body []byte, header string, limit int) (*Request, error) {
 	var in jsonRequest
 	dec := json.NewDecoder(bytes.NewReader(text))
 	if err := dec.Decode(&in); err != nil {
-		return nil, malformed("%v", err)
+		var typed *json.UnmarshalTypeError
+		if errors.As(err, &typed) {
+			where := "the body"
+			if typed.Field != "" {
+				where = strconv.Quote(typed.Field)
+			}
+			return nil, malformed("%s is not what an inference request has there: it is a JSON %s", where, typed.Value)
+		}
+		return nil, malformed("the body is not a JSON object: %v", err)
 	}
 	if len(bytes.TrimSpace(text[dec.InputOffset():])) > 0 {
 		return nil, malformed("there is text after the JSON object")

@@ -152,3 +152,13 @@ func FuzzParse(f *testing.F) {
 		_, _ = Parse(body, header, 1000) // must not panic
 	})
 }
+
+func TestErrorsNameNoTypesOfTheProgram(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{`[]`, `"x"`, `{"inputs":5}`, `{"inputs":[{"shape":"a"}]}`, `nonsense`, ``} {
+		_, err := Parse([]byte(body), "", 10)
+		require.Error(t, err)
+		require.NotContains(t, err.Error(), "Go ")
+		require.NotContains(t, err.Error(), "wire.")
+	}
+}
