@@ -298,11 +298,13 @@ func (p *processor) one(ctx context.Context, t *Tx, v *logEvent, recorded []even
 	switch {
 	case park != nil:
 		return l.park(ctx, t, v, park, nil)
-	case wasParked(recorded, v.id):
-		return l.park(ctx, t, v, nil, recorded)
 	case retry == "" && l.blocked(t, v):
+		// Before what was recorded of it: an event that waited here and was parked
+		// only when its turn came must wait in a rebuild too.
 		l.queueBehind(t, v)
 		return nil
+	case wasParked(recorded, v.id):
+		return l.park(ctx, t, v, nil, recorded)
 	}
 	if err := l.applyAndDecide(ctx, t, v, recorded, deciding); err != nil {
 		return err

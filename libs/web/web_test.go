@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -71,7 +72,7 @@ func TestServesLoopbackOnly(t *testing.T) {
 	l, err := web.Listen("127.0.0.1:0")
 	require.NoError(t, err)
 	s := web.Serve(l, web.Guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { web.JSON(w, 200, "ok") })))
-	t.Cleanup(func() { require.NoError(t, s.Stop(t.Context())) })
+	t.Cleanup(func() { require.NoError(t, s.Stop(context.Background())) })
 
 	for _, c := range []struct {
 		host, site string

@@ -256,14 +256,14 @@ func TestACanaryIsJudgedWhenItHasSeenEnough(t *testing.T) {
 	require.Len(t, b.of(events.TypeWindowClosed), 1)
 	failing := split(200, 1)
 	failing.versions, failing.failed = []int64{2}, "model_failed"
-	b.send(split(200, 1))
+	b.send(split(198, 1)) // 99 of the candidate: the window waits for those that fail
 	b.send(failing)
 	b.AwaitType(events.TypeCanaryJudged, 2)
 	p, err = events.Parse[events.CanaryJudged](b.AwaitType(events.TypeCanaryJudged, 2))
 	require.NoError(t, err)
 	require.Equal(t, "fail", p.Verdict)
 	require.False(t, p.Rules[0].Passed)
-	require.InDelta(t, 200.0/300, p.Rules[0].Values["candidate.error_rate"], 1e-12)
+	require.InDelta(t, 200.0/299, p.Rules[0].Values["candidate.error_rate"], 1e-12)
 
 	b.foreign(events.NewRolloutRolledBack("default", "r2", events.RolloutRolledBack{Rollout: "r2", Model: "delays", Environment: "production", Version: 2, Reason: "canary"}))
 	b.send(split(300, 1))
