@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/freshet-io/freshet/events"
 	"github.com/stretchr/testify/require"
@@ -193,6 +194,38 @@ func TestSignedHooks(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestAPathThatIsNoRepositoryIsRefused(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	empty := t.TempDir()
+	b.commit("first", definitions())
+	for _, url := range []string{empty, filepath.Join(empty, "nope"), filepath.Join(b.repo, "datasets")} {
+		status, body := b.do("POST", "/v1/repositories", "application/json", fmt.Sprintf(`{"name":"x","url":%q}`, url))
+		require.Equal(t, http.StatusBadRequest, status, body)
+		require.Contains(t, body, "is not a Git repository")
+	}
+	bare := filepath.Join(empty, "bare.git")
+	b.git("clone", "-q", "--bare", b.repo, bare)
+	status, body := b.do("POST", "/v1/repositories", "application/json", fmt.Sprintf(`{"name":"bare","url":%q}`, bare))
+	require.Equal(t, http.StatusCreated, status, body)
+}
+
+func TestABranchThatIsNotThereIsShown(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.commit("first", definitions())
+	status, body := b.do("POST", "/v1/repositories", "application/json", fmt.Sprintf(`{"name":"x","url":%q,"branch":"trunk"}`, b.repo))
+	require.Equal(t, http.StatusCreated, status, body)
+	listed := func() string {
+		_, body := b.do("GET", "/v1/repositories", "", "")
+		return body
+	}
+	require.Eventually(t, func() bool { return strings.Contains(listed(), `"status":"unreachable"`) }, time.Minute, 10*time.Millisecond)
+	require.Contains(t, listed(), `it has no branch \"trunk\"`)
+	b.git("branch", "trunk")
+	require.Eventually(t, func() bool { return !strings.Contains(listed(), `unreachable`) }, time.Minute, 10*time.Millisecond)
+}
 
 func TestARevisionThatCouldNotBeFetchedIsFetchedAgainWhenAsked(t *testing.T) {
 	t.Parallel()

@@ -87,6 +87,10 @@ func (h *Repositories) connect(w http.ResponseWriter, r *http.Request) {
 		web.JSON(w, http.StatusOK, known)
 		return
 	}
+	if err := h.watch.check(r.Context(), ask.URL, ask.Branch); err != nil {
+		web.Problem(w, http.StatusBadRequest, "Bad repository", err.Error())
+		return
+	}
 	draft, err := events.NewRepositoryConnected(ns, ask.Name, events.RepositoryConnected{Repository: ask.Name, URL: ask.URL, Branch: ask.Branch})
 	if err != nil {
 		web.Problem(w, http.StatusBadRequest, "Bad repository", err.Error())
@@ -129,6 +133,12 @@ func (h *Repositories) again(ctx context.Context, r state.Repository) error {
 func (h *Repositories) list(w http.ResponseWriter, r *http.Request) {
 	if ns, ok := namespaceParam(w, r); ok {
 		items, err := state.Repositories(r.Context(), h.log.State(), ns)
+		for i := range items {
+			// what became of its last revision is old news while nobody can look
+			if trouble := h.watch.trouble(items[i]); trouble != "" {
+				items[i].Status, items[i].Reason = "unreachable", trouble
+			}
+		}
 		listed(w, items, err)
 	}
 }

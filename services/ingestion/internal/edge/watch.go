@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -127,12 +128,41 @@ func (w *Watch) one(ctx context.Context, r state.Repository, l *look) {
 	trouble := ""
 	if err != nil && ctx.Err() == nil {
 		trouble = err.Error()
+		if errors.Is(err, git.ErrNoBranch) {
+			trouble = "it has no branch " + strconv.Quote(r.Branch) + "; commit to it, or connect the repository with another branch"
+		}
 		w.failures.WithLabelValues(r.Repository).Inc()
 	}
 	if trouble != "" && trouble != l.trouble {
 		w.logger.Warn("a repository cannot be looked at", "repository", r.Repository, "namespace", r.Namespace, "error", trouble)
 	}
 	l.trouble = trouble
+}
+
+// check refuses a directory of this machine that git cannot read a branch from. One
+// whose branch is still to come is let through, and so is what is elsewhere: a look
+// at it may take long, and Trouble says how it went.
+func (w *Watch) check(ctx context.Context, address, branch string) error {
+	if !strings.HasPrefix(address, "/") {
+		return nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	_, err := w.git.Head(bounded, address, branch)
+	if failed := (*git.Error)(nil); errors.As(err, &failed) {
+		return fmt.Errorf("%s is not a Git repository that can be read (%s); run git init and commit there, or give the directory that holds .git, or a bare repository", address, failed.Message)
+	}
+	return nil
+}
+
+// trouble is why the last look at a repository failed; empty where it did not.
+func (w *Watch) trouble(r state.Repository) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l := w.looked[r.Namespace+"/"+r.Repository]; l != nil && l.address == r.URL+" "+r.Branch {
+		return l.trouble
+	}
+	return ""
 }
 
 // pushed records that a branch moved. Its key is the number of the push, so that
