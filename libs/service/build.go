@@ -10,6 +10,7 @@ import (
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/dig"
 	"go.uber.org/fx"
 	"go.uber.org/fx/fxevent"
 )
@@ -39,6 +40,7 @@ func (s *Service) build(ctx context.Context) error {
 		fx.WithLogger(func() fxevent.Logger {
 			l := &fxevent.SlogLogger{Logger: s.logger}
 			l.UseLogLevel(slog.LevelDebug)
+			l.UseErrorLevel(slog.LevelDebug) // errors are returned; whoever started it tells them once
 			return l
 		}),
 		fx.Supply(s.pool, s.nats, Stream(s.o.Stream), s.kafka, s.objects, s.logger, s.mux, s.o.Paths, s.o.URLs),
@@ -53,7 +55,8 @@ func (s *Service) build(ctx context.Context) error {
 		}),
 	)
 	if err := s.app.Err(); err != nil {
-		return fmt.Errorf("building the module: %w", err)
+		// Its cause, without the chain of constructors that led to it.
+		return fmt.Errorf("building the module: %w", dig.RootCause(err))
 	}
 	// Groups come in random order; lists that people read do not.
 	slices.SortFunc(s.loops, func(a, b Loop) int { return strings.Compare(a.Name, b.Name) })
