@@ -240,8 +240,9 @@ func (s *Server) connection(passwordFile string) error {
 	if err != nil {
 		return fmt.Errorf("PostgreSQL's socket: %w", err)
 	}
+	// A space is %20 in every part of the address; Encode's + would stay a plus sign.
 	u := url.URL{Scheme: "postgres", User: url.UserPassword(role, strings.TrimSpace(string(password))), Path: "/postgres",
-		RawQuery: url.Values{"host": {dir}}.Encode()}
+		RawQuery: "host=" + strings.ReplaceAll(url.QueryEscape(dir), "+", "%20")}
 	s.url = u.String()
 	return nil
 }
