@@ -17,12 +17,30 @@ func main() {
 	if training.RunBuiltin() { // this process is a training job
 		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	go func() {
+		if s, ok := (<-signals).(syscall.Signal); ok {
+			cancel(interrupted{s})
+		}
+	}()
 	err := cli.Root().ExecuteContext(ctx)
-	stop()
-	if err == nil || errors.Is(err, context.Canceled) {
+	if err == nil {
 		return
 	}
 	fmt.Fprintln(os.Stderr, "freshet:", err)
+	var by interrupted
+	if errors.Is(err, context.Canceled) && errors.As(context.Cause(ctx), &by) {
+		os.Exit(128 + int(by.signal)) // as a shell says it
+	}
 	os.Exit(1)
 }
+
+// interrupted is why a command was told to end.
+type interrupted struct{ signal syscall.Signal }
+
+func (i interrupted) Error() string { return i.signal.String() }
+
+// Unwrap makes it what a context's end is otherwise.
+func (i interrupted) Unwrap() error { return context.Canceled }

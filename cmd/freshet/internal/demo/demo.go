@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -43,19 +44,62 @@ func Run(ctx context.Context, o Options) error {
 	if o.Days < 1 || o.Days > lastDay {
 		return fmt.Errorf("--days is %d; the example has 1 to %d days from 6 January 2001", o.Days, lastDay)
 	}
-	began := time.Now()
-	d := &demo{Options: o, clock: clock.NewDriven(firstDay), story: newStory(o.Out, o.TTY)}
-	_, _ = fmt.Fprintf(o.Out, "Freshet carries %d days of real flights, from %s on, through eight services. Its data is in %s.\n",
-		o.Days, firstDay.Format("2 January 2006"), o.DataDir)
+	if err := writable(o.JSON); err != nil {
+		return fmt.Errorf("--json: %w", err)
+	}
+	d := &demo{Options: o, clock: clock.NewDriven(firstDay), story: newStory(o.Out, o.TTY), at: firstDay}
+	err := d.run(ctx)
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	if o.TTY {
+		_, _ = fmt.Fprintln(o.Out) // leaves the progress line
+	}
+	return stoppedError{done: int(d.at.Sub(firstDay).Hours() / 24), of: o.Days}
+}
+
+// stoppedError: somebody ended the demo before its days were over.
+type stoppedError struct{ done, of int }
+
+func (e stoppedError) Error() string {
+	return fmt.Sprintf("stopped after %d of %s", e.done, days(e.of))
+}
+
+// Unwrap says that it was told to.
+func (e stoppedError) Unwrap() error { return context.Canceled }
+
+func days(n int) string {
+	if n == 1 {
+		return "1 day"
+	}
+	return fmt.Sprintf("%d days", n)
+}
+
+// writable creates a file, so that a run does not end with a report that nobody gets.
+func writable(path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func (d *demo) run(ctx context.Context) error {
+	o, began := d.Options, time.Now()
+	_, _ = fmt.Fprintf(o.Out, "Freshet carries %s of real flights, from %s on, through eight services. Its data is in %s.\n",
+		days(o.Days), firstDay.Format("2 January 2006"), o.DataDir)
 
 	loaded := make(chan error, 1)
-	days := o.Days
+	loading := o.Days
 	if o.Stay {
-		days = lastDay
+		loading = lastDay
 	}
 	go func() {
 		var err error
-		d.world, err = loadWorld(firstDay, days)
+		d.world, err = loadWorld(firstDay, loading)
 		loaded <- err
 	}()
 	s, err := suite.Start(ctx, suite.Options{DataDir: o.DataDir, Listen: o.Listen, Clock: d.clock, Logger: o.Logger})
@@ -124,7 +168,6 @@ type demo struct {
 
 // begin connects everybody and has the model declared.
 func (d *demo) begin(ctx context.Context, s *suite.Suite) error {
-	d.at = firstDay
 	d.api = &api{url: s.URL(), http: &http.Client{Timeout: settleLimit}}
 	d.application = &application{api: d.api, answers: map[string]answer{}}
 	var (

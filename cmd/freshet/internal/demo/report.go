@@ -101,8 +101,8 @@ func (d *demo) print(ctx context.Context, s *suite.Suite, sum summary) {
 	if d.TTY {
 		_, _ = fmt.Fprint(d.Out, "\r\033[K")
 	}
-	say("\n%d days in %.0f s: the suite's clock ran at %.0f times real time. %d events, %d ripples, %.1f ms from an event to the decision on it (median).",
-		d.Days, sum.Seconds, sum.ClockRate, sum.Events, len(sum.Ripples), sum.HopP50)
+	say("\n%s in %.0f s: the suite's clock ran at %.0f times real time. %d events, %d ripples, %.1f ms from an event to the decision on it (median).",
+		days(d.Days), sum.Seconds, sum.ClockRate, sum.Events, len(sum.Ripples), sum.HopP50)
 	say("\nVersions, each measured on the last day of its training set, which it was not trained on:")
 	for _, v := range sum.Versions {
 		say("  v%-3d AUC %.3f  naive %.3f  log loss %.4f  %-8s %s", v.Version, v.AUC, v.NaiveAUC, v.LogLoss, v.Gates, v.Trigger)
