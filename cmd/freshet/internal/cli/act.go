@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -108,7 +107,10 @@ func rollbackCommand(c *client) *cobra.Command {
 		Use: "rollback MODEL ENVIRONMENT", Short: "Go back to the version before, or to --to", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			body := map[string]any{"namespace": c.namespace, "model": args[0], "environment": args[1]}
-			if to > 0 {
+			if cmd.Flags().Changed("to") {
+				if to < 1 {
+					return fmt.Errorf("--to %d is not a version: write a number such as 3, or leave it out for the version before", to)
+				}
 				body["version"] = to
 			}
 			return c.act(cmd, "/v1/rollbacks", body, "asked to roll back "+args[0]+" in "+args[1])
@@ -146,7 +148,7 @@ func reposCommand(c *client) *cobra.Command {
 				name = strings.ToLower(strings.TrimSuffix(filepath.Base(strings.TrimSuffix(where, "/")), ".git"))
 			}
 			body := map[string]any{"namespace": c.namespace, "name": name, "url": where, "branch": branch}
-			return c.act(cmd, "/v1/repositories?namespace="+url.QueryEscape(c.namespace), body, "watching "+where+" as "+name)
+			return c.act(cmd, "/v1/repositories", body, "watching "+where+" as "+name)
 		},
 	}
 	add.Flags().StringVar(&branch, "branch", "main", "the protected branch")
@@ -220,6 +222,9 @@ func (c *client) upload(cmd *cobra.Command, path string) (ref uploaded, err erro
 	f, err := os.Open(path)
 	if err != nil {
 		return uploaded{}, err
+	}
+	if info, statErr := f.Stat(); statErr == nil && info.IsDir() {
+		return uploaded{}, errors.Join(fmt.Errorf("%s is a directory: name its files, such as %s", path, filepath.Join(path, "*.csv")), f.Close())
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	// Large files take as long as they take.

@@ -85,6 +85,45 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	require.ErrorContains(t, err, "dataset")
 }
 
+func TestMistakesOnTheCommandLineAreNamed(t *testing.T) {
+	t.Parallel()
+	_, err := run(t, "models", "list", "--url", "foo")
+	require.EqualError(t, err, `--url "foo" is not a suite's address: write one such as http://127.0.0.1:8080`)
+	_, err = run(t, "approve", "m")
+	require.ErrorContains(t, err, "usage: freshet approve MODEL VERSION ENVIRONMENT")
+	url, sent := suiteOf(t, map[string]string{"PUT /v1/files": `{}`})
+	for _, to := range []string{"0", "-1"} {
+		_, err = run(t, "rollback", "m", "production", "--to", to, "--url", url)
+		require.ErrorContains(t, err, "not a version")
+	}
+	_, err = run(t, "data", "publish", t.TempDir(), "--dataset", "d", "--url", url)
+	require.ErrorContains(t, err, "is a directory")
+	require.Empty(t, *sent)
+}
+
+func TestARepositoryIsAddedToOneNamespace(t *testing.T) {
+	t.Parallel()
+	url, sent := suiteOf(t, map[string]string{"POST /v1/repositories": `{"id":"e1"}`})
+	_, err := run(t, "repos", "add", "https://example.com/Flights.git", "--url", url, "-n", "team")
+	require.NoError(t, err)
+	require.Contains(t, (*sent)[0], "POST /v1/repositories?namespace=team {")
+	require.Contains(t, (*sent)[0], `"name":"flights"`)
+}
+
+func TestAnEventIsShownByItsSequence(t *testing.T) {
+	t.Parallel()
+	url, _ := suiteOf(t, map[string]string{
+		"GET /v1/events":      `{"items":[{"id":"e7","sequence":7},{"id":"e8","sequence":8}]}`,
+		"GET /v1/events/e7":   `{"id":"e7"}`,
+		"GET /v1/events/0123": `{"id":"0123"}`,
+	})
+	for name, want := range map[string]string{"7": "e7", "e7": "e7", "0123": "0123"} {
+		out, err := run(t, "events", "show", name, "--url", url)
+		require.NoError(t, err)
+		require.Contains(t, out, want)
+	}
+}
+
 func TestApproveSaysWhoAndWhat(t *testing.T) {
 	t.Parallel()
 	url, sent := suiteOf(t, map[string]string{"POST /v1/approvals": `{"id":"e1","existing":false}`})

@@ -70,6 +70,9 @@ func (c *client) open(ctx context.Context, method, path string, query url.Values
 	if !query.Has("namespace") {
 		query.Set("namespace", c.namespace)
 	}
+	if u, err := url.Parse(c.url); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, fmt.Errorf("--url %q is not a suite's address: write one such as %s", c.url, defaultURL)
+	}
 	r, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.url, "/")+path+"?"+query.Encode(), body)
 	if err != nil {
 		return nil, fmt.Errorf("--url %s: %w", c.url, err)

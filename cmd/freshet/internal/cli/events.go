@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,7 +26,7 @@ func eventsCommand(c *client) *cobra.Command {
 func eventColumns() []column {
 	return []column{
 		col("sequence", "sequence"), col("time", "time"), {"type", short("type")}, col("subject", "subject"),
-		{"ripple", short("ripple")}, col("hops", "hops"), col("actor", "actor"), col("id", "id"),
+		col("ripple", "ripple"), col("hops", "hops"), col("actor", "actor"), col("id", "id"),
 	}
 }
 
@@ -87,15 +88,45 @@ func eventsList(c *client) *cobra.Command {
 
 func eventsShow(c *client) *cobra.Command {
 	return &cobra.Command{
-		Use: "show ID", Short: "Show an event as it is in the log", Args: cobra.ExactArgs(1),
+		Use: "show ID|SEQUENCE", Short: "Show an event as it is in the log", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			raw, err := c.get(cmd.Context(), "/v1/events/"+url.PathEscape(args[0]), nil, &item{})
+			id, err := c.eventID(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			raw, err := c.get(cmd.Context(), "/v1/events/"+url.PathEscape(id), nil, &item{})
 			if err != nil {
 				return err
 			}
 			return indented(cmd.OutOrStdout(), raw)
 		},
 	}
+}
+
+// eventID is the id of the event at a sequence of the log; anything else is an id.
+func (c *client) eventID(ctx context.Context, name string) (string, error) {
+	sequence, err := strconv.ParseInt(name, 10, 64)
+	if err != nil || sequence < 1 {
+		return name, nil
+	}
+	var l list
+	q := url.Values{"after": {strconv.FormatInt(sequence-1, 10)}, "limit": {"50"}}
+	if _, err := c.get(ctx, "/v1/events", q, &l); err != nil {
+		return "", err
+	}
+	var ids []string // decisions that were made together share a sequence
+	for _, e := range l.Items {
+		if text(e["sequence"]) == strconv.FormatInt(sequence, 10) {
+			ids = append(ids, text(e["id"]))
+		}
+	}
+	switch len(ids) {
+	case 0:
+		return name, nil
+	case 1:
+		return ids[0], nil
+	}
+	return "", fmt.Errorf("sequence %s holds %d events; name one by its id: %s", name, len(ids), strings.Join(ids, ", "))
 }
 
 func eventsTail(c *client) *cobra.Command {
@@ -141,7 +172,7 @@ func printEvent(w io.Writer, output, data string) error {
 	if err := json.Unmarshal([]byte(data), &e); err != nil {
 		return fmt.Errorf("the stream has %q: %w", data, err)
 	}
-	_, err := fmt.Fprintf(w, "%6s  %s  %-42s %-24s %s\n", text(e["sequence"]), text(e["time"]), short("type")(e), text(e["subject"]), short("ripple")(e))
+	_, err := fmt.Fprintf(w, "%6s  %s  %-42s %-24s %s\n", text(e["sequence"]), text(e["time"]), short("type")(e), text(e["subject"]), text(e["ripple"]))
 	return err
 }
 

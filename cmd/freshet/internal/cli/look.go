@@ -181,7 +181,15 @@ func rolloutsCommand(c *client) *cobra.Command {
 func environmentsCommand(c *client) *cobra.Command {
 	return listCommand(c, "environments", "What each environment serves", "/v1/environments",
 		col("model", "model"), col("environment", "environment"), col("version", "version"), col("candidate", "candidate"),
-		col("state", "state"), col("weight", "weight"), col("changed", "changed"))
+		col("state", "state"), column{"weight", canaryWeight}, col("changed", "changed"))
+}
+
+// canaryWeight is the candidate's share of the traffic; without one there is none.
+func canaryWeight(i item) string {
+	if c := text(i["candidate"]); c == "" || c == "0" {
+		return ""
+	}
+	return text(i["weight"])
 }
 
 func alertsCommand(c *client) *cobra.Command {

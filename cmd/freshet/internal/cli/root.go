@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -50,7 +51,23 @@ func Root() *cobra.Command {
 			return nil
 		},
 	})
+	showUsage(root)
 	return root
+}
+
+// showUsage makes complaints about arguments say which there are.
+func showUsage(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return fmt.Errorf("%w\nusage: %s", err, cmd.UseLine())
+			}
+			return nil
+		}
+	}
+	for _, child := range cmd.Commands() {
+		showUsage(child)
+	}
 }
 
 // version is what the Go toolchain recorded of this build.

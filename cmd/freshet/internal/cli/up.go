@@ -45,11 +45,14 @@ func upCommand() *cobra.Command {
 				DataDir: dir, Listen: listen, Services: chosen, Clock: clock.System(), Logger: logger,
 			})
 			if err != nil {
-				return err
+				return unlessStopped(cmd.Context(), err)
 			}
 			cmd.Printf("ready in %d ms, %s\n", time.Since(began).Milliseconds(), s.URL())
-			cmd.Printf("  data in %s\n  producers: HTTP %s/v1/arrivals, Kafka %s (freshet.in), NATS %s (freshet-in.<namespace>.…)\n",
-				dir, s.URL(), s.KafkaAddr(), s.NATSURL())
+			cmd.Printf("  data in %s\n", dir)
+			if s.Runs("ingestion") { // it takes what producers send
+				cmd.Printf("  producers: HTTP %s/v1/arrivals, Kafka %s (freshet.in), NATS %s (freshet-in.<namespace>.…)\n",
+					s.URL(), s.KafkaAddr(), s.NATSURL())
+			}
 			select {
 			case <-cmd.Context().Done():
 			case err = <-s.Failed():
@@ -84,7 +87,7 @@ func infraCommand() *cobra.Command {
 			}
 			i, err := suite.StartInfrastructure(cmd.Context(), dir, logger)
 			if err != nil {
-				return err
+				return unlessStopped(cmd.Context(), err)
 			}
 			g, err := suite.StartGateway(i, listen, logger)
 			if err != nil {
@@ -109,6 +112,15 @@ func runFlags(cmd *cobra.Command, dir, listen, level, format *string) {
 	flags.StringVar(listen, "listen", "127.0.0.1:8080", "loopback address to listen on")
 	flags.StringVar(level, "log-level", fromEnv("FRESHET_LOG_LEVEL", "warn"), "debug, info, warn or error")
 	flags.StringVar(format, "log-format", fromEnv("FRESHET_LOG_FORMAT", "text"), "text or json")
+}
+
+// unlessStopped is the error of a start, and nothing where somebody stopped it:
+// ending is what that was for.
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
 
 // stopping bounds a stop; another Ctrl-C, a second later or more, ends the process

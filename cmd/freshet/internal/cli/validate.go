@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/services/ingestion"
 	"github.com/spf13/cobra"
 )
@@ -31,6 +32,9 @@ func validateCommand(c *client) *cobra.Command {
 				return fmt.Errorf("%s: %w", dir, err)
 			}
 			if c.output == "json" {
+				if problems == nil {
+					problems = []events.Problem{} // an empty list, not null
+				}
 				raw, err := json.Marshal(map[string]any{"items": problems})
 				if err != nil {
 					return err

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -76,7 +77,40 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		web.Problem(w, http.StatusServiceUnavailable, "Not ready", "the suite is starting or stopping")
 		return
 	}
+	if owner := ownerOf(r.URL.Path); owner != "" && !f.suite.Runs(owner) {
+		if _, pattern := routes.Handler(r); pattern == "" {
+			web.Problem(w, http.StatusNotFound, "Not found", r.URL.Path+" is served by "+owner+", which does not run here: add it to --services")
+			return
+		}
+	}
 	serve(routes, w, r)
+}
+
+// owners are the services behind the paths that begin so, for what a suite says
+// where one of them does not run.
+var owners = map[string][]string{
+	"audit":         {"/v1/events", "/v1/why"},
+	"ingestion":     {"/v1/arrivals", "/v1/files", "/hooks", "/v1/repositories", "/v1/datasets", "/v1/validate"},
+	"feature-store": {"/get-online-features", "/push", "/v1/views", "/v1/training-sets"},
+	"training":      {"/v1/runs"},
+	"registry":      {"/v1/models"},
+	"deployment":    {"/v2", "/v1/rollouts", "/v1/environments"},
+	"monitoring":    {"/v1/windows", "/v1/alerts"},
+	"console":       {"/v1/ripples", "/v1/approvals", "/v1/trainings", "/v1/rollbacks", "/v1/promotions"},
+}
+
+func ownerOf(path string) string {
+	if path == "/" {
+		return "console"
+	}
+	for name, prefixes := range owners {
+		for _, p := range prefixes {
+			if rest, ok := strings.CutPrefix(path, p); ok && (rest == "" || rest[0] == '/') {
+				return name
+			}
+		}
+	}
+	return ""
 }
 
 // serve serves what a mux knows and answers the rest with a problem.

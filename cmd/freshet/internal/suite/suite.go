@@ -121,6 +121,11 @@ func (s *Suite) startServices(ctx context.Context) error {
 	return nil
 }
 
+// Runs tells whether a service is one of the suite's.
+func (s *Suite) Runs(name string) bool {
+	return slices.ContainsFunc(s.services, func(one *service.Service) bool { return one.Name() == name })
+}
+
 // URL is where the suite answers.
 func (s *Suite) URL() string { return "http://" + s.listener.Addr().String() }
 

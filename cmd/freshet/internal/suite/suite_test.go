@@ -107,8 +107,9 @@ func TestAPartOfTheSuite(t *testing.T) {
 	_, status := get(t, s.URL()+"/statusz")
 	require.Contains(t, status, `"registry"`)
 	require.NotContains(t, status, `"training"`)
-	code, _ := get(t, s.URL()+"/v1/runs")
+	code, body := get(t, s.URL()+"/v1/runs")
 	require.Equal(t, http.StatusNotFound, code)
+	require.Contains(t, body, "/v1/runs is served by training, which does not run here: add it to --services")
 	require.NoError(t, s.Stop(context.Background()))
 
 	_, err := suite.Start(t.Context(), suite.Options{DataDir: dataDir(t), Listen: "127.0.0.1:0", Services: []string{"regstry"}})
