@@ -149,13 +149,19 @@ func TestTooLittleDataIsVisibleAndTriedAgain(t *testing.T) {
 	w.commitData()
 	w.declare(nil, nil)
 	requested := w.AwaitType(events.TypeTrainingRequested, 1)
+	const words = "the training split has 3 rows"
+	detail := w.object([]byte(words))
 	w.Foreign(eventlog.CauseOf(requested), must[event.Event](t)(events.NewTrainingSetFailed("default", model, events.TrainingSetFailed{
-		Model: model, Request: requested.ID(), Reason: "too_little_data"})))
+		Model: model, Request: requested.ID(), Reason: "too_little_data", Detail: &detail})))
 	failed := parse[events.RunFailed](t, w.AwaitType(events.TypeRunFailed, 1))
 	require.Equal(t, "training_set", failed.Reason)
 	w.Settle(t.Context())
 	_, run := w.get("/v1/runs/" + requested.ID())
 	require.Contains(t, run, "training_set: too_little_data")
+	require.Contains(t, run, `"detail":"`+words+`"`)
+	status, printed := w.get("/v1/runs/" + requested.ID() + "/log")
+	require.Equal(t, http.StatusOK, status)
+	require.Equal(t, words, printed)
 
 	// No second try on the same data; the next commit is tried at once, as code.
 	data := w.commitData()

@@ -106,6 +106,16 @@ var sentences = map[string]sayer{
 	events.TypeRunCompleted: say(events.Parse[events.RunCompleted], func(_ context.Context, _ *Explainer, _ event.Event, p events.RunCompleted) string {
 		return fmt.Sprintf("run %s trained it in %.1f s", short(p.Run), p.Seconds)
 	}),
+	events.TypeRunFailed: say(events.Parse[events.RunFailed], func(_ context.Context, _ *Explainer, _ event.Event, p events.RunFailed) string {
+		s := fmt.Sprintf("run %s failed: %s", short(p.Run), strings.ReplaceAll(p.Reason, "_", " "))
+		if p.ExitCode != nil {
+			s += fmt.Sprintf(", exit code %d", *p.ExitCode)
+		}
+		return s
+	}),
+	events.TypeTrainingSetFailed: say(events.Parse[events.TrainingSetFailed], func(ctx context.Context, x *Explainer, _ event.Event, p events.TrainingSetFailed) string {
+		return fmt.Sprintf("no training set of %s could be built, %s%s", p.Model, strings.ReplaceAll(p.Reason, "_", " "), x.quote(ctx, p.Detail))
+	}),
 	events.TypeTrainingSetBuilt:  say(events.Parse[events.TrainingSetBuilt], trainingSetBuilt),
 	events.TypeTrainingRequested: say(events.Parse[events.TrainingRequested], trainingRequested),
 	events.TypeScheduleTicked: say(events.Parse[events.ScheduleTicked], func(_ context.Context, _ *Explainer, _ event.Event, p events.ScheduleTicked) string {

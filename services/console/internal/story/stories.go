@@ -93,7 +93,7 @@ var stories = map[string]teller{
 		s.Note = count(rows) + " rows"
 	}),
 	events.TypeTrainingSetFailed: tell(events.Parse[events.TrainingSetFailed], func(_ event.Event, p events.TrainingSetFailed, s *Story) {
-		s.Outcome, s.Detail = Failed, "no training set: "+strings.ReplaceAll(p.Reason, "_", " ")
+		s.Outcome, s.Detail = Failed, "training set: "+strings.ReplaceAll(p.Reason, "_", " ")
 		s.Closes = []string{training(p.Request)}
 		s.Note = p.Reason
 	}),
@@ -107,6 +107,7 @@ var stories = map[string]teller{
 	}),
 	events.TypeRunFailed: tell(events.Parse[events.RunFailed], func(_ event.Event, p events.RunFailed, s *Story) {
 		s.Outcome, s.Detail = Failed, "run failed: "+strings.ReplaceAll(p.Reason, "_", " ")
+		s.Weak = p.Reason == "training_set" // whose failure said more
 		s.Closes = []string{training(p.Request), run(p.Run)}
 		s.Note = p.Reason
 	}),

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/freshet-io/freshet/events"
@@ -21,6 +22,9 @@ import (
 type Recorder interface {
 	RecordAndWait(ctx context.Context, facts ...eventlog.Fact) ([]eventlog.Receipt, error)
 }
+
+// detailBytes is how long the detail of a failed training set may be to be shown.
+const detailBytes = 64 << 10
 
 // Edge serves training's routes.
 type Edge struct {
@@ -47,6 +51,7 @@ type run struct {
 	Trigger     string             `json:"trigger"`
 	Status      string             `json:"status"`
 	Reason      string             `json:"reason,omitempty"`
+	Detail      string             `json:"detail,omitempty"` // of a training set that could not be built
 	RequestedAt time.Time          `json:"requested_at"`
 	StartedAt   *time.Time         `json:"started_at,omitempty"`
 	EndedAt     *time.Time         `json:"ended_at,omitempty"`
@@ -154,6 +159,12 @@ func (x *Edge) show(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		fault(w, err)
 		return
+	}
+	if built, _ := found.Has(); !built && found.Log != "" {
+		b, err := x.Objects.Get(r.Context(), effect.Key(found.Log), detailBytes)
+		if v.Detail = strings.ToValidUTF8(string(b), "\uFFFD"); err != nil {
+			v.Detail = "the detail cannot be read: " + err.Error()
+		}
 	}
 	web.JSON(w, http.StatusOK, v)
 }

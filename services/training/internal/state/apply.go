@@ -221,8 +221,13 @@ func trainingSetFailed(ctx context.Context, tx *eventlog.Tx, e event.Event, p ev
 		return err
 	}
 	id := eventlog.EffectID(e.ID(), RefuseKind, 0)
-	tx.Exec(`UPDATE runs SET status = 'built', run = $3, effect = $3, reason = $4 WHERE namespace = $1 AND request = $2`,
-		namespace, p.Request, id, p.Reason)
+	detail := ""
+	if p.Detail != nil {
+		detail = p.Detail.Digest
+	}
+	// No job will print anything: what is wrong with the training set is the log.
+	tx.Exec(`UPDATE runs SET status = 'built', run = $3, effect = $3, reason = $4, log = $5 WHERE namespace = $1 AND request = $2`,
+		namespace, p.Request, id, p.Reason, detail)
 	if domain.TooLittleData(p.Reason) {
 		// The change is not trained on yet: it waits for the next data commit.
 		tx.Exec(`UPDATE models SET waiting = CASE WHEN waiting = '' AND waiting_event <> '' THEN 'data' ELSE waiting END

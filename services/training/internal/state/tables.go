@@ -3,7 +3,7 @@
 package state
 
 // FoldVersion is raised whenever the tables, an apply or the consumed events change.
-const FoldVersion = 1
+const FoldVersion = 2
 
 // Tables are the fold's tables. Payloads are kept as text, as they came, so that
 // later decisions and effects carry them on unchanged.
@@ -56,7 +56,7 @@ CREATE TABLE runs (                     -- one per training_requested
 	requested    text NOT NULL,         -- payloads, as they were recorded
 	built        text NOT NULL,
 	completed    text NOT NULL,
-	log          text NOT NULL,         -- digest
+	log          text NOT NULL,         -- digest, of the job's or of what failed its training set
 	attempts     bigint NOT NULL,
 	requested_at timestamptz NOT NULL,
 	started_at   timestamptz,
