@@ -194,6 +194,42 @@ func TestWishes(t *testing.T) {
 	require.Equal(t, 413, status)
 }
 
+func TestAPromotionNamesAnEnvironmentOfTheModel(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	arrived := b.arrive()
+	e, err := events.NewModelDeclared(namespace, model, events.ModelDeclared{Model: model, SpecDigest: object("6").Digest,
+		Code: events.CodeRevision{Repository: "flights", Revision: strings.Repeat("c", 40), Archive: object("d")},
+		Spec: events.ModelSpec{Model: model, Task: "binary-classification", Mode: "act", Examples: events.ExamplesSpec{Dataset: "flights", Label: "delay > 15"},
+			Features: []events.ViewUse{}, Request: []events.TypedField{}, Prediction: []events.TypedField{}, Metrics: []string{"auc"}, Gates: []events.Rule{},
+			Environments: []events.EnvironmentSpec{{Environment: "staging", Approve: "auto", Rollout: events.RolloutSpec{Canary: []int64{}}}, {Environment: "production", Approve: "auto", Rollout: events.RolloutSpec{Canary: []int64{}}}},
+			Monitor:      events.MonitorSpec{Window: events.Duration(time.Hour), PSI: 0.25}, Retrain: events.RetrainSpec{When: []string{}}}})
+	b.then(arrived, e, err)
+	b.register(arrived, 1)
+	b.Settle(t.Context())
+	status, a := b.post("/v1/promotions", `{"model":"flight-delays","version":1,"environment":"prod"}`)
+	require.Equal(t, 404, status)
+	require.Equal(t, `flight-delays has no environment "prod"; it has staging, production`, a.Detail)
+	status, _ = b.post("/v1/promotions", `{"model":"flight-delays","version":1,"environment":"production"}`)
+	require.Equal(t, 201, status)
+	status, a = b.post("/v1/promotions", `{"version":"one"}`)
+	require.Equal(t, 400, status)
+	require.Equal(t, "version is not what this route takes there: it is a JSON string", a.Detail)
+}
+
+func TestWhatATrainingSetLackedIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	arrived := b.arrive()
+	e, err := events.NewTrainingSetFailed(namespace, model, events.TrainingSetFailed{Model: model, Request: "q1", Reason: "bad_sql"})
+	failed := b.then(arrived, e, err)
+	e, err = events.NewRunFailed(namespace, model, events.RunFailed{Run: "run-1", Model: model, Request: "q1", Reason: "training_set", Attempts: 0})
+	b.then(failed, e, err)
+	r := b.ripple(arrived)
+	require.Equal(t, "failed", r.Outcome)
+	require.Equal(t, "training set: bad sql", r.Detail)
+}
+
 func TestAnApprovalHasOneVerdict(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -212,8 +248,11 @@ func TestAnApprovalHasOneVerdict(t *testing.T) {
 	status, third := b.post("/v1/approvals", approve)
 	require.Equal(t, 200, status, "also when it does not wait any more")
 	require.Equal(t, first.ID, third.ID)
-	status, _ = b.post("/v1/approvals", strings.Replace(approve, "approve", "deny", 1))
-	require.Equal(t, 409, status)
+	for _, other := range []string{strings.Replace(approve, `"approve"`, `"deny"`, 1), strings.Replace(approve, `}`, `,"note":"because"}`, 1)} {
+		status, a := b.post("/v1/approvals", other)
+		require.Equal(t, 409, status)
+		require.Equal(t, "v1 was already approved for production", a.Detail)
+	}
 	require.Equal(t, asked.ID(), eventlog.Causation(b.AwaitType(events.TypeApprovalGiven, 1)))
 }
 

@@ -195,8 +195,12 @@ type Answer struct {
 	StatusURL string `json:"status_url"`
 }
 
-// record makes a person's wish a fact and answers.
-func (e *Edge) record(w http.ResponseWriter, r *http.Request, fact eventlog.Fact) {
+// keyConflict is the conflict of a wish that only its caller's key makes one.
+const keyConflict = "this Idempotency-Key was used with other contents before"
+
+// record makes a person's wish a fact and answers; conflict says what stands against
+// it where the fact's key has other contents.
+func (e *Edge) record(w http.ResponseWriter, r *http.Request, fact eventlog.Fact, conflict string) {
 	ctx, cancel := context.WithTimeout(r.Context(), e.wait)
 	defer cancel()
 	receipts, err := e.log.RecordAndWait(ctx, fact)
@@ -217,7 +221,7 @@ func (e *Edge) record(w http.ResponseWriter, r *http.Request, fact eventlog.Fact
 		w.Header().Set("Location", a.StatusURL)
 		web.JSON(w, status, a)
 	case errors.Is(err, eventlog.ErrConflict):
-		web.Problem(w, http.StatusConflict, "Conflict", "this was decided, or this Idempotency-Key was used, with other contents before")
+		web.Problem(w, http.StatusConflict, "Conflict", conflict)
 	case errors.Is(err, eventlog.ErrParked):
 		web.Problem(w, http.StatusUnprocessableEntity, "Parked", err.Error())
 	default:

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/events"
@@ -35,7 +37,15 @@ func read(w http.ResponseWriter, r *http.Request, v any) bool {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		web.Problem(w, http.StatusBadRequest, "Bad body", err.Error())
+		detail := "the body is not the JSON object that this route takes: " + err.Error()
+		if typed := (*json.UnmarshalTypeError)(nil); errors.As(err, &typed) {
+			where := "the body"
+			if typed.Field != "" {
+				where = typed.Field
+			}
+			detail = fmt.Sprintf("%s is not what this route takes there: it is a JSON %s", where, typed.Value)
+		}
+		web.Problem(w, http.StatusBadRequest, "Bad body", detail)
 		return false
 	}
 	if d.More() {
@@ -97,13 +107,17 @@ func (e *Edge) decideApproval(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	natural := []string{"approval", a.Event}
+	given, err := e.verdict(ctx, ns, natural)
+	if err != nil {
+		unreadable(w, err)
+		return
+	}
+	if given != "" && given != b.Verdict {
+		web.Problem(w, http.StatusConflict, "Decided", decided(b, given))
+		return
+	}
 	if a.State != "waiting" {
-		known, err := e.known(ctx, ns, natural)
-		if err != nil {
-			unreadable(w, err)
-			return
-		}
-		if !known {
+		if given == "" {
 			web.Problem(w, http.StatusConflict, "Nothing waits", fmt.Sprintf("%s %s does not wait for %s any more: it was %s without a person",
 				b.Model, state.VersionName(b.Version), b.Environment, a.State))
 			return
@@ -122,8 +136,32 @@ func (e *Edge) decideApproval(w http.ResponseWriter, r *http.Request) {
 	}
 	if draft, ok := drafted(w, draft, err); ok {
 		cause := eventlog.Cause{ID: a.Event, Correlation: a.Ripple, Hops: a.Hops}
-		e.record(w, r, fact(draft, natural, cause, r))
+		e.record(w, r, fact(draft, natural, cause, r), decided(b, given))
 	}
+}
+
+// verdict is what a person decided of an approval; empty where nobody did.
+func (e *Edge) verdict(ctx context.Context, namespace string, natural []string) (string, error) {
+	given, err := state.EventOf(ctx, e.log.State(), namespace, eventlog.FactID("console", namespace, natural...))
+	switch {
+	case errors.Is(err, state.ErrUnknown):
+		return "", nil
+	case err != nil:
+		return "", err
+	case given.Type == events.TypeApprovalDenied:
+		return "deny", nil
+	}
+	return "approve", nil
+}
+
+// decided says which verdict stands against another, or against the same with another
+// note.
+func decided(b approvalBody, given string) string {
+	became := map[string]string{"approve": "approved for", "deny": "denied for"}[given]
+	if became == "" {
+		became = "decided on for"
+	}
+	return fmt.Sprintf("%s was already %s %s", state.VersionName(b.Version), became, b.Environment)
 }
 
 // neverAsked answers a verdict on what never waited: 404 where there is no such
@@ -169,7 +207,7 @@ func (e *Edge) askTraining(w http.ResponseWriter, r *http.Request) {
 	if !ok || !e.modelKnown(w, r, ns, b.Model) {
 		return
 	}
-	e.record(w, r, fact(draft, key(r, "trainings"), eventlog.Cause{}, r))
+	e.record(w, r, fact(draft, key(r, "trainings"), eventlog.Cause{}, r), keyConflict)
 }
 
 func (e *Edge) modelKnown(w http.ResponseWriter, r *http.Request, ns, model string) bool {
@@ -182,6 +220,19 @@ func (e *Edge) modelKnown(w http.ResponseWriter, r *http.Request, ns, model stri
 		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("no model %q in namespace %q", model, ns))
 	}
 	return known
+}
+
+func (e *Edge) environmentKnown(w http.ResponseWriter, r *http.Request, ns, model, environment string) bool {
+	known, err := state.Environments(r.Context(), e.log.State(), ns, model)
+	if err != nil {
+		unreadable(w, err)
+		return false
+	}
+	if len(known) > 0 && !slices.Contains(known, environment) {
+		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("%s has no environment %q; it has %s", model, environment, strings.Join(known, ", ")))
+		return false
+	}
+	return true
 }
 
 type rollbackBody struct {
@@ -209,7 +260,7 @@ func (e *Edge) askRollback(w http.ResponseWriter, r *http.Request) {
 	} else if !known && !e.canRollBack(w, r, ns, b) {
 		return
 	}
-	e.record(w, r, fact(draft, k, eventlog.Cause{}, r))
+	e.record(w, r, fact(draft, k, eventlog.Cause{}, r), keyConflict)
 }
 
 func (e *Edge) canRollBack(w http.ResponseWriter, r *http.Request, ns string, b rollbackBody) bool {
@@ -268,7 +319,7 @@ func (e *Edge) askPromotion(w http.ResponseWriter, r *http.Request) {
 		unreadable(w, err)
 		return
 	} else if !known {
-		if !e.passed(w, r, ns, b.Model, b.Version) || !e.modelKnown(w, r, ns, b.Model) {
+		if !e.passed(w, r, ns, b.Model, b.Version) || !e.modelKnown(w, r, ns, b.Model) || !e.environmentKnown(w, r, ns, b.Model, b.Environment) {
 			return
 		}
 		if c, err := state.ChampionOf(ctx, e.log.State(), ns, b.Model, b.Environment); err == nil && c.Version == b.Version {
@@ -276,5 +327,5 @@ func (e *Edge) askPromotion(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	e.record(w, r, fact(draft, k, eventlog.Cause{}, r))
+	e.record(w, r, fact(draft, k, eventlog.Cause{}, r), keyConflict)
 }

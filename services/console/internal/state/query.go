@@ -228,6 +228,17 @@ func ModelKnown(ctx context.Context, r eventlog.Reader, namespace, model string)
 	return known, err
 }
 
+// Environments are those of a model's newest declaration; none where only its versions
+// are known.
+func Environments(ctx context.Context, r eventlog.Reader, namespace, model string) ([]string, error) {
+	var environments []string
+	err := r.QueryRow(ctx, `SELECT environments FROM models WHERE namespace = $1 AND model = $2`, namespace, model).Scan(&environments)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	return environments, err
+}
+
 // VersionPassed reports whether a version exists and passed its gates.
 func VersionPassed(ctx context.Context, r eventlog.Reader, namespace, model string, version int64) (passed, known bool, err error) {
 	err = r.QueryRow(ctx, `SELECT passed FROM versions WHERE namespace = $1 AND model = $2 AND version = $3`, namespace, model, version).Scan(&passed)

@@ -13,7 +13,7 @@ import (
 )
 
 // FoldVersion is raised whenever the tables, an apply or the consumed events change.
-const FoldVersion = 1
+const FoldVersion = 2
 
 // Tables are the fold's tables.
 const Tables = `
@@ -60,6 +60,7 @@ CREATE TABLE models (
 	namespace text COLLATE "C" NOT NULL,
 	model     text COLLATE "C" NOT NULL,
 	withdrawn boolean NOT NULL,
+	environments text[] NOT NULL,         -- of the newest declaration
 	PRIMARY KEY (namespace, model)
 );
 CREATE TABLE versions (
@@ -173,8 +174,13 @@ func outcome(tx *eventlog.Tx, namespace, own string, at int64, s story.Story) {
 }
 
 func modelDeclared(_ context.Context, tx *eventlog.Tx, e event.Event, p events.ModelDeclared) error {
-	tx.Exec(`INSERT INTO models (namespace, model, withdrawn) VALUES ($1, $2, false)
-		ON CONFLICT (namespace, model) DO UPDATE SET withdrawn = false`, eventlog.Namespace(e), p.Model)
+	environments := make([]string, len(p.Spec.Environments))
+	for i, env := range p.Spec.Environments {
+		environments[i] = env.Environment
+	}
+	tx.Exec(`INSERT INTO models (namespace, model, withdrawn, environments) VALUES ($1, $2, false, $3)
+		ON CONFLICT (namespace, model) DO UPDATE SET withdrawn = false, environments = excluded.environments`,
+		eventlog.Namespace(e), p.Model, environments)
 	return nil
 }
 
@@ -188,7 +194,7 @@ func versionRegistered(_ context.Context, tx *eventlog.Tx, e event.Event, p even
 	if err != nil {
 		return eventlog.Invalid(err)
 	}
-	tx.Exec(`INSERT INTO models (namespace, model, withdrawn) VALUES ($1, $2, false) ON CONFLICT (namespace, model) DO NOTHING`,
+	tx.Exec(`INSERT INTO models (namespace, model, withdrawn, environments) VALUES ($1, $2, false, '{}') ON CONFLICT (namespace, model) DO NOTHING`,
 		eventlog.Namespace(e), p.Model)
 	tx.Exec(`INSERT INTO versions (namespace, model, version, ripple, passed, candidate, champion, naive, rows, gates)
 		VALUES ($1, $2, $3, $4, false, $5, $6, $7, $8, '[]') ON CONFLICT (namespace, model, version) DO NOTHING`,
