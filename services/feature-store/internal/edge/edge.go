@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/freshet-io/freshet/events"
@@ -57,7 +58,11 @@ func (e *Edge) body(w http.ResponseWriter, r *http.Request, into any) bool {
 		if err = json.Unmarshal(b, into); err == nil {
 			return true
 		}
-		feastError(w, http.StatusUnprocessableEntity, "FeastError", "the body is not the JSON that this route takes: "+err.Error())
+		detail := err.Error()
+		if typed := (*json.UnmarshalTypeError)(nil); errors.As(err, &typed) {
+			detail = strings.TrimSpace(typed.Field + " is a JSON " + typed.Value)
+		}
+		feastError(w, http.StatusUnprocessableEntity, "FeastError", "the body is not the JSON that this route takes: "+detail)
 	}
 	return false
 }

@@ -59,7 +59,11 @@ func (h *Repositories) connect(w http.ResponseWriter, r *http.Request) {
 		Branch string `json:"branch"`
 	}
 	if err := json.Unmarshal(body, &ask); err != nil {
-		web.Problem(w, http.StatusBadRequest, "Bad repository", "the body is not JSON of name, url and branch: "+err.Error())
+		detail := err.Error()
+		if typed := (*json.UnmarshalTypeError)(nil); errors.As(err, &typed) {
+			detail = "there is a JSON " + typed.Value + " instead"
+		}
+		web.Problem(w, http.StatusBadRequest, "Bad repository", "the body is not a JSON object of the texts name, url and branch: "+detail)
 		return
 	}
 	if ask.Branch == "" {
