@@ -32,7 +32,7 @@ func demoCommand() *cobra.Command {
 			if info, err := os.Stdout.Stat(); err == nil {
 				o.TTY = info.Mode()&os.ModeCharDevice != 0
 			}
-			o.Stay = o.TTY && !exit
+			o.Stay, o.Kept = o.TTY && !exit, keep || directory != ""
 			if directory == "" {
 				base := filepath.Join(os.TempDir(), "freshet-demo-"+time.Now().Format("20060102-150405")) //nolint:forbidigo // names a directory
 				if err := os.MkdirAll(base, 0o755); err != nil {

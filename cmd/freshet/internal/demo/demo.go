@@ -22,6 +22,7 @@ type Options struct {
 	Listen  string
 	JSON    string // where the report goes as JSON; nowhere if empty
 	Stay    bool   // stay up when the days are over
+	Kept    bool   // DataDir outlives the run
 	TTY     bool
 	Out     io.Writer
 	Logger  *slog.Logger
@@ -134,13 +135,17 @@ func (d *demo) run(ctx context.Context) error {
 	if !o.Stay {
 		return nil
 	}
+	after := "its data goes with it, unless it ran with --keep or --data-dir"
+	if o.Kept {
+		after = "freshet up --data-dir " + o.DataDir + " brings it back"
+	}
 	_, _ = fmt.Fprintf(o.Out, `
 The suite stays up, and its clock goes on at %.0f times real time. To go on:
   - open %s and watch; approve there what waits for a person
   - edit l2 in %s, then: git -C %s commit -am "less penalty"
   - freshet events tail, freshet models list, freshet why %s
-Ctrl-C stops it; freshet up --data-dir %s brings it back.
-`, step.Seconds()/stayPace.Seconds(), s.URL(), filepath.Join(d.repository.dir, "freshet.yaml"), d.repository.dir, lastingModel, o.DataDir)
+Ctrl-C stops it; %s.
+`, step.Seconds()/stayPace.Seconds(), s.URL(), filepath.Join(d.repository.dir, "freshet.yaml"), d.repository.dir, lastingModel, after)
 	err = d.live(ctx, firstDay.AddDate(0, 0, lastDay), stayPace)
 	if err == nil {
 		<-ctx.Done()
