@@ -74,9 +74,9 @@ standalone: ## build each module outside the workspace, with its tests
 	@for m in $(MODULES); do echo "standalone $${m#$(CURDIR)/}"; (cd $$m && GOWORK=off go build ./... && GOWORK=off go vet ./...); done
 
 .PHONY: bench
-bench: prerequisites ## run the benchmarks; each prints a ratio
+bench: build ## run the benchmarks; each prints a ratio
 	cd bench && go run ./eventpath
-	cd bench && go run ./footprint
+	cd bench && go run ./footprint -freshet $(CURDIR)/bin/freshet
 
 .PHONY: fuzz
 fuzz: ## fuzz the codec for a minute
