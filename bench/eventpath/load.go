@@ -87,3 +87,33 @@ func (t *tally) wait(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
+
+// counted is how the peers, which apply one event at a time, are measured.
+type counted struct {
+	tally  atomic.Pointer[tally]
+	record func(ctx context.Context, i int) error
+}
+
+func (c *counted) throughput(ctx context.Context, n, producers int) (time.Duration, error) {
+	t := newTally(n)
+	c.tally.Store(t)
+	began := time.Now()
+	if err := produce(ctx, n, producers, c.record); err != nil {
+		return 0, err
+	}
+	err := t.wait(ctx)
+	return time.Since(began), err
+}
+
+func (c *counted) latency(ctx context.Context, rate int, duration time.Duration) ([]time.Duration, error) {
+	t := newTally(int(duration.Seconds() * float64(rate)))
+	c.tally.Store(t)
+	err := pace(ctx, rate, duration, func(ctx context.Context, i int) error {
+		t.begin(i)
+		return c.record(ctx, i)
+	})
+	if err == nil {
+		err = t.wait(ctx)
+	}
+	return t.took, err
+}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,9 +13,9 @@ import (
 )
 
 type riverPeer struct {
+	counted
 	pool   *pgxpool.Pool
 	client *river.Client[pgx.Tx]
-	tally  atomic.Pointer[tally]
 }
 
 type riverArgs struct {
@@ -74,6 +73,7 @@ func startRiver(ctx context.Context, postgresURL, _ string) (contender, error) {
 		return nil, err
 	}
 	p := &riverPeer{pool: pool}
+	p.record = p.insert
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &riverWorker{peer: p})
 	p.client, err = river.NewClient(riverpgxv5.New(pool), &river.Config{
@@ -88,33 +88,9 @@ func startRiver(ctx context.Context, postgresURL, _ string) (contender, error) {
 
 func (p *riverPeer) name() string { return "River v0.51.0 (no broker)" }
 
-func (p *riverPeer) record(ctx context.Context, i int) error {
+func (p *riverPeer) insert(ctx context.Context, i int) error {
 	_, err := p.client.Insert(ctx, riverArgs{Index: i, Key: key(i), Filler: filler}, nil)
 	return err
-}
-
-func (p *riverPeer) throughput(ctx context.Context, n, producers int) (time.Duration, error) {
-	t := newTally(n)
-	p.tally.Store(t)
-	began := time.Now()
-	if err := produce(ctx, n, producers, p.record); err != nil {
-		return 0, err
-	}
-	err := t.wait(ctx)
-	return time.Since(began), err
-}
-
-func (p *riverPeer) latency(ctx context.Context, rate int, duration time.Duration) ([]time.Duration, error) {
-	t := newTally(int(duration.Seconds() * float64(rate)))
-	p.tally.Store(t)
-	err := pace(ctx, rate, duration, func(ctx context.Context, i int) error {
-		t.begin(i)
-		return p.record(ctx, i)
-	})
-	if err == nil {
-		err = t.wait(ctx)
-	}
-	return t.took, err
 }
 
 func (p *riverPeer) close() {

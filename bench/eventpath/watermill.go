@@ -5,7 +5,6 @@ import (
 	stdsql "database/sql"
 	"encoding/json"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -23,12 +22,12 @@ const (
 )
 
 type watermillPeer struct {
+	counted
 	db        *stdsql.DB
 	forwarder *forwarder.Forwarder
 	publisher message.Publisher
 	consumer  *wnats.Subscriber
 	stop      context.CancelFunc
-	tally     atomic.Pointer[tally]
 }
 
 type watermillEvent struct {
@@ -82,6 +81,7 @@ func startWatermill(ctx context.Context, postgresURL, natsURL string) (contender
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p := &watermillPeer{db: db, forwarder: forward, publisher: publisher, consumer: consumer, stop: cancel}
+	p.record = p.publish
 	messages, err := consumer.Subscribe(running, eventTopic)
 	if err != nil {
 		return nil, err
@@ -108,9 +108,9 @@ func startWatermill(ctx context.Context, postgresURL, natsURL string) (contender
 
 func (p *watermillPeer) name() string { return "watermill forwarder (watermill-sql v3)" }
 
-// record puts the event in the outbox, in a transaction of its own, as a service
+// publish puts the event in the outbox, in a transaction of its own, as a service
 // with nothing else to write would.
-func (p *watermillPeer) record(ctx context.Context, i int) error {
+func (p *watermillPeer) publish(ctx context.Context, i int) error {
 	tx, err := p.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -158,30 +158,6 @@ func (p *watermillPeer) apply(ctx context.Context, m *message.Message) error {
 	}
 	p.tally.Load().apply(e.Index)
 	return nil
-}
-
-func (p *watermillPeer) throughput(ctx context.Context, n, producers int) (time.Duration, error) {
-	t := newTally(n)
-	p.tally.Store(t)
-	began := time.Now()
-	if err := produce(ctx, n, producers, p.record); err != nil {
-		return 0, err
-	}
-	err := t.wait(ctx)
-	return time.Since(began), err
-}
-
-func (p *watermillPeer) latency(ctx context.Context, rate int, duration time.Duration) ([]time.Duration, error) {
-	t := newTally(int(duration.Seconds() * float64(rate)))
-	p.tally.Store(t)
-	err := pace(ctx, rate, duration, func(ctx context.Context, i int) error {
-		t.begin(i)
-		return p.record(ctx, i)
-	})
-	if err == nil {
-		err = t.wait(ctx)
-	}
-	return t.took, err
 }
 
 func (p *watermillPeer) close() {
