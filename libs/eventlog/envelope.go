@@ -232,12 +232,8 @@ func newEntry(codec Codec, e event.Event) (*entry, error) {
 		return nil, err
 	}
 	c := e.Context.(*event.EventContextV1)
+	digits := placeholder
 	for range 3 {
-		var r [8]byte
-		if _, err := rand.Read(r[:]); err != nil {
-			return nil, err
-		}
-		digits := fmt.Sprintf("%020d", binary.BigEndian.Uint64(r[:])|1<<63)
 		c.Extensions[extSequence] = digits
 		b, err := codec.Encode(e)
 		delete(c.Extensions, extSequence)
@@ -248,8 +244,19 @@ func newEntry(codec Codec, e event.Event) (*entry, error) {
 		if at >= 0 && !bytes.Contains(b[at+1:], []byte(digits)) {
 			return &entry{id: c.ID, subject: subject, event: e, bytes: b, at: at}, nil
 		}
+		digits = randomDigits()
 	}
 	return nil, errors.New("the codec does not write the sequence extension")
+}
+
+// placeholder stands for the sequence in events that are being encoded. It is
+// random and never leaves the process, so that no payload can hold it on purpose.
+var placeholder = randomDigits()
+
+func randomDigits() string {
+	var r [8]byte
+	_, _ = rand.Read(r[:]) // never fails
+	return fmt.Sprintf("%020d", binary.BigEndian.Uint64(r[:])|1<<63)
 }
 
 // number writes the sequence into the encoded event.

@@ -24,6 +24,7 @@ import (
 type Log struct {
 	fold       *Fold
 	service    string
+	ownTypes   string // how the types of the service's events begin
 	schema     string
 	tables     string
 	stream     string
@@ -92,7 +93,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 		return nil, fmt.Errorf("eventlog: %w", err)
 	}
 	l := &Log{
-		fold: o.Fold, service: o.Fold.Service, schema: schemaOf(o.Fold.Service), tables: tablesDigest(o.Fold),
+		fold: o.Fold, service: o.Fold.Service, ownTypes: typePrefix + o.Fold.Service + ".v1.", schema: schemaOf(o.Fold.Service), tables: tablesDigest(o.Fold),
 		stream: o.Stream, epoch: epoch, isDecision: o.IsDecision, codec: o.Codec, nc: o.NATS, js: js,
 		clock: o.Clock, logger: o.Logger.With("service", o.Fold.Service),
 		handlers: map[string]Handler{}, holder: int64(binary.BigEndian.Uint64(r[:]) >> 2),

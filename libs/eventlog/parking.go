@@ -45,7 +45,7 @@ type parkedPayload struct {
 	Code      string `json:"code,omitempty"`
 }
 
-func (l *Log) parkedType() string { return typePrefix + l.service + ".v1.event_parked" }
+func (l *Log) parkedType() string { return l.ownTypes + "event_parked" }
 
 const (
 	retried   = "event_retried"
@@ -54,11 +54,9 @@ const (
 
 // retryName is which of the service's two answers to a parked event a type is.
 func (l *Log) retryName(typ string) string {
-	switch typ {
-	case typePrefix + l.service + ".v1." + retried:
-		return retried
-	case typePrefix + l.service + ".v1." + discarded:
-		return discarded
+	name, own := strings.CutPrefix(typ, l.ownTypes)
+	if own && (name == retried || name == discarded) {
+		return name
 	}
 	return ""
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // maxGroup is how many facts share a transaction at most.
@@ -162,19 +163,21 @@ func (l *Log) refreshCounter(ctx context.Context, q Reader) error {
 // counter's last. The counter's lock is held until they are committed.
 func (l *Log) queueOutbox(b *pgx.Batch, entries []*entry) {
 	n := len(entries)
+	// These types are written without reflection and without a detour by text.
 	var (
-		ids       = make([]uuid.UUID, n)
-		sequences = make([]int64, n)
-		causes    = make([]*string, n)
-		subjects  = make([]string, n)
-		encoded   = make([][]byte, n)
-		factIDs   []uuid.UUID
-		digests   [][]byte
-		factSeqs  []int64
+		ids       = make(pgtype.FlatArray[pgtype.UUID], n)
+		sequences = make(pgtype.FlatArray[int64], n)
+		causes    = make(pgtype.FlatArray[*string], n)
+		subjects  = make(pgtype.FlatArray[string], n)
+		encoded   = make(pgtype.FlatArray[[]byte], n)
+		factIDs   = make(pgtype.FlatArray[pgtype.UUID], 0, n)
+		digests   = make(pgtype.FlatArray[[]byte], 0, n)
+		factSeqs  = make(pgtype.FlatArray[int64], 0, n)
 	)
 	for i, e := range entries {
 		e.number(l.counter.value + uint64(i) + 1)
-		ids[i], sequences[i], subjects[i], encoded[i] = uuid.MustParse(e.id), int64(e.sequence), e.subject, e.bytes
+		ids[i] = pgtype.UUID{Bytes: uuid.MustParse(e.id), Valid: true}
+		sequences[i], subjects[i], encoded[i] = int64(e.sequence), e.subject, e.bytes
 		if e.digest == nil {
 			causes[i] = &e.cause
 		} else {
