@@ -232,7 +232,7 @@ func (p *processor) commit(ctx context.Context, t *Tx) error {
 		if err := l.refreshCounter(ctx, q); err != nil {
 			return err
 		}
-		l.queueOutbox(t.batch, t.entries)
+		l.queueDecisions(t.batch, t.entries)
 	}
 	if err := t.finish(ctx); err != nil {
 		if len(t.entries) > 0 {

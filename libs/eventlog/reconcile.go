@@ -134,7 +134,7 @@ func (l *Log) importChunk(ctx context.Context, conn *pgx.Conn, chunk []*entry) e
 		} else {
 			b.Queue("INSERT INTO "+io+".inbox (id, digest, sequence) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", id, n.digest, int64(n.sequence))
 		}
-		b.Queue("INSERT INTO "+io+".outbox (sequence, id, cause, subject, event) VALUES ($1, $2, $3, $4, $5)", int64(n.sequence), id, cause, n.subject, n.bytes)
+		b.Queue("INSERT INTO "+io+".outbox (sequence, id, cause, digest, subject, event) VALUES ($1, $2, $3, $4, $5, $6)", int64(n.sequence), id, cause, n.digest, n.subject, n.bytes)
 		if through := l.activatedThrough(n.event); through > 0 {
 			b.Queue("INSERT INTO "+io+".decided (through) VALUES ($1) ON CONFLICT (one) DO UPDATE SET through = greatest(decided.through, excluded.through)", through)
 		}
@@ -163,31 +163,28 @@ func (l *Log) activate(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	io := quote(l.schema + "_io")
-	var b pgx.Batch
-	b.Queue("INSERT INTO "+io+".decided (through) VALUES ($1)", int64(last))
+	decided := fmt.Sprintf("INSERT INTO %s.decided (through) VALUES (%d);", quote(l.schema+"_io"), last)
+	if last == 0 {
+		if _, err := conn.Exec(ctx, decided); err != nil {
+			return fmt.Errorf("first start: %w", err)
+		}
+		return nil
+	}
+	payload := fmt.Appendf(nil, `{"service":%q,"through":%d}`, l.service, last)
+	draft := jsonDraft(l.service, activated, "default", l.service, payload)
+	n, err := l.factEntry(draft, keyID(l.service, "default", []string{activated}), Cause{}, "")
+	if err != nil {
+		return err
+	}
 	l.counter.mu.Lock()
 	defer l.counter.mu.Unlock()
-	var entries []*entry
-	if last > 0 {
-		payload := fmt.Appendf(nil, `{"service":%q,"through":%d}`, l.service, last)
-		draft := jsonDraft(l.service, activated, "default", l.service, payload)
-		n, err := l.factEntry(draft, keyID(l.service, "default", []string{activated}), Cause{}, "")
-		if err != nil {
-			return err
-		}
-		if err := l.refreshCounter(ctx, conn); err != nil {
-			return err
-		}
-		entries = append(entries, n)
-		l.queueOutbox(&b, entries)
+	if err := l.refreshCounter(ctx, conn); err != nil {
+		return err
 	}
-	if err := conn.SendBatch(ctx, &b).Close(); err != nil {
+	if err := l.copyFacts(ctx, conn, []*entry{n}, decided); err != nil {
 		return fmt.Errorf("first start: %w", err)
 	}
-	if len(entries) > 0 {
-		l.recorded(entries)
-	}
+	l.recorded([]*entry{n})
 	l.mu.Lock()
 	l.through = last
 	l.mu.Unlock()

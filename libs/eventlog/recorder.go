@@ -11,7 +11,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // maxGroup is how many facts share a transaction at most.
@@ -141,6 +140,8 @@ type counter struct {
 	mu    sync.Mutex
 	value uint64
 	known bool
+
+	buffer []byte // of the COPY under way
 }
 
 // errCounter: another process recorded; read the counter again.
@@ -157,41 +158,6 @@ func (l *Log) refreshCounter(ctx context.Context, q Reader) error {
 	}
 	l.counter.value, l.counter.known = uint64(v), true
 	return nil
-}
-
-// queueOutbox numbers entries and queues the statements that record them, the
-// counter's last. The counter's lock is held until they are committed.
-func (l *Log) queueOutbox(b *pgx.Batch, entries []*entry) {
-	n := len(entries)
-	// These types are written without reflection and without a detour by text.
-	var (
-		ids       = make(pgtype.FlatArray[pgtype.UUID], n)
-		sequences = make(pgtype.FlatArray[int64], n)
-		causes    = make(pgtype.FlatArray[*string], n)
-		subjects  = make(pgtype.FlatArray[string], n)
-		encoded   = make(pgtype.FlatArray[[]byte], n)
-		factIDs   = make(pgtype.FlatArray[pgtype.UUID], 0, n)
-		digests   = make(pgtype.FlatArray[[]byte], 0, n)
-		factSeqs  = make(pgtype.FlatArray[int64], 0, n)
-	)
-	for i, e := range entries {
-		e.number(l.counter.value + uint64(i) + 1)
-		ids[i] = pgtype.UUID{Bytes: uuid.MustParse(e.id), Valid: true}
-		sequences[i], subjects[i], encoded[i] = int64(e.sequence), e.subject, e.bytes
-		if e.digest == nil {
-			causes[i] = &e.cause
-		} else {
-			factIDs, digests, factSeqs = append(factIDs, ids[i]), append(digests, e.digest), append(factSeqs, sequences[i])
-		}
-	}
-	io := quote(l.schema + "_io")
-	if len(factIDs) > 0 {
-		b.Queue("INSERT INTO "+io+".inbox (id, digest, sequence) SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::bigint[])", factIDs, digests, factSeqs)
-	}
-	b.Queue("INSERT INTO "+io+".outbox (sequence, id, cause, subject, event) SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::bytea[])",
-		sequences, ids, causes, subjects, encoded)
-	// A counter that is not where it was thought to be becomes null, which it must not.
-	b.Queue("UPDATE "+io+".counter SET sequence = CASE WHEN sequence = $1 THEN $2::bigint END", int64(l.counter.value), int64(l.counter.value)+int64(n))
 }
 
 // recorded moves the counter and hands committed entries to the relay. The
@@ -297,10 +263,7 @@ func (l *Log) tryGroup(ctx context.Context, group []*request, check bool, known 
 		fresh = r.admit(fresh, first, known, digests)
 	}
 	if len(fresh) > 0 {
-		var b pgx.Batch
-		l.queueOutbox(&b, fresh)
-		// Without BEGIN, all statements up to the one sync are one transaction.
-		if err := conn.SendBatch(ctx, &b).Close(); err != nil {
+		if err := l.copyFacts(ctx, conn.Conn(), fresh, ""); err != nil {
 			l.counter.known = false
 			var pg *pgconn.PgError
 			if errors.As(err, &pg) && pg.Code == "23505" && pg.ConstraintName == "inbox_pkey" {

@@ -23,7 +23,8 @@ INSERT INTO %[1]s.counter (sequence) VALUES (0) ON CONFLICT DO NOTHING;
 CREATE TABLE IF NOT EXISTS %[1]s.outbox (
 	sequence bigint PRIMARY KEY,
 	id uuid NOT NULL,
-	cause text COLLATE "C",
+	cause text COLLATE "C", -- of a decision
+	digest bytea, -- of a fact
 	subject text COLLATE "C" NOT NULL,
 	event bytea NOT NULL
 );
