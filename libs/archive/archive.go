@@ -1,0 +1,228 @@
+// Package archive reads the log's archive: the Kafka topic that holds every message
+// of the log, in the log's order and with the same bytes, also those that the log
+// itself no longer has.
+//
+// It guarantees that what is read is the log: each sequence once, in order, none
+// missing, every value with the digest that its record names. A record that was
+// stored twice is read once. What does not hold these promises is an error, never
+// skipped. The archive's end is wherever its last record is: who copies the log may
+// be behind.
+package archive
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/freshet-io/freshet/libs/kafka"
+	kgo "github.com/segmentio/kafka-go"
+)
+
+// Topic is where the log is kept for years; it has one partition.
+const Topic = "freshet.events"
+
+// Names of a record's headers.
+const (
+	HeaderStream   = "natsstream"
+	HeaderSequence = "natsseq"
+	HeaderEpoch    = "epoch"
+	HeaderDigest   = "digest"
+)
+
+const fetchWait = 500 * time.Millisecond
+
+var (
+	// ErrForeign: the topic holds a record that is not a copy of a message.
+	ErrForeign = errors.New("the archive holds a record that the log's copier did not write")
+	// ErrMissing: the archive does not have what was asked for.
+	ErrMissing = errors.New("the archive does not have it")
+)
+
+// A Record is one message of the log.
+type Record struct {
+	Sequence uint64 // in the log
+	Epoch    string // of the log, when it was copied
+	Digest   string // of Data, as Digest names it
+	Data     []byte
+	Time     time.Time // when the log took it
+	Offset   int64     // in the topic
+}
+
+// Kafka is what a reader needs of a client.
+type Kafka interface {
+	Bounds(ctx context.Context, topic string) (first, end map[int]int64, err error)
+	Fetch(ctx context.Context, topic string, partition int, offset int64, maxWait time.Duration) ([]kafka.Record, int64, error)
+}
+
+// Reader reads the archive. It keeps no state and may be shared.
+type Reader struct{ kafka Kafka }
+
+// New returns a reader.
+func New(client Kafka) *Reader { return &Reader{client} }
+
+// Digest is how a message's bytes are named everywhere.
+func Digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// Parse reads a record of the topic and checks it.
+func Parse(r kafka.Record) (Record, error) {
+	out := Record{Data: r.Value, Time: r.Time, Offset: r.Offset}
+	for _, h := range r.Headers {
+		switch h.Key {
+		case HeaderSequence:
+			n, err := strconv.ParseUint(string(h.Value), 10, 64)
+			if err != nil {
+				return Record{}, fmt.Errorf("%w: at offset %d: %w", ErrForeign, r.Offset, err)
+			}
+			out.Sequence = n
+		case HeaderEpoch:
+			out.Epoch = string(h.Value)
+		case HeaderDigest:
+			out.Digest = string(h.Value)
+		}
+	}
+	if out.Sequence == 0 || out.Digest != Digest(r.Value) {
+		return Record{}, fmt.Errorf("%w: at offset %d", ErrForeign, r.Offset)
+	}
+	return out, nil
+}
+
+func (a *Reader) bounds(ctx context.Context) (first, end int64, err error) {
+	f, e, err := a.kafka.Bounds(ctx, Topic)
+	if errors.Is(err, kgo.UnknownTopicOrPartition) {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("the archive: %w", err)
+	}
+	return f[0], e[0], nil
+}
+
+// at reads what the topic has from an offset on, at least one record.
+func (a *Reader) at(ctx context.Context, offset, end int64) ([]kafka.Record, int64, error) {
+	for next := offset; ; {
+		records, after, err := a.kafka.Fetch(ctx, Topic, 0, next, fetchWait)
+		if err != nil {
+			return nil, 0, fmt.Errorf("the archive: %w", err)
+		}
+		if len(records) > 0 {
+			return records, after, nil
+		}
+		if after <= next || after >= end {
+			return nil, 0, fmt.Errorf("%w: nothing was answered from offset %d on, of %d", ErrMissing, offset, end)
+		}
+		next = after
+	}
+}
+
+// Tail is the archive's last record; the zero Record where it has none.
+func (a *Reader) Tail(ctx context.Context) (Record, error) {
+	first, end, err := a.bounds(ctx)
+	if err != nil || end == 0 {
+		return Record{}, err
+	}
+	if first == end {
+		return Record{}, fmt.Errorf("%w: its records were deleted, so nothing says how far it is", ErrForeign)
+	}
+	var last kafka.Record
+	for offset := end - 1; offset < end; {
+		records, next, err := a.at(ctx, offset, end)
+		if err != nil {
+			return Record{}, err
+		}
+		last, offset = records[len(records)-1], next
+	}
+	return Parse(last)
+}
+
+// Get reads the message at one sequence.
+func (a *Reader) Get(ctx context.Context, sequence uint64) (Record, error) {
+	var found Record
+	err := a.Read(ctx, sequence, sequence, func(batch []Record) error {
+		found = batch[0]
+		return nil
+	})
+	return found, err
+}
+
+// Read calls fn with every message from a sequence to another, both included, in
+// batches and in order. It is ErrMissing where the archive lacks one of them.
+func (a *Reader) Read(ctx context.Context, from, to uint64, fn func([]Record) error) error {
+	if from == 0 || to < from {
+		return nil
+	}
+	offset, end, err := a.seek(ctx, from)
+	if err != nil {
+		return err
+	}
+	for next := from; next <= to; {
+		if offset >= end {
+			return fmt.Errorf("%w: it ends before %d", ErrMissing, next)
+		}
+		raw, after, err := a.at(ctx, offset, end)
+		if err != nil {
+			return err
+		}
+		offset = after
+		batch := make([]Record, 0, len(raw))
+		for _, r := range raw {
+			record, err := Parse(r)
+			switch {
+			case err != nil:
+				return err
+			case record.Sequence < next || next > to: // stored twice, or read ahead
+				continue
+			case record.Sequence > next:
+				return fmt.Errorf("%w: it goes from %d to %d at offset %d", ErrMissing, next-1, record.Sequence, record.Offset)
+			}
+			batch = append(batch, record)
+			next++
+		}
+		if len(batch) == 0 {
+			continue
+		}
+		if err := fn(batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seek returns the offset of the first record of a sequence. A sequence rises by one
+// from record to record, or falls where something was stored twice: what is n ahead
+// is at least n records on.
+func (a *Reader) seek(ctx context.Context, sequence uint64) (offset, end int64, err error) {
+	offset, end, err = a.bounds(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	for offset < end {
+		raw, _, err := a.at(ctx, offset, end)
+		if err != nil {
+			return 0, 0, err
+		}
+		for _, r := range raw {
+			record, err := Parse(r)
+			if err != nil {
+				return 0, 0, err
+			}
+			if record.Sequence == sequence {
+				return record.Offset, end, nil
+			}
+			if record.Sequence > sequence {
+				return 0, 0, fmt.Errorf("%w: sequence %d; it has %d at offset %d", ErrMissing, sequence, record.Sequence, record.Offset)
+			}
+			if ahead := int64(sequence - record.Sequence); record.Offset+ahead > raw[len(raw)-1].Offset { //nolint:gosec // both are counts of messages
+				offset = record.Offset + ahead
+				break
+			}
+		}
+	}
+	return 0, 0, fmt.Errorf("%w: sequence %d; it ends before", ErrMissing, sequence)
+}
