@@ -12,8 +12,8 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/rules"
 	"github.com/freshet-io/freshet/services/monitoring/internal/domain"
-	"github.com/freshet-io/freshet/services/monitoring/internal/rule"
 	"github.com/freshet-io/freshet/services/monitoring/internal/state"
 	"github.com/google/uuid"
 )
@@ -24,17 +24,17 @@ var trafficMetrics = map[string]bool{"live.error_rate": true, "live.p50_ms": tru
 
 // Decider decides.
 type Decider struct {
-	canary *rule.Evaluator
-	alarms *rule.Evaluator
+	canary *rules.Evaluator
+	alarms *rules.Evaluator
 }
 
 // New returns a decider.
 func New() (*Decider, error) {
-	canary, err := rule.New("candidate", "champion")
+	canary, err := rules.New(rules.Map("candidate"), rules.Map("champion"))
 	if err != nil {
 		return nil, err
 	}
-	alarms, err := rule.New("live")
+	alarms, err := rules.New(rules.Map("live"))
 	return &Decider{canary: canary, alarms: alarms}, err
 }
 
@@ -83,14 +83,14 @@ func (d *Decider) judge(ctx context.Context, db eventlog.Reader, ns string, p ev
 	if c.State != domain.CanaryClosed || p.Step == nil || *p.Step != c.Step {
 		return nil, nil
 	}
-	maps := rule.Maps{domain.Candidate: numbers(p.Slices, c.Version), domain.Champion: {}}
+	maps := rules.Maps{domain.Candidate: numbers(p.Slices, c.Version), domain.Champion: {}}
 	if c.Previous != nil {
 		maps[domain.Champion] = numbers(p.Slices, *c.Previous)
 	}
 	judged := events.CanaryJudged{Rollout: c.Rollout, Model: c.Model, Environment: c.Environment, Version: c.Version, Step: c.Step,
 		Verdict: "pass", Rules: []events.GateResult{}}
 	for _, r := range c.Rules {
-		res := d.canary.Evaluate(r, maps)
+		res := d.canary.Evaluate(r.CEL, maps)
 		if res.True || res.Failed {
 			judged.Verdict = "fail"
 		}
@@ -187,7 +187,7 @@ func (d *Decider) alarm(ctx context.Context, out *drafts, alarms []events.Rule) 
 	}
 	degraded := false
 	for _, r := range alarms {
-		res := d.alarms.Evaluate(r, rule.Maps{"live": live})
+		res := d.alarms.Evaluate(r.CEL, rules.Maps{"live": live})
 		news, quality := false, false
 		for _, name := range res.Names {
 			_, fresh := p.Live[strings.TrimPrefix(name, "live.")]

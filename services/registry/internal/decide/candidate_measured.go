@@ -36,7 +36,7 @@ func candidateMeasured(gates *gate.Evaluator) func(context.Context, eventlog.Rea
 		d := drafts{namespace: namespace, model: p.Model}
 		d.add(events.NewModelVersionRegistered(namespace, p.Model, registered))
 
-		results, passed := gates.Evaluate(p.Gates, metrics(p))
+		results, passed := gates.Evaluate(p.Gates, gate.MetricsOf(p))
 		if !passed {
 			d.add(events.NewCandidateRefused(namespace, p.Model, events.CandidateRefused{Model: p.Model, Version: registered.Version, Gates: results}))
 			return d.events, d.err
@@ -49,15 +49,4 @@ func candidateMeasured(gates *gate.Evaluator) func(context.Context, eventlog.Rea
 		offered, err := offer(ctx, s, namespace, v, p.Environments[0])
 		return append(d.events, offered...), err
 	}
-}
-
-func metrics(p events.CandidateMeasured) gate.Metrics {
-	m := gate.Metrics{Candidate: p.Candidate.Metrics, Naive: p.Naive.Metrics}
-	if p.Champion != nil {
-		m.Champion = p.Champion.Metrics
-		if m.Champion == nil {
-			m.Champion = map[string]float64{}
-		}
-	}
-	return m
 }
