@@ -41,6 +41,11 @@ lint: $(LINTER) ## run the linters over every module, and show that they refuse 
 		$(CURDIR)/$(LINTER) run --config $(CURDIR)/.golangci.yml ./... || failed=1; \
 	done; exit $$failed
 	@.ci/forbidden-import $(CURDIR)/$(LINTER)
+	@$(MAKE) --no-print-directory purity
+
+.PHONY: purity
+purity: ## check that every service's fold depends on the log alone
+	cd $(TOOLS) && GOWORK=off go run ./purity -root ../..
 
 $(LINTER):
 	cd $(TOOLS) && GOWORK=off go build -o $(CURDIR)/$(LINTER) github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -80,7 +80,7 @@ func Register(f *eventlog.Fold) {
 		events.TypeCodeCommitted:          eventlog.Applies(events.Parse[events.CodeCommitted], codeCommitted),
 		events.TypeChampionChanged:        eventlog.Applies(events.Parse[events.ChampionChanged], championChanged),
 	}
-	for typ := range events.Channels {
+	for typ := range events.Channels { //purity:allow each type gets its own handler
 		more := extra[typ]
 		f.Apply(typ, func(ctx context.Context, tx *eventlog.Tx, e event.Event) error {
 			if err := index(tx, e); err != nil || more == nil {

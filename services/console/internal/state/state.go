@@ -112,7 +112,7 @@ func Register(f *eventlog.Fold) {
 		events.TypeModelVersionDenied:     eventlog.Applies(events.Parse[events.ModelVersionDenied], versionDenied),
 		events.TypeChampionChanged:        eventlog.Applies(events.Parse[events.ChampionChanged], championChanged),
 	}
-	for typ := range events.Channels {
+	for typ := range events.Channels { //purity:allow each type gets its own handler
 		more := extra[typ]
 		f.Apply(typ, func(ctx context.Context, tx *eventlog.Tx, e event.Event) error {
 			flow(tx, e)

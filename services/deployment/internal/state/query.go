@@ -63,7 +63,7 @@ func Before(ctx context.Context, db eventlog.Reader, namespace, model, environme
 	var previous *int64
 	err := db.QueryRow(ctx, `SELECT previous FROM rollouts
 		WHERE namespace = $1 AND model = $2 AND environment = $3 AND version = $4 AND state = $5 AND kind = $6
-		ORDER BY ordinal DESC LIMIT 1`,
+		ORDER BY ordinal DESC, rollout LIMIT 1`,
 		namespace, model, environment, serving, string(domain.Completed), domain.Promotion).Scan(&previous)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil

@@ -2,6 +2,7 @@ package decide
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -86,12 +87,7 @@ func codeArchived(ctx context.Context, db eventlog.Reader, e event.Event, p even
 		}
 		out = append(out, d)
 	}
-	gone := make([]string, 0, len(others.mine))
-	for name := range others.mine {
-		gone = append(gone, name)
-	}
-	slices.Sort(gone)
-	for _, name := range gone {
+	for _, name := range slices.Sorted(maps.Keys(others.mine)) {
 		d, err := events.NewModelWithdrawn(ns, name, events.ModelWithdrawn{Model: name, Repository: p.Repository, Revision: p.Revision})
 		if err != nil {
 			return nil, err

@@ -283,7 +283,8 @@ func runFailed(_ context.Context, tx *eventlog.Tx, e event.Event, p events.RunFa
 func runCancelled(ctx context.Context, tx *eventlog.Tx, e event.Event, p events.RunCancelled) error {
 	namespace := eventlog.Namespace(e)
 	var request, effect string
-	err := tx.QueryRow(ctx, `SELECT request, effect FROM runs WHERE namespace = $1 AND (run = $2 OR request = $2)`, namespace, p.Run).Scan(&request, &effect)
+	err := tx.QueryRow(ctx, `SELECT request, effect FROM runs WHERE namespace = $1 AND (run = $2 OR request = $2)
+		ORDER BY request LIMIT 1`, namespace, p.Run).Scan(&request, &effect)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}

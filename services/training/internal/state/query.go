@@ -161,7 +161,8 @@ func scanRun(row pgx.CollectableRow) (r Run, err error) {
 
 // RunOf finds a run by its own id or by its request's.
 func RunOf(ctx context.Context, r eventlog.Reader, namespace, id string) (Run, error) {
-	rows, err := r.Query(ctx, `SELECT `+runColumns+` FROM runs WHERE namespace = $1 AND (run = $2 OR request = $2) AND $2 <> ''`, namespace, id)
+	rows, err := r.Query(ctx, `SELECT `+runColumns+` FROM runs WHERE namespace = $1 AND (run = $2 OR request = $2) AND $2 <> ''
+		ORDER BY request LIMIT 1`, namespace, id)
 	if err != nil {
 		return Run{}, err
 	}

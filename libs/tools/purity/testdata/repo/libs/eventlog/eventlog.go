@@ -1,0 +1,17 @@
+// Package eventlog has the shape of the real one, for the tests of purity.
+package eventlog
+
+type Fold struct{}
+
+func NewFold(service string, version int, tables string) *Fold { return &Fold{} }
+
+type Tx struct{}
+
+func (t *Tx) Exec(sql string, args ...any) {}
+
+type Reader interface {
+	Query(sql string, args ...any) error
+}
+
+func (f *Fold) Apply(typ string, fn func(*Tx) error)                 {}
+func (f *Fold) Decide(typ string, fn func(Reader) ([]string, error)) {}
