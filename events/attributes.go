@@ -6,6 +6,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
+	"github.com/freshet-io/freshet/contracts"
 )
 
 // checkContext holds every attribute to CloudEvents 1.0 and to the limits.
@@ -116,18 +117,21 @@ func checkExtensionName(name string) error {
 	return nil
 }
 
-// Sources and contract URLs of Freshet's own services, parsed once: nearly every
-// event that is read has one of them.
+// What nearly every event has, made once. Events share these values; nobody
+// writes through an attribute, setters put another in its place.
 var (
 	knownSources = map[string]types.URIRef{}
 	knownSchemas = map[string]*types.URI{}
+	jsonType     = contentJSON
 )
 
 func init() {
-	for _, c := range Channels {
-		source := SourceOf(c.Owner)
-		knownSources[source] = *types.ParseURIRef(source)
-		knownSchemas[c.DataSchema()] = types.ParseURI(c.DataSchema())
+	for typ, c := range Channels {
+		c.source, c.url = SourceOf(c.Owner), contracts.BaseURL+c.Schema
+		c.schema = types.ParseURI(c.url)
+		Channels[typ] = c
+		knownSources[c.source] = *types.ParseURIRef(c.source)
+		knownSchemas[c.url] = c.schema
 	}
 }
 

@@ -315,25 +315,3 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkEncode(b *testing.B) {
-	e := sample(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := (Codec{}).Encode(e); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkDecode(b *testing.B) {
-	raw, err := Codec{}.Encode(sample(b))
-	require.NoError(b, err)
-	b.SetBytes(int64(len(raw)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := (Codec{}).Decode(raw); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

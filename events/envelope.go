@@ -30,11 +30,11 @@ func checkInternal(e event.Event) error {
 	if !ok {
 		return malformed("type %q has no contract", clip(c.Type))
 	}
-	if source := c.Source.Path; source != SourceOf(ch.Owner) || c.Source.Host != "" || c.Source.Scheme != "" {
-		return fmt.Errorf("%w: %s belongs to %s, not to %s", ErrReserved, c.Type, SourceOf(ch.Owner), clip(c.Source.String()))
+	if source := c.Source.Path; source != ch.source || c.Source.Host != "" || c.Source.Scheme != "" {
+		return fmt.Errorf("%w: %s belongs to %s, not to %s", ErrReserved, c.Type, ch.source, clip(c.Source.String()))
 	}
-	if want := knownSchemas[ch.DataSchema()]; c.DataSchema != want && (c.DataSchema == nil || c.DataSchema.URL != want.URL) {
-		return malformed("dataschema of %s is not %s", c.Type, ch.DataSchema())
+	if want := ch.schema; c.DataSchema != want && (c.DataSchema == nil || c.DataSchema.URL != want.URL) {
+		return malformed("dataschema of %s is not %s", c.Type, ch.url)
 	}
 	if c.Time == nil {
 		return malformed("time is missing")

@@ -1,7 +1,6 @@
 package events
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -11,7 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	"github.com/freshet-io/freshet/contracts"
+	"github.com/cloudevents/sdk-go/v2/types"
 )
 
 // Channel is one event type: who owns it, who reads it, what its subject names.
@@ -24,10 +23,13 @@ type Channel struct {
 	Schema    string // path in the contracts module
 
 	payload func() payload
+	source  string     // of its events
+	url     string     // of its contract
+	schema  *types.URI // the same, as events share it
 }
 
 // DataSchema is the URL of the type's contract, as events carry it.
-func (c Channel) DataSchema() string { return contracts.BaseURL + c.Schema }
+func (c Channel) DataSchema() string { return c.url }
 
 // IsDecision reports whether a type is added by its owner's fold.
 func IsDecision(typ string) bool { return Channels[typ].Decision }
@@ -35,7 +37,8 @@ func IsDecision(typ string) bool { return Channels[typ].Decision }
 // payload is implemented by the generated types.
 type payload interface {
 	validate(*check)
-	shape() *shape
+	read(*reader)
+	write(*writer)
 }
 
 // ErrInvalid is wrapped by every refusal of a payload.
@@ -60,18 +63,18 @@ func draft(typ, namespace, subject string, p payload) (event.Event, error) {
 	if err := Validate(p); err != nil {
 		return event.Event{}, fmt.Errorf("%s: %w", typ, err)
 	}
-	raw, err := json.Marshal(p)
+	raw, err := write(p)
 	if err != nil {
 		return event.Event{}, fmt.Errorf("%s: %w", typ, err)
 	}
-	e := event.New()
-	e.SetType(typ)
-	e.SetSubject(subject)
-	e.SetDataSchema(Channels[typ].DataSchema())
-	e.SetExtension("namespace", namespace)
-	e.SetDataContentType(contentJSON)
-	e.DataEncoded = raw
-	return e, nil
+	c := &event.EventContextV1{
+		Type: typ, DataSchema: Channels[typ].schema, DataContentType: &jsonType,
+		Extensions: map[string]any{ExtNamespace: namespace},
+	}
+	if subject = strings.TrimSpace(subject); subject != "" {
+		c.Subject = &subject
+	}
+	return event.Event{Context: c, DataEncoded: raw}, nil
 }
 
 // Parse decodes and validates the payload of an event, as one of this package's
@@ -97,10 +100,7 @@ func (c Channel) Check(b []byte) error {
 }
 
 func parse(b []byte, p payload) error {
-	if err := checkShape(b, p.shape()); err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	if err := json.Unmarshal(b, p); err != nil {
+	if err := read(b, p); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return Validate(p)
@@ -108,20 +108,34 @@ func parse(b []byte, p payload) error {
 
 // Validate checks a payload against its contract and reports every breach.
 func Validate(p payload) error {
+	quick := &check{quick: true}
+	quick.root = quick
+	if p.validate(quick); !quick.failed {
+		return nil
+	}
 	c := &check{}
 	c.root = c
 	p.validate(c)
 	return errors.Join(c.errs...)
 }
 
-// check collects the breaches of one payload, each with its path.
+// check collects the breaches of one payload, each with its path. A quick one
+// only finds out whether there is any: nearly always there is none, and then no
+// path need be put together.
 type check struct {
-	root *check
-	path string
-	errs []error
+	root   *check
+	path   string
+	errs   []error
+	quick  bool
+	failed bool
 }
 
-func (c *check) at(path string) *check { return &check{root: c.root, path: c.join(path)} }
+func (c *check) at(path string) *check {
+	if c.quick {
+		return c
+	}
+	return &check{root: c.root, path: c.join(path)}
+}
 
 func (c *check) join(path string) string {
 	if c.path == "" {
@@ -130,10 +144,24 @@ func (c *check) join(path string) string {
 	return c.path + "." + path
 }
 
-func (c *check) index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
-func (c *check) key(path, key string) string     { return path + "." + key }
+func (c *check) index(path string, i int) string {
+	if c.quick {
+		return ""
+	}
+	return path + "[" + strconv.Itoa(i) + "]"
+}
+
+func (c *check) key(path, key string) string {
+	if c.quick {
+		return ""
+	}
+	return path + "." + key
+}
 
 func (c *check) fail(path, format string, args ...any) {
+	if c.failed = true; c.quick {
+		return
+	}
 	c.root.errs = append(c.root.errs, fmt.Errorf("%w: %s %s", ErrInvalid, c.join(path), fmt.Sprintf(format, args...)))
 }
 

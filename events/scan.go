@@ -2,6 +2,7 @@ package events
 
 import (
 	"bytes"
+	"math/bits"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -77,24 +78,61 @@ func (s *scanner) unexpected(want string) error {
 func (s *scanner) string() (span, error) {
 	s.i++
 	p := span{from: s.i}
-	for s.i < len(s.b) {
-		switch c := s.b[s.i]; {
-		case c == '"':
+	for s.i = stringTo(s.b, s.i); s.i < len(s.b); s.i = stringTo(s.b, s.i) {
+		switch s.b[s.i] {
+		case '"':
 			p.to = s.i
 			s.i++
 			return p, nil
-		case c == '\\':
+		case '\\':
 			p.escaped = true
 			if err := s.escape(); err != nil {
 				return p, err
 			}
-		case c < 0x20:
-			return p, malformed("an unescaped control character in a string at byte %d", s.i)
 		default:
-			s.i++
+			return p, malformed("an unescaped control character in a string at byte %d", s.i)
 		}
 	}
 	return p, malformed("a string that begins at byte %d does not end", p.from)
+}
+
+// Eight bytes are looked at as one word. ones has every byte 1; highs is the bits
+// that below and equal leave set in the bytes they find, in no other up to the
+// first of these.
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+func below(w uint64, c byte) uint64 { return (w - ones*uint64(c)) &^ w }
+
+func equal(w uint64, c byte) uint64 {
+	w ^= ones * uint64(c)
+	return (w - ones) &^ w
+}
+
+// word is the eight bytes at i, the first lowest.
+func word[T string | []byte](s T, i int) uint64 {
+	_ = s[i+7]
+	return uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+		uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+}
+
+// stringTo is where, from i on, the first byte is that cannot stand in a string
+// as it is: a quote, a backslash or a control character.
+func stringTo(b []byte, i int) int {
+	for ; i+8 <= len(b); i += 8 {
+		w := word(b, i)
+		if found := (below(w, ' ') | equal(w, '"') | equal(w, '\\')) & highs; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for ; i < len(b); i++ {
+		if c := b[i]; c < ' ' || c == '"' || c == '\\' {
+			break
+		}
+	}
+	return i
 }
 
 func (s *scanner) escape() error {
@@ -303,14 +341,23 @@ func (s *scanner) object(depth int) error {
 	}
 }
 
-// members reads the keys of one object and refuses a second of the same name.
-type members struct {
-	s    *scanner
-	base int             // of this object's keys on the scanner's stack
-	seen map[string]bool // instead of the stack, once there are many
+// key reads a key; a colon follows.
+func (s *scanner) key() (span, error) {
+	if s.next() != '"' {
+		return span{}, s.unexpected("a key")
+	}
+	return s.string()
 }
 
-const manyKeys = 24
+// members are the keys of one object; a second of the same name is refused.
+type members struct {
+	s     *scanner
+	base  int             // of this object's keys on the scanner's stack
+	marks uint64          // of the keys so far: a key whose mark is not there is new
+	seen  map[string]bool // instead of the stack, once there are many
+}
+
+const manyKeys = 64
 
 func newMembers(s *scanner) members { return members{s: s, base: len(s.keys)} }
 
@@ -318,19 +365,17 @@ func (m *members) close() { m.s.keys = m.s.keys[:m.base] }
 
 // key reads a key and its colon.
 func (m *members) key() (span, error) {
-	s := m.s
-	if s.next() != '"' {
-		return span{}, s.unexpected("a key")
-	}
-	p, err := s.string()
+	p, err := m.s.key()
 	if err != nil {
 		return p, err
 	}
 	if m.repeats(p) {
-		return p, malformed("the key %q appears twice", clip(s.text(p)))
+		return p, repeated(m.s.text(p))
 	}
-	return p, s.expect(':')
+	return p, m.s.expect(':')
 }
+
+func repeated(key string) error { return malformed("the key %q appears twice", clip(key)) }
 
 func (m *members) repeats(p span) bool {
 	s := m.s
@@ -348,13 +393,33 @@ func (m *members) repeats(p span) bool {
 		m.seen[name] = true
 		return again
 	}
-	for _, k := range own {
-		if s.same(k, p) {
-			return true
+	mark := s.mark(p)
+	if m.marks&mark != 0 {
+		for _, k := range own {
+			if s.same(k, p) {
+				return true
+			}
 		}
 	}
+	m.marks |= mark
 	s.keys = append(s.keys, p)
 	return false
+}
+
+// mark is one bit, the same for equal keys.
+func (s *scanner) mark(p span) uint64 {
+	if p.escaped {
+		return mark(s.text(p))
+	}
+	return mark(s.raw(p))
+}
+
+func mark[T string | []byte](key T) uint64 {
+	n := len(key)
+	if n == 0 {
+		return 1
+	}
+	return 1 << ((n + 5*int(key[0]) + 11*int(key[n-1]) + 23*int(key[n/2])) & 63)
 }
 
 // clip shortens what an error quotes.

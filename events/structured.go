@@ -320,12 +320,14 @@ func setAttribute(c *event.EventContextV1, name, v string) (err error) {
 	case "source":
 		c.Source, err = parseSource(v)
 	case "subject":
-		c.Subject = &v
+		subject := v // only this one is moved to the heap
+		c.Subject = &subject
 	case "datacontenttype":
-		if v == contentJSON {
-			v = contentJSON
+		c.DataContentType = &jsonType
+		if v != contentJSON {
+			contentType := v
+			c.DataContentType = &contentType
 		}
-		c.DataContentType = &v
 	case "dataschema":
 		c.DataSchema, err = parseSchema(v)
 	case "time":

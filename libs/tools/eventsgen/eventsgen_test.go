@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -96,6 +97,20 @@ func TestRefuses(t *testing.T) {
 			}
 			require.Error(t, err)
 		})
+	}
+}
+
+// A reader keeps one bit for each member.
+func TestRefusesTooManyMembers(t *testing.T) {
+	t.Parallel()
+	for members, ok := range map[int]bool{maxFields: true, maxFields + 1: false} {
+		s := &schema{Type: "object", Properties: map[string]*schema{}}
+		for i := range members {
+			name := "m" + strconv.Itoa(i)
+			s.order, s.Properties[name] = append(s.order, name), &schema{Type: "string"}
+		}
+		_, err := goFiles(&catalogue{schemas: map[string]*schema{"types/v1/wide.json": s}})
+		require.Equal(t, ok, err == nil, "%d members: %v", members, err)
 	}
 }
 
