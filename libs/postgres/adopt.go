@@ -46,6 +46,7 @@ func readPidFile(data string) pidFile {
 // if it runs with today's settings; else it stops it. It touches no process but
 // the one that is named by postmaster.pid and works in this data directory.
 func (s *Server) adopt(ctx context.Context) bool {
+	s.clearSocketLocks()
 	p := readPidFile(s.data())
 	if p.pid <= 1 {
 		return false
@@ -76,6 +77,32 @@ func (s *Server) adopt(ctx context.Context) bool {
 		s.logger.Warn("the PostgreSQL left on this data directory does not end", "error", err)
 	}
 	return false
+}
+
+// clearSocketLocks removes what a killed server left beside its socket. The number
+// in it may be another process' by now, which PostgreSQL would wait for to end.
+func (s *Server) clearSocketLocks() {
+	dir, err := s.socketDir()
+	if err != nil {
+		return // starting tells
+	}
+	locks, err := filepath.Glob(filepath.Join(dir, ".s.PGSQL.*.lock"))
+	if err != nil {
+		return
+	}
+	for _, lock := range locks {
+		b, err := os.ReadFile(lock)
+		if err != nil {
+			continue
+		}
+		first, _, _ := strings.Cut(string(b), "\n")
+		if pid, err := strconv.Atoi(strings.TrimSpace(first)); err == nil && pid > 1 && worksIn(pid, s.data()) {
+			continue
+		}
+		if err := os.Remove(lock); err != nil {
+			s.logger.Warn("a stale lock of PostgreSQL's socket stays", "error", err)
+		}
+	}
 }
 
 func (s *Server) answers(ctx context.Context) bool {

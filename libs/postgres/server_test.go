@@ -84,6 +84,7 @@ func TestLeavesAForeignProcessAlone(t *testing.T) {
 	t.Cleanup(func() { _ = other.Process.Kill(); _ = other.Wait() })
 	stale := fmt.Sprintf("%d\n%s\n1\n5432\n/nowhere\n\n0 0\nready\n", other.Process.Pid, filepath.Join(dir, "postgres", "data"))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "postgres", "data", "postmaster.pid"), []byte(stale), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "postgres", "run", ".s.PGSQL.5432.lock"), []byte(stale), 0o600))
 
 	s = start(t, dir)
 	require.NoError(t, exec1(t, s, "SELECT 1"))
