@@ -83,6 +83,19 @@ bench: build ## run the benchmarks; each prints a ratio
 	cd bench && go run ./eventpath
 	cd bench && go run ./footprint -freshet $(CURDIR)/bin/freshet
 
+ROUNDS ?= 10
+SEED   ?= 1
+FROM   ?= 0
+
+.PHONY: services
+services: prerequisites ## build each service's own binary into ./bin/services
+	for s in services/*/cmd/*; do go build -o bin/services/$${s##*/} ./$$s; done
+
+.PHONY: chaos
+chaos: services ## hurt the suite's processes: ROUNDS=200 SEED=1; FROM=12 ROUNDS=1 to see one round again
+	cd libs/testkit && go build -o $(CURDIR)/bin/chaos ./chaos/cmd/chaos
+	./bin/chaos -rounds $(ROUNDS) -seed $(SEED) -from $(FROM)
+
 .PHONY: fuzz
 fuzz: ## fuzz the codec for a minute
 	cd events && go test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 45s .

@@ -8,6 +8,7 @@
 package kafkaserver
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -23,6 +24,10 @@ type Options struct {
 	DataDir string
 	Port    int // 0 for any free one
 	Logger  *slog.Logger
+
+	// Advertise is the address that clients are told to use, where they reach the
+	// broker through something else, as a proxy.
+	Advertise string
 }
 
 // Server is a running broker.
@@ -58,7 +63,15 @@ func Start(o Options) (*Server, error) {
 			if err != nil {
 				return nil, err
 			}
-			return net.Listen(network, net.JoinHostPort("127.0.0.1", port))
+			l, err := net.Listen(network, net.JoinHostPort("127.0.0.1", port))
+			if err != nil || o.Advertise == "" {
+				return l, err
+			}
+			addr, err := net.ResolveTCPAddr("tcp", o.Advertise)
+			if err != nil {
+				return nil, errors.Join(err, l.Close())
+			}
+			return advertised{l, addr}, nil
 		}),
 	)
 	if err != nil {
@@ -72,7 +85,15 @@ func Start(o Options) (*Server, error) {
 	return &Server{cluster: cluster, addr: addrs[0]}, nil
 }
 
-// Addr is where it listens.
+// An advertised listener says that it listens elsewhere.
+type advertised struct {
+	net.Listener
+	addr net.Addr
+}
+
+func (a advertised) Addr() net.Addr { return a.addr }
+
+// Addr is where clients find it.
 func (s *Server) Addr() string { return s.addr }
 
 // Stop closes the broker; its state is on disk.

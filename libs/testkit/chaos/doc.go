@@ -1,0 +1,22 @@
+// Package chaos runs the whole suite as processes, each service its own binary
+// beside nats-server, Kafka and PostgreSQL, gives it work through its real edges,
+// and hurts it: processes are killed, stopped and resumed, servers go away, disks
+// fill, links slow down and break, clocks step, and what was delivered comes
+// again.
+//
+// A round is a plan drawn from (seed, round): the same pair hurts the same
+// processes in the same way at the same times. After each round everything is
+// healed and, once the suite has settled, held against what it promises: every
+// service's outbox is the log and the log is the archive, byte for byte and in
+// order; no source has a gap; what clients were told was taken is there, once;
+// nothing is parked, no effect is open, and no process is left behind.
+//
+// What it finds is counted in four words. Lost: recorded or acknowledged, and
+// missing further on. Doubled: there twice. Reordered: there, in another order.
+// Diverged: two copies that must be equal and are not, and whatever else is not as
+// it must be, such as a suite that does not settle.
+//
+// It is a tool for a machine of one's own: as root it works in namespaces of its
+// own, so that nothing of it is left behind however it ends; otherwise it works
+// without them and without full disks, and says so.
+package chaos

@@ -1,0 +1,75 @@
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/Shopify/toxiproxy/v2"
+	"github.com/rs/zerolog"
+)
+
+// A link is what the services' connections to one server go through.
+type link struct {
+	name  string
+	proxy *toxiproxy.Proxy
+}
+
+func newLinks() *toxiproxy.ApiServer {
+	return toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.New(io.Discard))
+}
+
+func newLink(server *toxiproxy.ApiServer, name, listen, upstream string) (*link, error) {
+	l := &link{name, toxiproxy.NewProxy(server, name, listen, upstream)}
+	if err := l.proxy.Start(); err != nil {
+		return nil, fmt.Errorf("the link to %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// slow delays everything by so many milliseconds, give or take a jitter.
+func (l *link) slow(ms, jitter int) error {
+	for _, stream := range []string{"upstream", "downstream"} {
+		if err := l.toxic("latency", stream, map[string]any{"latency": ms, "jitter": jitter}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hole lets nothing through and says nothing: connections stay open.
+func (l *link) hole() error {
+	for _, stream := range []string{"upstream", "downstream"} {
+		if err := l.toxic("timeout", stream, map[string]any{"timeout": 0}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drop lets requests through and loses the answers.
+func (l *link) drop() error {
+	return l.toxic("timeout", "downstream", map[string]any{"timeout": 0})
+}
+
+// cut closes all connections and takes no new ones.
+func (l *link) cut() { l.proxy.Stop() }
+
+// heal undoes everything. Connections that a hole has swallowed are closed, as a
+// peer's reset would after an outage.
+func (l *link) heal() error {
+	l.proxy.Stop()
+	l.proxy.Toxics.ResetToxics(context.Background())
+	return l.proxy.Start()
+}
+
+func (l *link) toxic(kind, stream string, attributes map[string]any) error {
+	b, err := json.Marshal(map[string]any{"name": kind + "-" + stream, "type": kind, "stream": stream, "toxicity": 1.0, "attributes": attributes})
+	if err != nil {
+		return err
+	}
+	_, err = l.proxy.Toxics.AddToxicJson(bytes.NewReader(b))
+	return err
+}

@@ -1,0 +1,126 @@
+package chaos
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A fault is one thing that happens to the suite in a round.
+type fault struct {
+	kind   kind
+	target string
+	at     time.Duration // after the round's start
+	lasts  time.Duration
+	number int
+}
+
+func (f fault) String() string {
+	s := string(f.kind)
+	if f.target != "" {
+		s += " " + f.target
+	}
+	s += fmt.Sprintf(" at %d ms", f.at.Milliseconds())
+	if f.lasts > 0 {
+		s += fmt.Sprintf(" for %d ms", f.lasts.Milliseconds())
+	}
+	return s
+}
+
+type kind string
+
+// Kinds of faults.
+const (
+	kill     kind = "kill"      // kill -9
+	crash    kind = "kill all"  // kill -9 of every process at once
+	pauses   kind = "pause"     // SIGSTOP, and SIGCONT
+	away     kind = "away"      // a server is gone and comes back
+	slow     kind = "slow link" // to a server
+	cut      kind = "cut link"
+	hole     kind = "dead link" // connections stay open, nothing comes through
+	answers  kind = "lost answers"
+	takeover kind = "take over" // the leader stops, a second instance leads, the leader goes on
+	zombie   kind = "zombie"    // an executor stops past its leases and goes on when another has done its work
+	full     kind = "full disk"
+	clocks   kind = "clock" // steps by an hour
+	again    kind = "deliver again"
+	rollback kind = "roll back" // the log's store is an older copy
+)
+
+// everything that a round can be about, in the order in which a cycle of rounds is
+// dealt.
+func kinds(can func(kind) bool) []kind {
+	all := []kind{kill, crash, pauses, away, slow, cut, hole, answers, takeover, zombie, full, clocks, again, rollback}
+	return slices.DeleteFunc(all, func(k kind) bool { return !can(k) })
+}
+
+// targets of a kind of fault.
+func targets(k kind) []string {
+	switch k {
+	case kill:
+		return append(slices.Clone(Services), "nats", "kafka", "postgres", "postmaster")
+	case pauses:
+		return append(slices.Clone(Services), Servers...)
+	case away, slow, cut, hole, answers:
+		return Servers
+	case takeover, clocks:
+		return Services
+	case zombie:
+		return []string{"ingestion", "feature-store", "training", "deployment"}
+	case full:
+		return []string{"nats", "kafka", "postgres", "objects"}
+	case again:
+		return []string{"ingestion", "monitoring"}
+	case rollback:
+		return []string{"nats"}
+	}
+	return []string{""}
+}
+
+// randomness of a round, the same for the same seed and round.
+func randomness(seed uint64, round int) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, uint64(round)*0x9e3779b97f4a7c15+1)) //nolint:gosec // not a secret
+}
+
+// plan draws what happens in a round. Rounds are dealt from a shuffled deck, so
+// that every kind of fault has its turn; up to two kills come on top.
+func plan(seed uint64, round int, span time.Duration, can func(kind) bool) []fault {
+	deck := kinds(can)
+	dealer := randomness(seed, -1-round/len(deck))
+	dealer.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
+	r := randomness(seed, round)
+	faults := []fault{draw(r, deck[round%len(deck)], span)}
+	for range r.IntN(3) {
+		if can(kill) {
+			faults = append(faults, draw(r, kill, span))
+		}
+	}
+	slices.SortStableFunc(faults, func(a, b fault) int { return int(a.at - b.at) })
+	return faults
+}
+
+func draw(r *rand.Rand, k kind, span time.Duration) fault {
+	within := func(d time.Duration) time.Duration {
+		return time.Duration(r.Int64N(int64(d))).Truncate(time.Millisecond)
+	}
+	f := fault{kind: k, at: within(span * 2 / 3), number: r.IntN(1 << 20)}
+	all := targets(k)
+	f.target = all[r.IntN(len(all))]
+	switch k {
+	case pauses, slow, cut, hole, answers, full, away:
+		f.lasts = span/6 + within(span/2)
+	case takeover, zombie:
+		f.at, f.lasts = within(span/4), span/6+within(span/4)
+	}
+	return f
+}
+
+func describe(faults []fault) string {
+	all := make([]string, len(faults))
+	for i, f := range faults {
+		all[i] = f.String()
+	}
+	return strings.Join(all, ", ")
+}

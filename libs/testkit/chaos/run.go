@@ -1,0 +1,170 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Config of a run.
+type Config struct {
+	Options
+	Seed   uint64
+	From   int // first round
+	Rounds int
+	Span   time.Duration // of faults and load in a round
+	Rate   int           // events per second and producer
+	Kinds  []string      // only these; all if empty
+	Out    io.Writer
+}
+
+// settleWithin is how long a suite that was healed may take to finish its work.
+const settleWithin = 90 * time.Second
+
+// Run runs rounds until one finds something, and returns what it found.
+func Run(ctx context.Context, c Config) (*Findings, error) {
+	began := time.Now()
+	f := &Findings{}
+	fmt.Fprintf(c.Out, "seed %d, rounds %d to %d, in %s\n", c.Seed, c.From, c.From+c.Rounds-1, c.Dir)
+	can, skipped := c.can()
+	for _, why := range skipped {
+		fmt.Fprintln(c.Out, "skipped:", why)
+	}
+	s, err := Start(ctx, c.Options)
+	if err != nil {
+		return f, err
+	}
+	l, err := newLoad(ctx, s)
+	if err != nil {
+		return f, errors.Join(err, s.Stop())
+	}
+	err = l.prepare(ctx)
+	if err == nil {
+		fmt.Fprintf(c.Out, "%d services and %d servers are up after %.1f s\n", len(Services), len(Servers), time.Since(began).Seconds())
+		err = c.rounds(ctx, s, l, can, f)
+	}
+	stopping := time.Now()
+	err = errors.Join(err, l.close(), s.Stop())
+	if orphans, orphanErr := s.Orphans(5 * time.Second); err == nil {
+		err = orphanErr
+		for _, o := range orphans {
+			f.diverged("left behind after the end: %s", o)
+		}
+	}
+	fmt.Fprintf(c.Out, "stopped in %.1f s; %.0f s in all\n", time.Since(stopping).Seconds(), time.Since(began).Seconds())
+	return f, err
+}
+
+// can says which faults are possible here, and why others are not.
+func (c Config) can() (func(kind) bool, []string) {
+	var skipped []string
+	if !c.Inside {
+		skipped = append(skipped, "full disks: mounting file systems needs root")
+	}
+	return func(k kind) bool {
+		switch k {
+		case full:
+			if !c.Inside {
+				return false
+			}
+		case rollback, clocks:
+			return false
+		}
+		for _, only := range c.Kinds {
+			if only == string(k) {
+				return true
+			}
+		}
+		return len(c.Kinds) == 0
+	}, skipped
+}
+
+func (c Config) rounds(ctx context.Context, s *Suite, l *load, can func(kind) bool, f *Findings) error {
+	check := newChecker()
+	for round := c.From; round < c.From+c.Rounds; round++ {
+		began := time.Now()
+		faults := plan(c.Seed, round, c.Span, can)
+		before, asked := check.next, l.ledger.inferred
+		fmt.Fprintf(c.Out, "round %d: %s", round, describe(faults))
+		err := c.round(ctx, s, l, check, faults, round, f)
+		fmt.Fprintf(c.Out, ": %d events, %d answers, %.1f s", check.next-before, l.ledger.inferred-asked, time.Since(began).Seconds())
+		if err != nil || !f.None() {
+			fmt.Fprintf(c.Out, "\n%s", report(f))
+			fmt.Fprintf(c.Out, "to see it again: make chaos SEED=%d FROM=%d ROUNDS=1\n", c.Seed, round)
+			return err
+		}
+		fmt.Fprintln(c.Out, ": ok")
+	}
+	fmt.Fprintf(c.Out, "%d events in the log, %d models approved; from the beginning once more\n", check.next-1, check.counts["approval_given"])
+	if err := newChecker().check(ctx, s, newLedger(), f); err != nil {
+		return err
+	}
+	fmt.Fprint(c.Out, report(f))
+	return nil
+}
+
+// round hurts the suite under load, heals it, lets it settle, and checks.
+func (c Config) round(ctx context.Context, s *Suite, l *load, check *checker, faults []fault, round int, f *Findings) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Span+4*time.Minute)
+	defer cancel()
+	working, stop := context.WithTimeout(ctx, c.Span)
+	defer stop()
+	loaded := make(chan error, 1)
+	go func() { loaded <- l.run(ctx, working, randomness(c.Seed, 1<<30+round), round, c.Rate) }()
+	began := time.Now()
+	errs := group(faults, func(x fault) error {
+		sleep(ctx, x.at-time.Since(began))
+		return s.inflict(ctx, x, l)
+	})
+	<-working.Done()
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("the harness: %w", err)
+	}
+	if err := s.heal(ctx); err != nil {
+		f.diverged("after the faults: %v", err)
+		return nil
+	}
+	if err := <-loaded; err != nil {
+		f.lost("%v", err)
+	}
+	if err := s.Settle(ctx, settleWithin); err != nil {
+		f.diverged("%v", err)
+		return nil
+	}
+	if err := check.check(ctx, s, l.ledger, f); err != nil {
+		return err
+	}
+	orphans, err := s.Orphans(5 * time.Second)
+	for _, o := range orphans {
+		f.diverged("left behind by a process that was killed: %s", o)
+	}
+	for _, p := range s.all() {
+		for _, e := range p.Exits() {
+			if strings.HasPrefix(e, crashMark) {
+				f.diverged("%s: %s", p.Name, e)
+			}
+		}
+	}
+	return err
+}
+
+// report lists the findings, the first few of each kind.
+func report(f *Findings) string {
+	var b strings.Builder
+	for _, part := range []struct {
+		name string
+		all  []string
+	}{{"lost", f.Lost}, {"doubled", f.Doubled}, {"reordered", f.Reordered}, {"diverged", f.Diverged}} {
+		for i, what := range part.all {
+			if i == 10 {
+				fmt.Fprintf(&b, "  %s: and %d more\n", part.name, len(part.all)-i)
+				break
+			}
+			fmt.Fprintf(&b, "  %s: %s\n", part.name, what)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,135 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/kafka"
+	"github.com/freshet-io/freshet/libs/kafkaserver"
+	"github.com/freshet-io/freshet/libs/natsserver"
+	"github.com/freshet-io/freshet/libs/postgres"
+	"github.com/nats-io/nats.go"
+)
+
+// Stream is the log's name in its first epoch.
+const Stream = "FRESHET_1"
+
+// topics are Kafka's, as the suite makes them.
+var topics = []string{"freshet.in", "freshet.features", "freshet.inference", "freshet.events"}
+
+// Serve is a process that is one of the suite's servers: the same code that the
+// suite embeds. It returns after SIGINT or SIGTERM.
+func Serve(args []string) error {
+	if len(args) == 0 {
+		return errors.New("serve takes nats, kafka or postgres")
+	}
+	flags := flag.NewFlagSet("serve "+args[0], flag.ContinueOnError)
+	dir := flags.String("dir", "", "data directory")
+	port := flags.Int("port", 0, "port to listen on")
+	advertise := flags.String("advertise", "", "address that clients are told to use")
+	if err := flags.Parse(args[1:]); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	end, err := serve(ctx, args[0], *dir, *port, *advertise, logger)
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return end()
+}
+
+func serve(ctx context.Context, what, dir string, port int, advertise string, logger *slog.Logger) (end func() error, err error) {
+	switch what {
+	case "nats":
+		s, err := natsserver.Start(natsserver.Options{DataDir: dir, Port: port, Users: users(), Logger: logger})
+		if err != nil {
+			return nil, err
+		}
+		end = func() error { s.Stop(); return nil }
+		return end, orEnd(prepareLog(ctx, s), end)
+	case "kafka":
+		s, err := kafkaserver.Start(kafkaserver.Options{DataDir: dir, Port: port, Advertise: advertise, Logger: logger})
+		if err != nil {
+			return nil, err
+		}
+		return func() error { s.Stop(); return nil }, nil
+	case "postgres":
+		s, err := postgres.Start(ctx, postgres.Options{DataDir: dir, Logger: logger, Settings: []string{
+			"listen_addresses=127.0.0.1", fmt.Sprintf("port=%d", port), "max_connections=300",
+		}})
+		if err != nil {
+			return nil, err
+		}
+		end = func() error { return s.Stop(context.Background()) }
+		return end, orEnd(writeURL(s, dir, port), end)
+	}
+	return nil, fmt.Errorf("serve takes nats, kafka or postgres, not %q", what)
+}
+
+func orEnd(err error, end func() error) error {
+	if err != nil {
+		return errors.Join(err, end())
+	}
+	return nil
+}
+
+// users may do everything: what each service may do is tested where its
+// permissions are made.
+func users() []natsserver.User {
+	all := []natsserver.User{natsserver.All("admin")}
+	for _, name := range Services {
+		all = append(all, natsserver.All(name))
+	}
+	return all
+}
+
+func prepareLog(ctx context.Context, s *natsserver.Server) error {
+	nc, err := nats.Connect(s.URL("admin"))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	return eventlog.EnsureStream(ctx, nc, Stream)
+}
+
+// writeURL leaves the connection string by TCP for the others to read.
+func writeURL(s *postgres.Server, dir string, port int) error {
+	u, err := url.Parse(s.URL())
+	if err != nil {
+		return err
+	}
+	u.Host, u.RawQuery = fmt.Sprintf("127.0.0.1:%d", port), "sslmode=disable"
+	path := filepath.Join(dir, "url")
+	if old, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(old)) == u.String() {
+		return nil
+	}
+	if err := os.WriteFile(path+".new", []byte(u.String()), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// ensureTopics makes the topics as the suite does when it starts.
+func ensureTopics(ctx context.Context, addr string) error {
+	client := kafka.New(addr)
+	defer client.Close()
+	for _, topic := range topics {
+		if err := client.Ensure(ctx, topic, 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
