@@ -52,10 +52,8 @@ func checkASCII(name, s string, limit int) error {
 	if len(s) > limit {
 		return malformed("%s has %d characters, and %d are allowed", name, len(s), limit)
 	}
-	for i := 0; i < len(s); i++ {
-		if s[i] < 0x20 || s[i] > 0x7e {
-			return malformed("%s has the byte %#02x; printable ASCII is allowed", name, s[i])
-		}
+	if i := printableTo(s); i < len(s) {
+		return malformed("%s has the byte %#02x; printable ASCII is allowed", name, s[i])
 	}
 	return nil
 }
@@ -69,13 +67,8 @@ func checkString[T string | []byte](name string, s T, limit int) error {
 	if len(s) > limit {
 		return malformed("%s has %d bytes, and %d are allowed", name, len(s), limit)
 	}
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c >= utf8.RuneSelf:
-			return checkRunes(name, string(s))
-		case c < 0x20 || c == 0x7f:
-			return malformed("%s has the control character %#02x", name, c)
-		}
+	if printableTo(s) < len(s) {
+		return checkRunes(name, string(s))
 	}
 	return nil
 }
@@ -101,9 +94,13 @@ func checkRunes(name, s string) error {
 	return nil
 }
 
-var coreAttributes = map[string]bool{
-	"specversion": true, "id": true, "source": true, "type": true, "subject": true, "time": true,
-	"datacontenttype": true, "dataschema": true, "data": true,
+// isCore reports whether a name is an attribute that CloudEvents itself defines.
+func isCore(name string) bool {
+	switch name {
+	case "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data":
+		return true
+	}
+	return false
 }
 
 func checkExtensionName(name string) error {

@@ -54,14 +54,14 @@ func modeOf(contentType string, specVersion bool, body []byte) (mode, error) {
 
 // binary builds an event of attributes that came as headers.
 type binary struct {
-	c       *event.EventContextV1
+	c       *envelope
 	seen    map[string]bool
 	version bool
 	source  bool
 }
 
 func newBinary() *binary {
-	return &binary{c: &event.EventContextV1{}, seen: map[string]bool{}}
+	return &binary{c: &envelope{}, seen: map[string]bool{}}
 }
 
 func (b *binary) set(name, value string) error {
@@ -81,7 +81,7 @@ func (b *binary) set(name, value string) error {
 		return nil
 	case name == "data" || name == "data_base64":
 		return malformed("%s cannot be a header", name)
-	case coreAttributes[name]:
+	case isCore(name):
 		b.source = b.source || name == "source"
 		return setAttribute(b.c, name, value)
 	}
@@ -98,10 +98,10 @@ func (b *binary) event(data []byte) (event.Event, error) {
 	if !b.source {
 		return event.Event{}, malformed("source is missing")
 	}
-	if err := checkContext(b.c); err != nil {
+	if err := checkContext(&b.c.EventContextV1); err != nil {
 		return event.Event{}, err
 	}
-	e := event.Event{Context: b.c}
+	e := event.Event{Context: &b.c.EventContextV1}
 	if len(data) == 0 {
 		return e, nil
 	}

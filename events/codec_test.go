@@ -175,14 +175,17 @@ func padded(n int) string {
 func TestDecodeStructuredAccepts(t *testing.T) {
 	t.Parallel()
 	for name, s := range map[string]string{
-		"plain":                  outsideEvent,
-		"exactly 64 KB":          padded(MaxEvent),
-		"white space around":     " \r\n" + outsideEvent + "\n",
-		"an integer extension":   strings.Replace(outsideEvent, `"id":"a1"`, `"id":"a1","x":-5,"y":true,"z":"ü"`, 1),
-		"null optional":          strings.Replace(outsideEvent, `"id":"a1"`, `"id":"a1","subject":null,"x":null`, 1),
-		"text data":              `{"specversion":"1.0","id":"a","source":"s","type":"t","datacontenttype":"text/plain","data":"a\nb"}`,
-		"binary data":            `{"specversion":"1.0","id":"a","source":"s","type":"t","data_base64":"AAEC"}`,
-		"surrogate pair in data": strings.Replace(outsideEvent, `3`, `"\ud83d\ude00"`, 1),
+		"plain":                      outsideEvent,
+		"exactly 64 KB":              padded(MaxEvent),
+		"white space around":         " \r\n" + outsideEvent + "\n",
+		"an integer extension":       strings.Replace(outsideEvent, `"id":"a1"`, `"id":"a1","x":-5,"y":true,"z":"ü"`, 1),
+		"null optional":              strings.Replace(outsideEvent, `"id":"a1"`, `"id":"a1","subject":null,"x":null`, 1),
+		"text data":                  `{"specversion":"1.0","id":"a","source":"s","type":"t","datacontenttype":"text/plain","data":"a\nb"}`,
+		"binary data":                `{"specversion":"1.0","id":"a","source":"s","type":"t","data_base64":"AAEC"}`,
+		"attributes after data":      `{"specversion":"1.0","data":{"data":1},"id":"a1","source":"/p","x":"\"data\":","type":"t","subject":"s","time":"2001-01-06T00:00:00Z"}`,
+		"data named in an attribute": `{"specversion":"1.0","id":"a1","source":"/p","x":"\"data\":","type":"t","data":"d"}`,
+		"data with a space":          `{"specversion":"1.0","id":"a1","source":"/p","type":"t","data" : "d"}`,
+		"surrogate pair in data":     strings.Replace(outsideEvent, `3`, `"\ud83d\ude00"`, 1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

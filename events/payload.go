@@ -67,14 +67,14 @@ func draft(typ, namespace, subject string, p payload) (event.Event, error) {
 	if err != nil {
 		return event.Event{}, fmt.Errorf("%s: %w", typ, err)
 	}
-	c := &event.EventContextV1{
+	c := &envelope{EventContextV1: event.EventContextV1{
 		Type: typ, DataSchema: Channels[typ].schema, DataContentType: &jsonType,
 		Extensions: map[string]any{ExtNamespace: namespace},
+	}}
+	if c.subject = strings.TrimSpace(subject); c.subject != "" {
+		c.Subject = &c.subject
 	}
-	if subject = strings.TrimSpace(subject); subject != "" {
-		c.Subject = &subject
-	}
-	return event.Event{Context: c, DataEncoded: raw}, nil
+	return event.Event{Context: &c.EventContextV1, DataEncoded: raw}, nil
 }
 
 // Parse decodes and validates the payload of an event, as one of this package's

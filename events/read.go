@@ -25,7 +25,7 @@ type reader struct {
 	err   error
 }
 
-var readers = sync.Pool{New: func() any { return new(reader) }}
+var readers = sync.Pool{New: func() any { return &reader{scanner: scanner{keys: make([]span, 0, manyKeys)}} }}
 
 // read reads a payload without validating it.
 func read(b []byte, p payload) error {

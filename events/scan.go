@@ -3,6 +3,7 @@ package events
 import (
 	"bytes"
 	"math/bits"
+	"sync"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -20,6 +21,20 @@ type scanner struct {
 type span struct {
 	from, to int
 	escaped  bool
+}
+
+var scanners = sync.Pool{New: func() any { return &scanner{keys: make([]span, 0, manyKeys)} }}
+
+// newScanner gives out a scanner, which is its caller's until free.
+func newScanner(b []byte) *scanner {
+	s := scanners.Get().(*scanner)
+	s.b = b
+	return s
+}
+
+func (s *scanner) free() {
+	*s = scanner{keys: s.keys[:0]} // keeps nobody's text alive
+	scanners.Put(s)
 }
 
 func (s *scanner) raw(p span) []byte { return s.b[p.from:p.to] }
@@ -111,28 +126,47 @@ func equal(w uint64, c byte) uint64 {
 	return (w - ones) &^ w
 }
 
-// word is the eight bytes at i, the first lowest.
-func word[T string | []byte](s T, i int) uint64 {
-	_ = s[i+7]
-	return uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
-		uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+// word is the first eight bytes, the first lowest.
+func word[T string | []byte](s T) uint64 {
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
 // stringTo is where, from i on, the first byte is that cannot stand in a string
 // as it is: a quote, a backslash or a control character.
-func stringTo(b []byte, i int) int {
-	for ; i+8 <= len(b); i += 8 {
-		w := word(b, i)
+func stringTo[T string | []byte](b T, i int) int {
+	rest := b[i:]
+	for len(rest) >= 8 {
+		w := word(rest)
 		if found := (below(w, ' ') | equal(w, '"') | equal(w, '\\')) & highs; found != 0 {
-			return i + bits.TrailingZeros64(found)/8
+			return len(b) - len(rest) + bits.TrailingZeros64(found)/8
+		}
+		rest = rest[8:]
+	}
+	for i := range len(rest) {
+		if c := rest[i]; c < ' ' || c == '"' || c == '\\' {
+			return len(b) - len(rest) + i
 		}
 	}
-	for ; i < len(b); i++ {
-		if c := b[i]; c < ' ' || c == '"' || c == '\\' {
-			break
+	return len(b)
+}
+
+// printableTo is where the first byte is that is not printable ASCII.
+func printableTo[T string | []byte](s T) int {
+	rest := s
+	for len(rest) >= 8 {
+		w := word(rest)
+		if found := (w | below(w, ' ') | equal(w, 0x7f)) & highs; found != 0 {
+			return len(s) - len(rest) + bits.TrailingZeros64(found)/8
+		}
+		rest = rest[8:]
+	}
+	for i := range len(rest) {
+		if c := rest[i]; c < ' ' || c > 0x7e {
+			return len(s) - len(rest) + i
 		}
 	}
-	return i
+	return len(s)
 }
 
 func (s *scanner) escape() error {
@@ -435,7 +469,8 @@ func checkJSON(b []byte) (span, error) {
 	if !utf8.Valid(b) {
 		return span{}, malformed("invalid UTF-8")
 	}
-	s := scanner{b: b}
+	s := newScanner(b)
+	defer s.free()
 	p, err := s.value(0)
 	if err != nil {
 		return p, err

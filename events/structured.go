@@ -65,21 +65,26 @@ func appendEvent(b []byte, c *event.EventContextV1, e event.Event) ([]byte, erro
 }
 
 func appendExtensions(b []byte, extensions map[string]any) ([]byte, error) {
-	var array [12]string
-	names := array[:0]
-	for name := range extensions {
-		names = append(names, name)
+	type extension struct {
+		name  string
+		value any
 	}
-	slices.Sort(names)
-	for _, name := range names {
+	var array [12]extension
+	list := array[:0]
+	for name, value := range extensions {
+		list = append(list, extension{name, value})
+	}
+	slices.SortFunc(list, func(x, y extension) int { return strings.Compare(x.name, y.name) })
+	for _, x := range list {
+		name := x.name
 		if err := checkExtensionName(name); err != nil {
 			return nil, err
 		}
-		if coreAttributes[name] {
+		if isCore(name) {
 			return nil, malformed("the extension %q has the name of an attribute", name)
 		}
 		b = append(append(append(b, `,"`...), name...), `":`...)
-		switch v := extensions[name].(type) {
+		switch v := x.value.(type) {
 		case string:
 			if err := checkString(name, v, MaxAttribute); err != nil {
 				return nil, err
@@ -154,13 +159,9 @@ const hexDigits = "0123456789abcdef"
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	from := 0
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c >= 0x20 && c != '"' && c != '\\' {
-			continue
-		}
+	for i := stringTo(s, 0); i < len(s); i = stringTo(s, from) {
 		b = append(b, s[from:i]...)
-		switch c {
+		switch c := s[i]; c {
 		case '"', '\\':
 			b = append(b, '\\', c)
 		default:
@@ -171,11 +172,18 @@ func appendString(b []byte, s string) []byte {
 	return append(append(b, s[from:]...), '"')
 }
 
+// envelope is the context of an event, in one piece with what it points to.
+type envelope struct {
+	event.EventContextV1
+	subject string
+	time    types.Timestamp
+}
+
 // decoder collects the members of one structured event.
 type decoder struct {
-	scan        scanner
-	text        string // the event's bytes; attributes are parts of it
-	c           *event.EventContextV1
+	scan        *scanner
+	head        string // the event's bytes up to its data, which mostly is last; attributes are parts of it
+	c           *envelope
 	e           event.Event
 	data        span
 	hasData     bool
@@ -188,20 +196,24 @@ func decodeEvent(b []byte) (event.Event, error) {
 	if !utf8.Valid(b) {
 		return event.Event{}, malformed("invalid UTF-8")
 	}
-	var keys [24]span
-	d := decoder{scan: scanner{b: b, keys: keys[:0]}, text: string(b), c: &event.EventContextV1{}}
+	head := b
+	if i := bytes.Index(b, []byte(`"data":`)); i >= 0 {
+		head = b[:i]
+	}
+	d := decoder{scan: newScanner(b), head: string(head), c: &envelope{}}
+	defer d.scan.free()
 	if err := d.object(); err != nil {
 		return event.Event{}, err
 	}
 	if err := d.finish(); err != nil {
 		return event.Event{}, err
 	}
-	d.e.Context = d.c
+	d.e.Context = &d.c.EventContextV1
 	return d.e, nil
 }
 
 func (d *decoder) object() error {
-	s := &d.scan
+	s := d.scan
 	if err := s.expect('{'); err != nil {
 		return err
 	}
@@ -229,7 +241,7 @@ func (d *decoder) object() error {
 }
 
 func (d *decoder) member(k span) error {
-	s := &d.scan
+	s := d.scan
 	name := d.string(k)
 	switch name {
 	case "data":
@@ -237,7 +249,7 @@ func (d *decoder) member(k span) error {
 		if err != nil {
 			return err
 		}
-		if d.text[p.from:p.to] == "null" {
+		if string(s.raw(p)) == "null" {
 			return nil
 		}
 		if d.hasData {
@@ -259,7 +271,7 @@ func (d *decoder) member(k span) error {
 		d.e.DataBase64, d.hasData, d.base64 = true, true, true
 		return nil
 	}
-	if coreAttributes[name] {
+	if isCore(name) {
 		v, ok, err := d.value(name)
 		if err != nil || !ok {
 			return err
@@ -273,15 +285,15 @@ func (d *decoder) member(k span) error {
 }
 
 func (d *decoder) string(p span) string {
-	if p.escaped {
-		return unescape(d.scan.raw(p))
+	if p.escaped || p.to > len(d.head) {
+		return d.scan.text(p)
 	}
-	return d.text[p.from:p.to]
+	return d.head[p.from:p.to]
 }
 
 // value reads a string; null is as good as absent.
 func (d *decoder) value(name string) (string, bool, error) {
-	s := &d.scan
+	s := d.scan
 	switch s.next() {
 	case '"':
 		p, err := s.string()
@@ -311,7 +323,7 @@ func (d *decoder) attribute(name, v string) error {
 
 // setAttribute sets a core attribute other than specversion; checkContext
 // follows, once all are set.
-func setAttribute(c *event.EventContextV1, name, v string) (err error) {
+func setAttribute(c *envelope, name, v string) (err error) {
 	switch name {
 	case "id":
 		c.ID = v
@@ -320,33 +332,32 @@ func setAttribute(c *event.EventContextV1, name, v string) (err error) {
 	case "source":
 		c.Source, err = parseSource(v)
 	case "subject":
-		subject := v // only this one is moved to the heap
-		c.Subject = &subject
+		c.subject = v
+		c.Subject = &c.subject
 	case "datacontenttype":
 		c.DataContentType = &jsonType
 		if v != contentJSON {
-			contentType := v
+			contentType := v // only this one is moved to the heap
 			c.DataContentType = &contentType
 		}
 	case "dataschema":
 		c.DataSchema, err = parseSchema(v)
 	case "time":
-		c.Time, err = parseTime(v)
+		c.Time, err = &c.time, parseTime(&c.time, v)
 	}
 	return err
 }
 
-func parseTime(s string) (*types.Timestamp, error) {
-	t := &types.Timestamp{}
+func parseTime(t *types.Timestamp, s string) error {
 	if len(s) > 64 || t.Time.UnmarshalText([]byte(s)) != nil {
-		return nil, malformed("time %q is not RFC 3339", clip(s))
+		return malformed("time %q is not RFC 3339", clip(s))
 	}
 	t.Time = t.UTC()
-	return t, nil
+	return nil
 }
 
 func (d *decoder) extension(name string) error {
-	s := &d.scan
+	s := d.scan
 	var v any
 	switch c := s.next(); {
 	case c == '"':
@@ -364,9 +375,10 @@ func (d *decoder) extension(name string) error {
 		if err := s.number(); err != nil {
 			return err
 		}
-		n, err := strconv.ParseInt(d.text[from:s.i], 10, 32)
+		text := string(s.b[from:s.i])
+		n, err := strconv.ParseInt(text, 10, 32)
 		if err != nil {
-			return malformed("the extension %q is %s, not an integer of 32 bits", name, clip(d.text[from:s.i]))
+			return malformed("the extension %q is %s, not an integer of 32 bits", name, clip(text))
 		}
 		v = int32(n)
 	case c == 't':
@@ -387,7 +399,7 @@ func (d *decoder) extension(name string) error {
 	return setExtension(d.c, name, v)
 }
 
-func setExtension(c *event.EventContextV1, name string, v any) error {
+func setExtension(c *envelope, name string, v any) error {
 	if len(c.Extensions) >= MaxExtensions {
 		return malformed("more than %d extensions", MaxExtensions)
 	}
@@ -406,19 +418,20 @@ func (d *decoder) finish() error {
 	if !d.source {
 		return malformed("source is missing")
 	}
-	if err := checkContext(d.c); err != nil {
+	if err := checkContext(&d.c.EventContextV1); err != nil {
 		return err
 	}
 	if !d.hasData || d.base64 {
 		return nil
 	}
+	data := d.scan.raw(d.data)
 	if isJSON(d.c.DataContentType) {
-		d.e.DataEncoded = []byte(d.text[d.data.from:d.data.to])
+		d.e.DataEncoded = bytes.Clone(data)
 		return nil
 	}
-	if d.text[d.data.from] != '"' {
+	if data[0] != '"' {
 		return malformed("data of type %s is neither a string nor data_base64", *d.c.DataContentType)
 	}
-	d.e.DataEncoded = []byte(unescape(d.scan.b[d.data.from+1 : d.data.to-1]))
+	d.e.DataEncoded = []byte(unescape(data[1 : len(data)-1]))
 	return nil
 }
