@@ -318,3 +318,31 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// Events share the values of their attributes: what is set on one of them must
+// not reach another.
+func TestSettersChangeOneEventOnly(t *testing.T) {
+	t.Parallel()
+	b, err := Codec{}.Encode(sample(t))
+	require.NoError(t, err)
+	decoded, err := Codec{}.Decode(b)
+	require.NoError(t, err)
+	drafted, err := NewCancelAsked("default", "x", CancelAsked{Run: "r", Model: "m"})
+	require.NoError(t, err)
+	clone := decoded.Clone()
+	for _, e := range []event.Event{decoded, drafted, clone} {
+		e.SetDataSchema("https://example.com/other.json")
+		e.SetDataContentType("text/plain")
+		e.SetSource("/other")
+		e.SetSubject("other")
+		e.SetTime(time.Unix(0, 0))
+		e.SetExtension("x", "other")
+		require.NoError(t, e.Context.SetType("other"))
+	}
+	again, err := Codec{}.Encode(sample(t))
+	require.NoError(t, err)
+	require.Equal(t, string(b), string(again))
+	redecoded, err := Codec{}.Decode(b)
+	require.NoError(t, err)
+	requireSame(t, sample(t), redecoded)
+}

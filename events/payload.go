@@ -78,7 +78,9 @@ func draft(typ, namespace, subject string, p payload) (event.Event, error) {
 }
 
 // Parse decodes and validates the payload of an event, as one of this package's
-// payload types: events.Parse[events.DataCommitted](e).
+// payload types: events.Parse[events.DataCommitted](e). The strings of a payload
+// are parts of one copy of its text: whoever keeps a single one for long, keeps
+// the text, and clones it instead.
 func Parse[P any, PP interface {
 	*P
 	payload

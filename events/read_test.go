@@ -246,7 +246,7 @@ func TestWritersAgree(t *testing.T) {
 		t.Run(schema, func(t *testing.T) {
 			t.Parallel()
 			random := rand.New(rand.NewSource(1))
-			for range 300 {
+			for range 100 {
 				p := fresh()
 				fill(random, reflect.ValueOf(p).Elem())
 				requireBytes(t, p)
