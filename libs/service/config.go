@@ -143,6 +143,8 @@ type Settings struct {
 	Listen   string   `env:"FRESHET_LISTEN" help:"loopback address to listen on"`
 	Suite    string   `env:"FRESHET_URL" help:"where all services' routes are mounted"`
 
+	ClockSteps string `env:"FRESHET_CLOCK_STEPS" help:"a file whose duration is added to the clock for as long as it holds it, to see what a clock that steps does"`
+
 	LogLevel  string `env:"FRESHET_LOG_LEVEL" help:"debug, info, warn or error"`
 	LogFormat string `env:"FRESHET_LOG_FORMAT" help:"text or json"`
 }

@@ -89,7 +89,7 @@ func run(ctx context.Context, name string, config any, module func() fx.Option, 
 			TempDir: filepath.Join(settings.DataDir, "tmp", name),
 		},
 		URLs:  URLs{Suite: strings.TrimSuffix(settings.Suite, "/")},
-		Clock: clock.System(), Logger: logger,
+		Clock: settings.clock(), Logger: logger,
 	})
 	if err := telemetry.Process(s.Metrics()); err != nil {
 		return errors.Join(err, listener.Close())
@@ -106,6 +106,13 @@ func run(ctx context.Context, name string, config any, module func() fx.Option, 
 		}
 	}
 	return errors.Join(err, shut(server, s, logger))
+}
+
+func (s Settings) clock() clock.Clock {
+	if s.ClockSteps != "" {
+		return clock.Stepped(s.ClockSteps)
+	}
+	return clock.System()
 }
 
 func shut(server *web.Server, s *Service, logger *slog.Logger) error {

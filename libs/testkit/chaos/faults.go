@@ -49,6 +49,13 @@ func (s *Suite) inflict(ctx context.Context, f fault, l *load) error {
 		return s.fillDisk(ctx, f)
 	case again:
 		return s.deliverAgain(ctx, f, l)
+	case stop:
+		p := s.procs[f.target]
+		_, err := p.Down(syscall.SIGTERM, stopWithin)
+		p.Up()
+		return err
+	case clocks:
+		return s.step(ctx, f)
 	}
 	return fmt.Errorf("there is no fault %q", f.kind)
 }
@@ -144,6 +151,9 @@ func (s *Suite) takeOver(ctx context.Context, f fault) error {
 	s.mu.Lock()
 	delete(s.second, f.target)
 	s.mu.Unlock()
+	for _, e := range p.Exits() {
+		first.note(e)
+	}
 	return err
 }
 
@@ -188,6 +198,16 @@ func (s *Suite) fillDisk(ctx context.Context, f fault) error {
 		p.Up()
 	}
 	return nil
+}
+
+// step moves a service's clock by up to an hour, forward or back, and then back.
+func (s *Suite) step(ctx context.Context, f fault) error {
+	by := time.Duration(f.number%7200-3600) * time.Second
+	if err := os.WriteFile(s.clockFile(f.target), []byte(by.String()), 0o644); err != nil {
+		return err
+	}
+	sleep(ctx, f.lasts)
+	return os.Remove(s.clockFile(f.target))
 }
 
 // deliverAgain lets a service read its input once more from an older place, and

@@ -46,13 +46,14 @@ const (
 	full     kind = "full disk"
 	clocks   kind = "clock" // steps by an hour
 	again    kind = "deliver again"
+	stop     kind = "stop"      // SIGTERM, and a start right after
 	rollback kind = "roll back" // the log's store is an older copy
 )
 
 // everything that a round can be about, in the order in which a cycle of rounds is
 // dealt.
 func kinds(can func(kind) bool) []kind {
-	all := []kind{kill, crash, pauses, away, slow, cut, hole, answers, takeover, zombie, full, clocks, again, rollback}
+	all := []kind{kill, crash, pauses, away, slow, cut, hole, answers, takeover, zombie, full, clocks, again, stop, rollback}
 	return slices.DeleteFunc(all, func(k kind) bool { return !can(k) })
 }
 
@@ -65,7 +66,7 @@ func targets(k kind) []string {
 		return append(slices.Clone(Services), Servers...)
 	case away, slow, cut, hole, answers:
 		return Servers
-	case takeover, clocks:
+	case takeover, clocks, stop:
 		return Services
 	case zombie:
 		return []string{"ingestion", "feature-store", "training", "deployment"}
@@ -109,7 +110,7 @@ func draw(r *rand.Rand, k kind, span time.Duration) fault {
 	all := targets(k)
 	f.target = all[r.IntN(len(all))]
 	switch k {
-	case pauses, slow, cut, hole, answers, full, away:
+	case pauses, slow, cut, hole, answers, full, away, clocks:
 		f.lasts = span/6 + within(span/2)
 	case takeover, zombie:
 		f.at, f.lasts = within(span/4), span/6+within(span/4)

@@ -202,6 +202,11 @@ func (p *Process) Signal(s syscall.Signal) bool {
 // Kill is kill -9; the keeper starts it again.
 func (p *Process) Kill() bool { return p.Signal(syscall.SIGKILL) }
 
+// A slowStop is a process that did not end in time. It is a finding.
+type slowStop struct{ what string }
+
+func (e *slowStop) Error() string { return e.what }
+
 // Down ends the process with a signal, and keeps it from being started again. It
 // reports how long that took.
 func (p *Process) Down(s syscall.Signal, within time.Duration) (time.Duration, error) {
@@ -217,7 +222,7 @@ func (p *Process) Down(s syscall.Signal, within time.Duration) (time.Duration, e
 		select {
 		case <-ended:
 		case <-time.After(within):
-			err = fmt.Errorf("%s does not end within %s of %s", p.Name, within, s)
+			err = &slowStop{fmt.Sprintf("%s does not end within %s of %s", p.Name, within, s)}
 			p.Kill()
 			<-ended
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -47,7 +48,13 @@ func Run(ctx context.Context, c Config) (*Findings, error) {
 		err = c.rounds(ctx, s, l, can, f)
 	}
 	stopping := time.Now()
-	err = errors.Join(err, l.close(), s.Stop())
+	stopped := s.Stop()
+	var late *slowStop
+	if errors.As(stopped, &late) {
+		f.diverged("%v", stopped)
+		stopped = nil
+	}
+	err = errors.Join(err, l.close(), stopped)
 	if orphans, orphanErr := s.Orphans(5 * time.Second); err == nil {
 		err = orphanErr
 		for _, o := range orphans {
@@ -70,7 +77,7 @@ func (c Config) can() (func(kind) bool, []string) {
 			if !c.Inside {
 				return false
 			}
-		case rollback, clocks:
+		case rollback:
 			return false
 		}
 		for _, only := range c.Kinds {
@@ -98,8 +105,11 @@ func (c Config) rounds(ctx context.Context, s *Suite, l *load, can func(kind) bo
 		}
 		fmt.Fprintln(c.Out, ": ok")
 	}
-	fmt.Fprintf(c.Out, "%d events in the log, %d models approved; from the beginning once more\n", check.next-1, check.counts["approval_given"])
-	if err := newChecker().check(ctx, s, newLedger(), f); err != nil {
+	fmt.Fprintf(c.Out, "%d events in the log, %d models approved, %d records repeated in the archive; from the beginning once more\n",
+		check.next-1, check.counts["approval_given"], check.repeated)
+	whole := newChecker()
+	whole.repeats = true // they were looked at when they came
+	if err := whole.check(ctx, s, newLedger(), f); err != nil {
 		return err
 	}
 	fmt.Fprint(c.Out, report(f))
@@ -120,8 +130,13 @@ func (c Config) round(ctx context.Context, s *Suite, l *load, check *checker, fa
 		return s.inflict(ctx, x, l)
 	})
 	<-working.Done()
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("the harness: %w", err)
+	for _, err := range errs {
+		var late *slowStop
+		if errors.As(err, &late) {
+			f.diverged("%v", err)
+		} else if err != nil {
+			return fmt.Errorf("the harness: %w", err)
+		}
 	}
 	if err := s.heal(ctx); err != nil {
 		f.diverged("after the faults: %v", err)
@@ -134,6 +149,9 @@ func (c Config) round(ctx context.Context, s *Suite, l *load, check *checker, fa
 		f.diverged("%v", err)
 		return nil
 	}
+	check.repeats = slices.ContainsFunc(faults, func(x fault) bool {
+		return x.target == "kafka" || x.kind == crash || x.target == "audit" && (x.kind == takeover || x.kind == pauses)
+	})
 	if err := check.check(ctx, s, l.ledger, f); err != nil {
 		return err
 	}

@@ -69,7 +69,7 @@ func Start(ctx context.Context, o Options) (*Suite, error) {
 			return nil, fmt.Errorf("the service %s: %w: build it with go build -o %s ./services/%s/cmd/%s", name, err, o.Binaries, name, name)
 		}
 	}
-	for _, dir := range []string{"logs", "data", "objects"} {
+	for _, dir := range []string{"logs", "data", "objects", "clocks"} {
 		if err := os.MkdirAll(filepath.Join(o.Dir, dir), 0o755); err != nil {
 			return nil, err
 		}
@@ -253,10 +253,14 @@ func (s *Suite) environment(service, instance string) []string {
 		"FRESHET_DATA_DIR="+filepath.Join(s.o.Dir, "data", strings.ReplaceAll(instance, "/", "-")),
 		"FRESHET_LISTEN="+s.addr(instance),
 		"FRESHET_URL="+s.URL("feature-store"), // only its routes are asked for
+		"FRESHET_CLOCK_STEPS="+s.clockFile(service),
 		"FRESHET_LOG_LEVEL=warn",
 		"GOMAXPROCS=2",
 	)
 }
+
+// clockFile is what a service's clock is stepped by.
+func (s *Suite) clockFile(service string) string { return filepath.Join(s.o.Dir, "clocks", service) }
 
 // A status is what /statusz says, as far as it matters here.
 type status struct {
