@@ -16,7 +16,7 @@ const outsideEvent = `{"specversion":"1.0","id":"a1","source":"/producer","type"
 // sample is a complete event of the log.
 func sample(t testing.TB) event.Event {
 	t.Helper()
-	draft, err := NewCheckpointSigned("default", "log", CheckpointSigned{Sequence: 7, Digest: "sha256:" + strings.Repeat("ab", 32)})
+	draft, err := NewGapFound("default", "log", GapFound{Sequence: 7, Expected: "sha256:" + strings.Repeat("ab", 32)})
 	require.NoError(t, err)
 	return complete(draft)
 }

@@ -17,15 +17,19 @@ func (v *Arrival) read(r *reader) {
 	}
 }
 
-var fieldsOfCheckpointSigned = &fields{names: []string{"sequence", "digest"}, required: 0b11}
+var fieldsOfCheckpointSigned = &fields{names: []string{"size", "root", "note", "key"}, required: 0b1111}
 
 func (v *CheckpointSigned) read(r *reader) {
 	for o := r.open(fieldsOfCheckpointSigned); ; {
 		switch r.member(&o) {
 		case 0:
-			readInteger(&v.Sequence, r)
+			readInteger(&v.Size, r)
 		case 1:
-			readString(&v.Digest, r)
+			readString(&v.Root, r)
+		case 2:
+			readString(&v.Note, r)
+		case 3:
+			readString(&v.Key, r)
 		default:
 			return
 		}

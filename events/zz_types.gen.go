@@ -19,15 +19,23 @@ func (v *Arrival) validate(c *check) {
 	}
 }
 
-// CheckpointSigned: The archive holds the log up to here.
+// CheckpointSigned: Audit commits itself to the log's messages from the first to the size-th, in their order.
 type CheckpointSigned struct {
-	Sequence int64  `json:"sequence"`
-	Digest   string `json:"digest"`
+	// How many messages: those at the sequences 1 to size.
+	Size int64 `json:"size"`
+	// The Merkle root over their bytes (RFC 6962).
+	Root string `json:"root"`
+	// The signed checkpoint (C2SP tlog-checkpoint).
+	Note string `json:"note"`
+	// The public key of who signed, <name>+<hash>+<key>. Compare it with the published one.
+	Key string `json:"key"`
 }
 
 func (v *CheckpointSigned) validate(c *check) {
-	c.atLeast("sequence", v.Sequence, 0)
-	c.digest("digest", v.Digest)
+	c.atLeast("size", v.Size, 1)
+	c.digest("root", v.Root)
+	c.length("note", v.Note, 0, -1)
+	c.length("key", v.Key, 0, -1)
 }
 
 // GapFound: The log and the archive differ.

@@ -13,10 +13,14 @@ func (v *Arrival) write(w *writer) {
 
 func (v *CheckpointSigned) write(w *writer) {
 	w.open()
-	w.key("sequence")
-	writeInteger(&v.Sequence, w)
-	w.key("digest")
-	writeString(&v.Digest, w)
+	w.key("size")
+	writeInteger(&v.Size, w)
+	w.key("root")
+	writeString(&v.Root, w)
+	w.key("note")
+	writeString(&v.Note, w)
+	w.key("key")
+	writeString(&v.Key, w)
 	w.close()
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/freshet-io/freshet/services/audit/internal/archive"
 	"github.com/freshet-io/freshet/services/audit/internal/edge"
 	"github.com/freshet-io/freshet/services/audit/internal/logread"
+	"github.com/freshet-io/freshet/services/audit/internal/owner"
 	"github.com/freshet-io/freshet/services/audit/internal/state"
 	"github.com/freshet-io/freshet/services/audit/internal/why"
 	"github.com/nats-io/nats.go"
@@ -25,11 +26,14 @@ import (
 func Module(cfg Config) fx.Option {
 	options := []fx.Option{fx.Supply(cfg), fx.Provide(newFold, newReader), fx.Invoke(routes)}
 	if cfg.Archive {
-		options = append(options, fx.Provide(
-			newCopier,
+		options = append(options, fx.Invoke(checkTopic), fx.Provide(
+			newOwner, newCopier, newArchive, newKey, newMerkle,
+			fx.Annotate(newTree, fx.OnStop(closeTree)),
 			fx.Annotate(loop, fx.ResultTags(`group:"loops"`)),
 			fx.Annotate(progress, fx.ResultTags(`group:"progress"`)),
-		))
+			fx.Annotate(merkleLoop, fx.ResultTags(`group:"loops"`)),
+			fx.Annotate(merkleProgress, fx.ResultTags(`group:"progress"`)),
+		), fx.Invoke(evidenceRoutes))
 	}
 	return fx.Module("audit", options...)
 }
@@ -49,12 +53,12 @@ func routes(mux *web.Mux, log *eventlog.Log, raw *logread.Reader, store *objects
 	edge.New(log, raw, explainer, cfg.ListLimit).Register(mux)
 }
 
-// gapNamespace is where a gap is recorded: it concerns the whole log.
-const gapNamespace = "default"
+// logNamespace is where audit records what concerns the whole log.
+const logNamespace = "default"
 
 func newCopier(raw *logread.Reader, client *kafka.Client, log *eventlog.Log, logger *slog.Logger, metrics prometheus.Registerer) (*archive.Copier, error) {
 	copier := archive.New(raw, client, logger, func(ctx context.Context, g archive.Gap) error {
-		draft, err := events.NewGapFound(gapNamespace, "log", events.GapFound{Sequence: int64(g.Sequence), Expected: g.Expected, Found: g.Found})
+		draft, err := events.NewGapFound(logNamespace, "log", events.GapFound{Sequence: int64(g.Sequence), Expected: g.Expected, Found: g.Found})
 		if err != nil {
 			return err
 		}
@@ -64,7 +68,10 @@ func newCopier(raw *logread.Reader, client *kafka.Client, log *eventlog.Log, log
 	return copier, copier.Measure(metrics)
 }
 
-func loop(c *archive.Copier) service.Loop { return service.Loop{Name: "archive", Run: c.Run} }
+// loop copies in one process at a time: two would store everything twice.
+func loop(c *archive.Copier, own *owner.Owner) service.Loop {
+	return service.Loop{Name: "archive", Run: func(ctx context.Context) error { return own.Run(ctx, c.Run) }}
+}
 
 func progress(c *archive.Copier) service.Progress {
 	return service.Progress{Name: "archive", Behind: c.Behind}

@@ -89,7 +89,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // owners are the services behind the paths that begin so, for what a suite says
 // where one of them does not run.
 var owners = map[string][]string{
-	"audit":         {"/v1/events", "/v1/why"},
+	"audit":         {"/v1/events", "/v1/why", "/v1/checkpoints", "/v1/evidence"},
 	"ingestion":     {"/v1/arrivals", "/v1/files", "/hooks", "/v1/repositories", "/v1/datasets", "/v1/validate"},
 	"feature-store": {"/get-online-features", "/push", "/v1/views", "/v1/training-sets"},
 	"training":      {"/v1/runs"},

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,9 +35,11 @@ const (
 
 const (
 	batchLimit = 500
+	batchBytes = 384 << 10 // of the values: one request carries it with its headers
 	fetchWait  = 500 * time.Millisecond
 	retryFirst = 50 * time.Millisecond
 	retryLast  = 5 * time.Second
+	lastAnswer = 5 * time.Second // to a request that was sent when the copy is stopped
 )
 
 // ErrForeign: the topic holds a record that is not a copy of a message.
@@ -61,6 +64,8 @@ type Kafka interface {
 	Bounds(ctx context.Context, topic string) (first, end map[int]int64, err error)
 	Fetch(ctx context.Context, topic string, partition int, offset int64, maxWait time.Duration) ([]kafka.Record, int64, error)
 	Produce(ctx context.Context, topic string, records ...kafka.Record) error
+	Partitions(ctx context.Context, topic string) (int, error)
+	Settings(ctx context.Context, topic string, names ...string) (map[string]string, error)
 }
 
 // Copier copies one stream.
@@ -72,15 +77,33 @@ type Copier struct {
 
 	archived atomic.Uint64
 	gap      atomic.Bool
+
+	mu    sync.Mutex
+	grown chan struct{}
 }
 
 // New returns a copier. Found is called when the log does not continue the archive.
 func New(log *logread.Reader, client Kafka, logger *slog.Logger, found func(context.Context, Gap) error) *Copier {
-	return &Copier{log: log, kafka: client, logger: logger, found: found}
+	return &Copier{log: log, kafka: client, logger: logger, found: found, grown: make(chan struct{})}
 }
 
 // Archived is the sequence of the last message known to be in the archive.
 func (c *Copier) Archived() uint64 { return c.archived.Load() }
+
+// Grown is closed when the archive has more than it has now.
+func (c *Copier) Grown() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.grown
+}
+
+func (c *Copier) reached(sequence uint64) {
+	c.archived.Store(sequence)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.grown)
+	c.grown = make(chan struct{})
+}
 
 // InGap reports whether copying waits because the log does not continue the archive.
 func (c *Copier) InGap() bool { return c.gap.Load() }
@@ -129,6 +152,9 @@ func (c *Copier) session(ctx context.Context) error {
 	if err := c.kafka.Ensure(ctx, Topic, 1); err != nil {
 		return err
 	}
+	if err := Check(ctx, c.kafka); err != nil {
+		return err
+	}
 	tail, err := ReadTail(ctx, c.kafka)
 	if err != nil {
 		return err
@@ -137,25 +163,47 @@ func (c *Copier) session(ctx context.Context) error {
 		return err
 	}
 	c.gap.Store(false)
-	c.archived.Store(tail.Sequence)
+	c.reached(tail.Sequence)
 	next := tail.Sequence + 1
 	return c.log.Run(ctx, next, batchLimit, func(batch []logread.Message) error {
-		records := make([]kafka.Record, 0, len(batch))
-		var gap error
-		for _, m := range batch {
-			if m.Sequence != next {
-				gap = &Gap{Sequence: next}
-				break
+		for len(batch) > 0 {
+			var records []kafka.Record
+			for bytes := 0; len(batch) > 0; batch = batch[1:] {
+				if batch[0].Sequence != next {
+					return errors.Join(c.store(ctx, next-1, records), &Gap{Sequence: next})
+				}
+				if bytes += len(batch[0].Data); len(records) > 0 && bytes > batchBytes {
+					break
+				}
+				records = append(records, c.record(batch[0]))
+				next++
 			}
-			records = append(records, c.record(m))
-			next++
+			if err := c.store(ctx, next-1, records); err != nil {
+				return err
+			}
 		}
-		if err := c.kafka.Produce(ctx, Topic, records...); err != nil {
-			return err
-		}
-		c.archived.Store(next - 1)
-		return gap
+		return nil
 	})
+}
+
+// store sends one request and waits for its answer, also when the copy is being
+// stopped: what is on its way when the next copier reads the tail would be stored
+// behind its back.
+func (c *Copier) store(ctx context.Context, last uint64, records []kafka.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	patient, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastAnswer, cancel) })()
+	if err := c.kafka.Produce(patient, Topic, records...); err != nil {
+		return err
+	}
+	c.reached(last)
+	return nil
 }
 
 // attest compares the archive's end with the log.

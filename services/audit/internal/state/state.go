@@ -13,7 +13,7 @@ import (
 )
 
 // FoldVersion is raised whenever the tables, an apply or the consumed events change.
-const FoldVersion = 1
+const FoldVersion = 2
 
 // Tables are the fold's tables.
 const Tables = `
@@ -55,7 +55,7 @@ CREATE TABLE champions (              -- every change, kept
 	since       timestamptz NOT NULL,
 	PRIMARY KEY (namespace, model, environment, event)
 );
-`
+` + checkpointTables
 
 // Kinds of links.
 const (
@@ -79,6 +79,7 @@ func Register(f *eventlog.Fold) {
 		events.TypeModelVersionRegistered: eventlog.Applies(events.Parse[events.ModelVersionRegistered], versionRegistered),
 		events.TypeCodeCommitted:          eventlog.Applies(events.Parse[events.CodeCommitted], codeCommitted),
 		events.TypeChampionChanged:        eventlog.Applies(events.Parse[events.ChampionChanged], championChanged),
+		events.TypeCheckpointSigned:       eventlog.Applies(events.Parse[events.CheckpointSigned], checkpointSigned),
 	}
 	for typ := range events.Channels { //purity:allow each type gets its own handler
 		more := extra[typ]

@@ -1,0 +1,147 @@
+package audit_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/transparency"
+	"github.com/stretchr/testify/require"
+)
+
+func (b *bundle) post(path string) int {
+	b.t.Helper()
+	r, err := http.Post(b.URL+path, "application/json", nil)
+	require.NoError(b.t, err)
+	defer r.Body.Close()
+	return r.StatusCode
+}
+
+func (b *bundle) publicKey() string {
+	b.t.Helper()
+	status, _, key := b.get("/v1/checkpoints/key")
+	require.Equal(b.t, 200, status)
+	return strings.TrimSpace(string(key))
+}
+
+func TestEveryEventIsProven(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	status, _, _ := b.get("/v1/checkpoints/newest")
+	require.Equal(t, 404, status)
+	b.story()
+	b.Settle(t.Context())
+	key := b.publicKey()
+	for i, raw := range b.raw() { // the first asks for a checkpoint, and it becomes an event itself
+		e := b.Events()[i]
+		status, _, body := b.get("/v1/events/" + e.ID() + "/proof")
+		require.Equal(t, 200, status, string(body))
+		p, err := transparency.ParseProof(body)
+		require.NoError(t, err)
+		require.EqualValues(t, i, p.Index)
+		require.Equal(t, string(raw), string(p.Record))
+		_, _, err = p.Check(raw, key)
+		require.NoError(t, err)
+	}
+	b.Settle(t.Context())
+	signed := b.AwaitType(events.TypeCheckpointSigned, 1)
+	require.Len(t, b.Events(), int(eventlog.Sequence(signed))+countOthers(b), "one checkpoint for all of them")
+	status, _, note := b.get("/v1/checkpoints/newest")
+	require.Equal(t, 200, status)
+	c, _, err := transparency.OpenCheckpoint(string(note), key)
+	require.NoError(t, err)
+	require.EqualValues(t, len(b.Events())-1, c.Size)
+	require.Equal(t, 200, b.post("/v1/checkpoints"))
+	b.Settle(t.Context())
+	require.Len(t, b.Events(), int(c.Size)+1, "a checkpoint's own event is nothing new")
+	status, _, body := b.get("/v1/checkpoints")
+	require.Equal(t, 200, status)
+	require.Contains(t, string(body), `"size"`)
+	status, _, _ = b.get("/v1/checkpoints/growth?from=1&to=3")
+	require.Equal(t, 200, status)
+	for _, bad := range []string{"/v1/checkpoints?limit=0", "/v1/checkpoints/growth?from=3&to=1", "/v1/checkpoints/growth?from=x&to=1", "/v1/evidence/flight-delays?version=0"} {
+		status, _, _ := b.get(bad)
+		require.Equal(t, 400, status, bad)
+	}
+	status, _, _ = b.get("/v1/events/nothing/proof")
+	require.Equal(t, 404, status)
+}
+
+// countOthers are the events of other services.
+func countOthers(b *bundle) (n int) {
+	for _, e := range b.Events() {
+		if e.Source() != "/freshet/audit" {
+			n++
+		}
+	}
+	return n
+}
+
+func TestThePackOfAModel(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.story()
+	// A ripple of another model does not belong to it.
+	e, err := events.NewTrainingAsked(namespace, "another", events.TrainingAsked{Model: "another"})
+	require.NoError(t, err)
+	stranger := b.Foreign(eventlog.Cause{}, e)[0]
+	b.Settle(t.Context())
+	key := b.publicKey()
+	for _, query := range []string{"", "?version=1"} {
+		status, header, body := b.get("/v1/evidence/flight-delays" + query)
+		require.Equal(t, 200, status, string(body))
+		require.Equal(t, "application/x-tar", header.Get("Content-Type"))
+		files := map[string][]byte{}
+		for r := tar.NewReader(bytes.NewReader(body)); ; {
+			h, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			require.NoError(t, err)
+			files[h.Name], err = io.ReadAll(r)
+			require.NoError(t, err)
+		}
+		p, _, _, err := transparency.OpenPack(files, key)
+		require.NoError(t, err)
+		require.Contains(t, p.About, "model flight-delays")
+		there := map[string]bool{}
+		for _, r := range p.Records {
+			e, err := events.Codec{}.Decode(r.Data)
+			require.NoError(t, err)
+			there[e.ID()] = true
+			require.NotEqual(t, stranger.ID(), e.ID())
+		}
+		for _, e := range b.Events() { // but for the stranger's and audit's own, all belong to the story
+			if e.Source() != "/freshet/audit" && e.ID() != stranger.ID() && (query != "" || e.Type() != events.TypeCodePushed && e.Type() != events.TypeCodeCommitted) {
+				require.True(t, there[e.ID()], "%s %s", query, e.Type())
+			}
+		}
+	}
+	for _, missing := range []string{"/v1/evidence/nothing", "/v1/evidence/flight-delays?version=9", "/v1/evidence/flight-delays?namespace=other"} {
+		status, _, _ := b.get(missing)
+		require.Equal(t, 404, status, missing)
+	}
+}
+
+func TestACheckpointComesByItself(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.story()
+	b.Settle(t.Context())
+	require.Len(t, b.Events(), countOthers(b))
+	b.Clock.Set(b.Clock.Now().Add(time.Hour))
+	b.AwaitType(events.TypeCheckpointSigned, 1)
+	b.Settle(t.Context())
+	size := len(b.Events())
+	b.Clock.Set(b.Clock.Now().Add(48 * time.Hour))
+	require.Equal(t, 200, b.post("/v1/checkpoints"))
+	b.Settle(t.Context())
+	require.Len(t, b.Events(), size)
+}
