@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"math/bits"
 	"slices"
 	"strconv"
 	"sync"
@@ -90,26 +89,6 @@ func appendText(b []byte, s string) []byte {
 		from = i
 	}
 	return append(append(b, s[from:]...), '"')
-}
-
-// textTo is where, from i on, the first byte is that may need an escape.
-func textTo(s string, i int) int {
-	rest := s[i:]
-	for len(rest) >= 8 {
-		w := word(rest)
-		found := w | below(w, ' ') | equal(w, '"') | equal(w, '\\') | equal(w, '&') |
-			equal(w|2*ones, '>') // and '<', which differs from it in this bit
-		if found &= highs; found != 0 {
-			return len(s) - len(rest) + bits.TrailingZeros64(found)/8
-		}
-		rest = rest[8:]
-	}
-	for i := range len(rest) {
-		if c := rest[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' || c == '&' || c == '<' || c == '>' {
-			return len(s) - len(rest) + i
-		}
-	}
-	return len(s)
 }
 
 func writeTime(v *time.Time, w *writer) {
