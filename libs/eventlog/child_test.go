@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,11 +56,15 @@ func childMain() {
 
 func child() error {
 	ctx := context.Background()
-	server, err := natsserver.Start(natsserver.Options{DataDir: os.Getenv(childRole), Users: []natsserver.User{natsserver.All("test")}})
-	if err != nil {
-		return err
+	log := os.Getenv("CHILD_NATS")
+	if log == "" {
+		server, err := natsserver.Start(natsserver.Options{DataDir: os.Getenv(childRole), Users: []natsserver.User{natsserver.All("test")}})
+		if err != nil {
+			return err
+		}
+		log = server.URL("test")
 	}
-	nc, err := nats.Connect(server.URL("test"))
+	nc, err := nats.Connect(log, nats.MaxReconnects(-1))
 	if err != nil {
 		return err
 	}
@@ -80,6 +87,9 @@ func child() error {
 			for i := 0; ; i++ {
 				key := fmt.Sprintf("%s/%d/%d", os.Getenv("CHILD_ROUND"), c, i)
 				r, err := l.Record(ctx, fact("adder.added", fmt.Sprint(c%3), 1, key))
+				if err == nil && os.Getenv("CHILD_NATS") != "" {
+					err = pauseFor(ctx, 5*time.Millisecond)
+				}
 				if err != nil {
 					errs <- err
 					return
@@ -91,21 +101,21 @@ func child() error {
 	return <-errs
 }
 
-func TestNothingIsLostOrDoubledWhenTheProcessIsKilled(t *testing.T) {
+func TestPromise01NoCommittedEventIsLost(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts and kills processes")
 	}
 	t.Parallel()
 	dir, url := t.TempDir(), databaseURL(t)
 	acknowledged := map[string]bool{}
-	for round := range 6 {
+	for round := range figure(6, 1000) {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), childRole+"="+dir, "CHILD_POSTGRES="+url, fmt.Sprintf("CHILD_ROUND=%d", round))
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
 		require.NoError(t, err)
 		require.NoError(t, cmd.Start())
-		stopAt := 50 + rand.IntN(300)
+		stopAt := rand.IntN(figure(350, 60))
 		lines := bufio.NewScanner(out)
 		for n := 0; lines.Scan(); n++ {
 			if id := lines.Text(); len(id) == 36 {
@@ -125,9 +135,10 @@ func TestNothingIsLostOrDoubledWhenTheProcessIsKilled(t *testing.T) {
 	w := &world{t: t, url: url, nats: server, clock: clock.NewDriven(time.Now().Add(time.Hour))}
 	f, handlers := laborer()
 	l := w.start(f, handlers...)
-	settle(t, l)
+	settleWithin(t, time.Duration(figure(1, 60))*patience, l)
 	log := w.wholeLog()
 	sequences(t, log)
+	w.requireOutbox("adder", log)
 	seen := map[string]int{}
 	for _, e := range log {
 		seen[e.Type()]++
@@ -142,6 +153,105 @@ func TestNothingIsLostOrDoubledWhenTheProcessIsKilled(t *testing.T) {
 	require.Equal(t, []int{added, added}, []int{n, worked})
 	again, _ := laborer()
 	require.Equal(t, w.dump("adder", "sums"), w.rebuild("adder", again, "sums"))
+}
+
+// Of two processes the leading one is stopped in mid-air and its sessions are
+// ended; the other leads, and then the first one goes on where it was: it has
+// batches to publish, positions to move and results to record that are not its own
+// any more.
+func TestPromise05NoSplitPublisher(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts and stops processes")
+	}
+	t.Parallel()
+	w := newWorld(t)
+	pool := w.pool()
+	ctx := context.Background()
+	var acknowledged sync.Map
+	var count atomic.Int64
+	type child struct {
+		name string
+		cmd  *exec.Cmd
+		said chan struct{} // closed at its end
+	}
+	at, err := url.Parse(w.url)
+	require.NoError(t, err)
+	options := at.Query()
+	start := func(n int) *child {
+		c := &child{name: fmt.Sprintf("child-%d", n), said: make(chan struct{})}
+		options.Set("application_name", c.name)
+		at.RawQuery = strings.ReplaceAll(options.Encode(), "+", "%20")
+		c.cmd = exec.Command(os.Args[0])
+		c.cmd.Env = append(os.Environ(), childRole+"=1", "CHILD_NATS="+w.nats.URL("test"), "CHILD_ROUND="+c.name, "CHILD_POSTGRES="+at.String())
+		c.cmd.Stderr = os.Stderr
+		out, err := c.cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, c.cmd.Start())
+		go func() {
+			defer close(c.said)
+			for lines := bufio.NewScanner(out); lines.Scan(); {
+				if id := lines.Text(); len(id) == 36 {
+					acknowledged.Store(id, true)
+					count.Add(1)
+				}
+			}
+		}()
+		t.Cleanup(func() {
+			_ = c.cmd.Process.Kill()
+			<-c.said
+			_ = c.cmd.Wait()
+		})
+		return c
+	}
+	leader := func() (name string) {
+		err := pool.QueryRow(ctx, `SELECT coalesce((SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted
+			AND a.datname = current_database() AND (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended('freshet/adder/lead', 0)), '')`).Scan(&name)
+		require.NoError(t, err)
+		return name
+	}
+	await := func(what string, ok func() bool) {
+		t.Helper()
+		require.Eventually(t, ok, patience, pollTest, what)
+	}
+	first := start(0)
+	await("a leader", func() bool { return leader() == first.name })
+	next := 1
+	for range figure(4, 60) {
+		second := start(next)
+		next++
+		before := count.Load()
+		await("facts of both", func() bool { return count.Load() > before+50 })
+		require.NoError(t, first.cmd.Process.Signal(syscall.SIGSTOP))
+		_, err := pool.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1", first.name)
+		require.NoError(t, err)
+		_, err = pool.Exec(ctx, "UPDATE adder_io.leases SET until = '-infinity'")
+		require.NoError(t, err)
+		await("the second to lead", func() bool { return leader() == second.name })
+		end := w.end()
+		await("the second to publish", func() bool { return w.end() > end+20 })
+		require.NoError(t, first.cmd.Process.Signal(syscall.SIGCONT))
+		end = w.end()
+		await("both to go on", func() bool { return w.end() > end+100 })
+		require.NoError(t, first.cmd.Process.Kill())
+		first = second
+	}
+	require.NoError(t, first.cmd.Process.Kill())
+	<-first.said
+
+	f, handlers := laborer()
+	l := w.start(f, handlers...)
+	settleWithin(t, 4*patience, l)
+	log := w.wholeLog()
+	sequences(t, log)
+	w.requireOutbox("adder", log)
+	seen := map[string]int{}
+	for _, e := range log {
+		seen[e.Type()]++
+		acknowledged.Delete(e.ID())
+	}
+	acknowledged.Range(func(id, _ any) bool { t.Errorf("%s was acknowledged and is lost", id); return true })
+	require.Equal(t, seen[full("adder.added")], seen[full("adder.doubled")])
+	require.Equal(t, seen[full("adder.added")], seen[full("adder.worked")])
 }
 
 func TestTwoProcessesOfAServiceShareItsLog(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 )
 
@@ -180,6 +181,11 @@ func (w *world) start(f *Fold, handlers ...Handler) *Log {
 // settle waits until all logs have nothing left to do.
 func settle(t testing.TB, logs ...*Log) {
 	t.Helper()
+	settleWithin(t, patience, logs...)
+}
+
+func settleWithin(t testing.TB, patience time.Duration, logs ...*Log) {
+	t.Helper()
 	calm := 0
 	var last []Status
 	require.Eventually(t, func() bool {
@@ -260,15 +266,28 @@ func full(name string) string {
 func (w *world) wholeLog() []event.Event {
 	w.t.Helper()
 	nc := w.connect()
-	js, err := nc.JetStream()
+	js, err := jetstream.New(nc)
 	require.NoError(w.t, err)
-	info, err := js.StreamInfo(stream)
+	s, err := js.Stream(context.Background(), stream)
 	require.NoError(w.t, err)
 	var all []event.Event
-	for n := info.State.FirstSeq; n <= info.State.LastSeq && info.State.Msgs > 0; n++ {
-		m, err := js.GetMsg(stream, n)
+	if s.CachedInfo().State.Msgs == 0 {
+		return all
+	}
+	c, err := s.OrderedConsumer(context.Background(), jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
+	require.NoError(w.t, err)
+	messages, err := c.Messages()
+	require.NoError(w.t, err)
+	defer messages.Stop()
+	for next := s.CachedInfo().State.FirstSeq; next <= s.CachedInfo().State.LastSeq; next++ {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		cancel()
 		require.NoError(w.t, err)
-		e, err := plainCodec{}.Decode(m.Data)
+		meta, err := m.Metadata()
+		require.NoError(w.t, err)
+		require.Equal(w.t, next, meta.Sequence.Stream)
+		e, err := plainCodec{}.Decode(m.Data())
 		require.NoError(w.t, err)
 		all = append(all, e)
 	}

@@ -123,7 +123,7 @@ func everything() (*Fold, []Handler) {
 	return f, []Handler{{Kind: "later", Concurrency: 2, Run: done, Failed: func(ctx context.Context, run *Run, _ error) (event.Event, error) { return done(ctx, run) }}}
 }
 
-func TestBatchesAndSingleEventsFoldToTheSame(t *testing.T) {
+func TestPromise07ARebuildGivesTheSame(t *testing.T) {
 	if testing.Short() {
 		t.Skip("property test")
 	}
