@@ -91,9 +91,19 @@ FROM   ?= 0
 services: prerequisites ## build each service's own binary into ./bin/services
 	for s in services/*/cmd/*; do go build -o bin/services/$${s##*/} ./$$s; done
 
+# The tests of what is promised, wherever they are.
+PROMISES = $(shell git grep -l 'func TestPromise[0-9]' -- '*_test.go' | xargs -n 1 dirname | sort -u)
+
+.PHONY: promises
+promises: ## the tests of the promises with all the rounds and events that were promised
+	@for d in $(PROMISES); do \
+		echo "promises in $$d"; FRESHET_PROMISES=full go test ./$$d -run '^TestPromise' -count=1 -timeout 2h || exit 1; \
+	done
+
 .PHONY: chaos
 chaos: services ## hurt the suite's processes: ROUNDS=200 SEED=1; FROM=12 ROUNDS=1 to see one round again
 	cd libs/testkit && go build -o $(CURDIR)/bin/chaos ./chaos/cmd/chaos
+	@if [ $(ROUNDS) -ge 200 ]; then $(MAKE) --no-print-directory promises; fi
 	./bin/chaos -rounds $(ROUNDS) -seed $(SEED) -from $(FROM)
 
 .PHONY: fuzz

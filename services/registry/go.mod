@@ -3,6 +3,7 @@ module github.com/freshet-io/freshet/services/registry
 go 1.26.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/cloudevents/sdk-go/v2 v2.16.2
 	github.com/freshet-io/freshet/events v0.0.0
 	github.com/freshet-io/freshet/libs v0.0.0
