@@ -21,7 +21,7 @@ import (
 // event changes, and what the service decides because of an event.
 type Fold struct {
 	Service string // owner's name as in event types: "feature-store"
-	Version int    // raised whenever Tables, an apply or the events consumed change
+	Version int    // raised whenever Tables, an apply, a decide or the events consumed change
 	Tables  string // DDL, unqualified names; runs in the service's own schema
 
 	apply  map[string]ApplyFunc
@@ -189,6 +189,7 @@ type Options struct {
 	NATS       *nats.Conn
 	Stream     string // FRESHET_<epoch>
 	Clock      clock.Clock
+	Archive    Archive // the log's past beyond JetStream; nil where there is none
 	Handlers   []Handler
 	Logger     *slog.Logger
 	Metrics    prometheus.Registerer

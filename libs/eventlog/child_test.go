@@ -56,6 +56,9 @@ func childMain() {
 
 func child() error {
 	ctx := context.Background()
+	if os.Getenv(childRole) == "rebuild" {
+		return rebuildingChild(ctx)
+	}
 	log := os.Getenv("CHILD_NATS")
 	if log == "" {
 		server, err := natsserver.Start(natsserver.Options{DataDir: os.Getenv(childRole), Users: []natsserver.User{natsserver.All("test")}})

@@ -36,6 +36,10 @@ type Log struct {
 	nc         *nats.Conn
 	js         jetstream.JetStream
 	clock      clock.Clock
+	archive    Archive
+	judge      *judge // of a replay that verifies; else nil
+	halts      chan *halt
+	renewing   atomic.Pointer[Progress]
 	logger     *slog.Logger
 	metrics    *metrics
 	handlers   map[string]Handler
@@ -95,9 +99,10 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	l := &Log{
 		fold: o.Fold, service: o.Fold.Service, ownTypes: typePrefix + o.Fold.Service + ".v1.", schema: schemaOf(o.Fold.Service), tables: tablesDigest(o.Fold),
 		stream: o.Stream, epoch: epoch, isDecision: o.IsDecision, codec: o.Codec, nc: o.NATS, js: js,
-		clock: o.Clock, logger: o.Logger.With("service", o.Fold.Service),
+		clock: o.Clock, archive: o.Archive, logger: o.Logger.With("service", o.Fold.Service),
 		handlers: map[string]Handler{}, holder: int64(binary.BigEndian.Uint64(r[:]) >> 2),
 		batchLimit: maxBatch, requests: make(chan *request, maxGroup), changed: make(chan struct{}), stopped: make(chan struct{}),
+		halts: make(chan *halt),
 	}
 	for _, h := range o.Handlers {
 		if _, twice := l.handlers[h.Kind]; twice || h.Kind == "" || h.Run == nil || h.Failed == nil {
@@ -173,8 +178,14 @@ func (l *Log) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := l.loadMemory(ctx, conn.Conn()); err != nil {
+	outdated, err := l.outdated(ctx, conn)
+	if err != nil {
 		return err
+	}
+	if !outdated { // else its rebuild brings the memory
+		if err := l.loadMemory(ctx, conn.Conn()); err != nil {
+			return err
+		}
 	}
 	if fresh {
 		return l.activate(ctx, conn.Conn())

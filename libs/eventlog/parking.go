@@ -232,6 +232,7 @@ func (p *processor) again(ctx context.Context, t *Tx, r *parkedRow, retry *logEv
 		return err
 	}
 	own := old[v.id]
+	l.judge.note(own)
 	if retry == nil {
 		recorded = own
 	}

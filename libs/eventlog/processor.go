@@ -60,6 +60,9 @@ func (p *processor) run(ctx context.Context, in <-chan *logEvent, caughtUp func(
 		select {
 		case v := <-in:
 			batch = append(batch, v)
+		case h := <-p.l.halts:
+			h.done <- h.fn(p)
+			continue
 		case <-idle:
 			if err := p.save(ctx); err != nil {
 				return err
@@ -286,7 +289,8 @@ func (p *processor) one(ctx context.Context, t *Tx, v *logEvent, recorded []even
 		retry = l.retryName(v.typ)
 	}
 	deciding := v.stream > l.through
-	if l.fold.apply[v.typ] == nil && (l.fold.decide[v.typ] == nil || !deciding) && len(recorded) == 0 && retry == "" && park == nil {
+	// What a rebuild only applies moves the folded time as it did when it was decided on.
+	if l.fold.apply[v.typ] == nil && l.fold.decide[v.typ] == nil && len(recorded) == 0 && retry == "" && park == nil {
 		return nil
 	}
 	v.decode(l.codec)
@@ -347,6 +351,11 @@ func (l *Log) applyAndDecide(ctx context.Context, t *Tx, v *logEvent, recorded [
 	}
 	if err := l.callApply(ctx, t, v.event, v.stream); err != nil {
 		return err
+	}
+	if l.judge != nil {
+		if err := l.judge.decide(ctx, t, v, recorded); err != nil {
+			return err
+		}
 	}
 	var decisions []event.Event
 	var drafts []event.Event

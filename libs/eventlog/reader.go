@@ -80,6 +80,11 @@ func (l *Log) readOnce(ctx context.Context, next *uint64, out chan<- *logEvent) 
 	if err != nil {
 		return err
 	}
+	if first := s.CachedInfo().State.FirstSeq; *next < first {
+		if err := l.readTrimmed(ctx, next, first-1, out); err != nil {
+			return err
+		}
+	}
 	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:   *next,

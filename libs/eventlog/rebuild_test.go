@@ -166,5 +166,15 @@ func TestPromise07ARebuildGivesTheSame(t *testing.T) {
 		before := w.dump("fragile", "seen", "counted")
 		again, _ := everything()
 		require.Equal(t, before, w.rebuild("fragile", again, "seen", "counted"))
+		// And beside, in large transactions with merged statements, decided again.
+		for range 2 {
+			report, err := l.Verify(ctx, FromLog, nil)
+			require.NoError(t, err)
+			require.True(t, report.Equal, "%+v %+v", report, report.Difference)
+			require.NotZero(t, report.Events)
+			_, err = l.Rebuild(ctx, FromLog, nil)
+			require.NoError(t, err)
+			require.Equal(t, before, w.dump("fragile", "seen", "counted"))
+		}
 	})
 }

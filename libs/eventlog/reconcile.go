@@ -235,7 +235,7 @@ func (l *Log) checkPosition(ctx context.Context) error {
 	switch {
 	case sequence > last:
 		return alarmf("%s applied the log up to %d, and it ends at %d", l.service, sequence, last)
-	case sequence+1 < first:
+	case sequence+1 < first && l.archive == nil:
 		return alarmf("%s applied the log up to %d, and it begins at %d", l.service, sequence, first)
 	case sequence >= first && sequence > 0:
 		m, err := l.messageAt(ctx, sequence)

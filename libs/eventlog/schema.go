@@ -13,7 +13,8 @@ import (
 )
 
 // ioTables survive a rebuild: what was recorded, under which key, how far it was
-// counted, how far it was decided, and who is executing what.
+// counted, how far it was decided, by which version of the fold since when, and who
+// is executing what.
 const ioTables = `
 CREATE TABLE IF NOT EXISTS %[1]s.counter (
 	one boolean PRIMARY KEY DEFAULT true CHECK (one),
@@ -39,6 +40,10 @@ CREATE TABLE IF NOT EXISTS %[1]s.decided (
 	one boolean PRIMARY KEY DEFAULT true CHECK (one),
 	through bigint NOT NULL
 ) WITH (fillfactor = 10);
+CREATE TABLE IF NOT EXISTS %[1]s.versions (
+	since bigint PRIMARY KEY,
+	version bigint NOT NULL
+);
 CREATE TABLE IF NOT EXISTS %[1]s.leases (
 	effect uuid PRIMARY KEY,
 	holder bigint NOT NULL,
@@ -145,12 +150,18 @@ func withSearchPath(ctx context.Context, pool *pgxpool.Pool, service string) (_ 
 	return p, true, err
 }
 
-// prepareSchemas creates what is missing, and puts an empty fold in the place of
-// one of another version: it is filled again from the log. It reports whether the
-// service has never run on this database.
+// moveBesideSQL moves the position of a fold that nobody else moves.
+const moveBesideSQL = `WITH sources AS (
+	INSERT INTO %[1]s.fold_sources (source, sequence, digest) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[])
+	ON CONFLICT (source) DO UPDATE SET sequence = excluded.sequence, digest = excluded.digest
+)
+UPDATE %[1]s.fold_position SET sequence = $4, epoch = $5, digest = $6, now = $7`
+
+// prepareSchemas creates what is missing. A fold of another version stays as it is,
+// and serves reads, until it was rebuilt.
 func (l *Log) prepareSchemas(ctx context.Context, tx pgx.Tx) error {
 	fold, io := quote(l.schema), quote(l.schema+"_io")
-	if _, err := tx.Exec(ctx, fmt.Sprintf("CREATE SCHEMA IF NOT EXISTS %s; CREATE SCHEMA IF NOT EXISTS %s;", fold, io)+fmt.Sprintf(ioTables, io)); err != nil {
+	if _, err := tx.Exec(ctx, fmt.Sprintf("CREATE SCHEMA IF NOT EXISTS %s;", io)+fmt.Sprintf(ioTables, io)); err != nil {
 		return fmt.Errorf("tables of the outbox: %w", err)
 	}
 	var exists bool
@@ -158,23 +169,29 @@ func (l *Log) prepareSchemas(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	if exists {
-		var version int64
-		var tables string
-		err := tx.QueryRow(ctx, "SELECT version, tables FROM "+fold+".fold_position").Scan(&version, &tables)
-		switch {
-		case errors.Is(err, pgx.ErrNoRows):
-		case err != nil:
-			return err
-		case version == int64(l.fold.Version) && tables == l.tables:
-			return nil
-		default:
-			l.logger.Info("the fold's version changed; it is rebuilt from the log", "from", version, "to", l.fold.Version)
-		}
-		if _, err := tx.Exec(ctx, "DROP SCHEMA "+fold+" CASCADE; CREATE SCHEMA "+fold); err != nil {
-			return fmt.Errorf("clear the fold for its rebuild: %w", err)
-		}
+		return nil
 	}
-	if _, err := tx.Exec(ctx, "SET LOCAL search_path = "+fold+";"+foldTables); err != nil {
+	return l.createFold(ctx, tx, l.schema)
+}
+
+// outdated says whether the live tables are those of another version of the fold.
+func (l *Log) outdated(ctx context.Context, q Reader) (bool, error) {
+	var version int64
+	var tables string
+	err := q.QueryRow(ctx, "SELECT version, tables FROM "+quote(l.schema)+".fold_position").Scan(&version, &tables)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("read the fold's version: %w", err)
+	}
+	return version != int64(l.fold.Version) || tables != l.tables, nil
+}
+
+// createFold makes the empty tables of the fold in a schema, before the first event.
+func (l *Log) createFold(ctx context.Context, tx pgx.Tx, schema string) error {
+	fold := quote(schema)
+	if _, err := tx.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+fold+"; SET LOCAL search_path = "+fold+";"+foldTables); err != nil {
 		return fmt.Errorf("tables of the fold: %w", err)
 	}
 	if strings.TrimSpace(l.fold.Tables) != "" {

@@ -60,6 +60,16 @@ func (l *Log) session(ctx, executions context.Context) error {
 		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", "freshet/"+l.service+"/lead").Scan(&leads); err != nil {
 			return fmt.Errorf("database: %w", err)
 		}
+		current, err := l.bringUp(ctx, conn, leads)
+		if err != nil {
+			return err
+		}
+		if !current {
+			if err := pauseFor(ctx, hintEvery); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := l.loadMemory(ctx, conn); err != nil {
 			return err
 		}
@@ -74,9 +84,42 @@ func (l *Log) session(ctx, executions context.Context) error {
 	}
 }
 
+// bringUp sees to it that the live tables are those of this version: who leads
+// rebuilds them, the others wait. It reports whether they are.
+func (l *Log) bringUp(ctx context.Context, conn *pgx.Conn, leads bool) (bool, error) {
+	if leads {
+		if err := l.tidy(ctx); err != nil {
+			return false, err
+		}
+	}
+	outdated, err := l.outdated(ctx, conn)
+	if err != nil || !outdated {
+		return err == nil, err
+	}
+	if !leads {
+		l.setTrouble(troubleSession, errors.New("a process with another version of the fold leads; this one waits"))
+		return false, nil
+	}
+	l.setTrouble(troubleSession, nil)
+	// What is recorded meanwhile gets into the log meanwhile.
+	relaying, stop := context.WithCancel(ctx)
+	var relay sync.WaitGroup
+	relay.Go(func() { l.relay.run(relaying) })
+	err = l.renewFold(ctx)
+	stop()
+	relay.Wait()
+	if errors.Is(err, ErrReplaying) { // of a process that was killed, or no longer leads
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // lead applies, decides, relays, and fires timers until it fails or another takes over.
 func (l *Log) lead(ctx context.Context, conn *pgx.Conn, executions context.Context) error {
 	if err := l.checkPosition(ctx); err != nil {
+		return err
+	}
+	if err := l.noteVersion(ctx, conn); err != nil {
 		return err
 	}
 	l.counter.mu.Lock()

@@ -21,6 +21,8 @@ type Tx struct {
 	begun bool
 	stage *staged
 
+	merger *merger // of a replay; else nil
+
 	entries []*entry // decisions, for the outbox
 
 	event  event.Event // being applied
@@ -182,15 +184,24 @@ func (t *Tx) flush(ctx context.Context) error {
 	if t.begun && t.batch.Len() == 0 {
 		return nil
 	}
-	b := t.batch
+	b := t.merged(ctx)
 	if !t.begun {
+		queued := b.QueuedQueries
 		b = &pgx.Batch{}
 		b.Queue("BEGIN")
-		b.QueuedQueries = append(b.QueuedQueries, t.batch.QueuedQueries...)
+		b.QueuedQueries = append(b.QueuedQueries, queued...)
 		t.begun = true
 	}
 	t.batch = &pgx.Batch{}
 	return t.conn.SendBatch(ctx, b).Close()
+}
+
+// merged is what is queued, in as few statements as may be where that is asked for.
+func (t *Tx) merged(ctx context.Context) *pgx.Batch {
+	if t.merger == nil || t.batch.Len() < minMerge {
+		return t.batch
+	}
+	return t.merger.merge(ctx, t.batch)
 }
 
 // finish commits everything. Where nothing was read on the way, all statements
@@ -202,7 +213,7 @@ func (t *Tx) finish(ctx context.Context) error {
 	if t.batch.Len() == 0 {
 		return nil
 	}
-	err := t.conn.SendBatch(ctx, t.batch).Close()
+	err := t.conn.SendBatch(ctx, t.merged(ctx)).Close()
 	if err == nil {
 		t.begun = false
 	}

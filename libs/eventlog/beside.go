@@ -1,0 +1,332 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+)
+
+// A Beside is the service's fold in a schema of its own, beside the live one. It
+// applies what was decided, at the positions where it was decided, and adds nothing
+// to the log: effects and timers that are opened are rows, and stay rows.
+type Beside struct {
+	log    *Log // the live one
+	shadow *Log // its copy, whose memory and tables are this fold's
+	conn   *pgx.Conn
+	schema string
+	merger *merger
+	judge  *judge // decides again; nil in a rebuild
+	parks  bool   // an event at fault is parked, as when it came live; else it ends the fold
+
+	entries []*entry // decisions to park, for the outbox, at the swap
+	parked  int
+	traced  bool // the database knows of every statement which event it is of
+	none    bool // the service never decided anything
+}
+
+// An UnappliableError is an event that was applied or decided on when it came, and
+// cannot be any more.
+type UnappliableError struct {
+	Sequence uint64
+	ID, Type string
+	err      error
+}
+
+func (e *UnappliableError) Error() string {
+	return fmt.Sprintf("event %d (%s, %s) cannot be applied: %v", e.Sequence, e.Type, e.ID, e.err)
+}
+func (e *UnappliableError) Unwrap() error { return e.err }
+
+// Beside makes the fold's empty tables in a schema, in the place of what is there.
+// The caller closes it, which drops the schema.
+func (l *Log) Beside(ctx context.Context, schema string) (_ *Beside, err error) {
+	conn, err := l.dedicated(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l.beside(ctx, conn, schema)
+}
+
+// dedicated is a connection of its own, out of the pool.
+func (l *Log) dedicated(ctx context.Context) (*pgx.Conn, error) {
+	pooled, err := l.pool.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	return pooled.Hijack(), nil
+}
+
+// beside owns the connection from here on.
+func (l *Log) beside(ctx context.Context, conn *pgx.Conn, schema string) (_ *Beside, err error) {
+	defer func() {
+		if err != nil {
+			_ = conn.Close(context.WithoutCancel(ctx))
+		}
+	}()
+	b := &Beside{log: l, conn: conn, schema: schema}
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "DROP SCHEMA IF EXISTS "+quote(schema)+" CASCADE"); err != nil {
+			return err
+		}
+		return l.createFold(ctx, tx, schema)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make schema %s: %w", schema, err)
+	}
+	settings := []string{"SET synchronous_commit = off", "SET timezone = 'UTC'", "SET jit = off", "SET search_path = " + quote(schema)}
+	if _, err := conn.Exec(ctx, strings.Join(settings, "; ")); err != nil {
+		return nil, err
+	}
+	tables, err := tablesOf(ctx, conn, schema)
+	if err != nil {
+		return nil, err
+	}
+	// What can be folded again need not survive a crash of the server meanwhile.
+	for name := range tables {
+		if _, err := conn.Exec(ctx, "ALTER TABLE "+quote(schema)+"."+quote(name)+" SET UNLOGGED"); err != nil {
+			return nil, fmt.Errorf("table %s: %w", name, err)
+		}
+	}
+	var some bool
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+quote(l.schema+"_io")+".outbox WHERE cause IS NOT NULL)").Scan(&some); err != nil {
+		return nil, err
+	}
+	b.none = !some
+	b.merger = newMerger(conn, tables)
+	b.shadow = l.shadowOf(schema)
+	return b, nil
+}
+
+// shadowOf is a log that applies as this one, in other tables, and does nothing else.
+func (l *Log) shadowOf(schema string) *Log {
+	return &Log{
+		fold: l.fold, service: l.service, schema: l.schema, tables: l.tables, stream: l.stream, epoch: l.epoch,
+		isDecision: l.isDecision, codec: l.codec, js: l.js, nc: l.nc, archive: l.archive, logger: slog.New(slog.DiscardHandler),
+		moveSQL: fmt.Sprintf(moveBesideSQL, quote(schema)), through: math.MaxUint64, horizon: math.MaxUint64,
+		mem: memory{sources: map[string]sourceState{}, effects: index[*effectRow]{}, timers: index[*timerRow]{},
+			firing: index[string]{}, stale: index[time.Time]{}, parked: index[*parkedRow]{}, now: time.Time{}, digest: []byte{}},
+	}
+}
+
+// Position is the last event of the log that was folded.
+func (b *Beside) Position() uint64 { return b.shadow.mem.sequence }
+
+// State reads the tables, as of the position. Not while Fold runs.
+func (b *Beside) State() Reader { return b.conn }
+
+// Schema is where the tables are.
+func (b *Beside) Schema() string { return b.schema }
+
+// Close drops the schema and ends the connection.
+func (b *Beside) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	var err error
+	if !b.conn.IsClosed() {
+		if b.conn.PgConn().TxStatus() != 'I' {
+			_, err = b.conn.PgConn().Exec(ctx, "ROLLBACK").ReadAll()
+		}
+		if err == nil {
+			_, err = b.conn.PgConn().Exec(ctx, "DROP SCHEMA IF EXISTS "+quote(b.schema)+" CASCADE").ReadAll()
+		}
+	}
+	return errors.Join(err, release(ctx, b.conn))
+}
+
+// release ends a connection and the locks that it holds, at once: a server that is
+// only told goodbye takes its time.
+func release(ctx context.Context, conn *pgx.Conn) error {
+	var err error
+	if !conn.IsClosed() && conn.PgConn().TxStatus() == 'I' {
+		_, err = conn.PgConn().Exec(ctx, "SELECT pg_advisory_unlock_all()").ReadAll()
+	}
+	return errors.Join(err, conn.Close(ctx))
+}
+
+// Fold folds the log from the position on, up to and with an event. Progress is
+// called after every transaction.
+func (b *Beside) Fold(ctx context.Context, origin Origin, until uint64, progress func(position uint64)) error {
+	if b.Position() >= until {
+		return nil
+	}
+	// The first error ends all stages, and is the one to be told.
+	g, inner := errgroup.WithContext(ctx)
+	read, ready := make(chan chunk, 1), make(chan *prepared, 1)
+	g.Go(func() error {
+		defer close(read)
+		return b.shadow.readPast(inner, origin, b.Position(), until, func(c chunk) error { return send(inner, read, c) })
+	})
+	g.Go(func() error {
+		defer close(ready)
+		for c := range read {
+			p, err := b.prepare(inner, c)
+			if err != nil {
+				return err
+			}
+			if err := send(inner, ready, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	g.Go(func() error {
+		for p := range ready {
+			if err := b.apply(inner, p); err != nil {
+				return err
+			}
+			if progress != nil {
+				progress(b.Position())
+			}
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if b.Position() != until {
+		return fmt.Errorf("the log ended at %d, and %d was to be reached", b.Position(), until)
+	}
+	return nil
+}
+
+func send[T any](ctx context.Context, to chan<- T, v T) error {
+	select {
+	case to <- v:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// prepared is a chunk with everything that its application needs.
+type prepared struct {
+	chunk
+	recorded map[string][]event.Event // decisions, by cause
+}
+
+// prepare decodes a chunk and finds the decisions that its events led to.
+func (b *Beside) prepare(ctx context.Context, c chunk) (*prepared, error) {
+	var all sync.WaitGroup
+	workers := min(runtime.GOMAXPROCS(0), 4)
+	share := (len(c) + workers - 1) / workers
+	for at := 0; at < len(c); at += share {
+		part := c[at:min(at+share, len(c))]
+		all.Go(func() {
+			for _, v := range part {
+				b.shadow.open(v)
+			}
+		})
+	}
+	all.Wait()
+	p := &prepared{chunk: c}
+	if b.none {
+		return p, nil
+	}
+	// Any event may have led to decisions, also of a type that is no longer consumed.
+	events := slices.DeleteFunc(slices.Clone(c), func(v *logEvent) bool {
+		return v.id == "" || b.shadow.own(v) && b.shadow.isDecision(v.typ)
+	})
+	var err error
+	if p.recorded, err = b.shadow.recordedDecisions(ctx, b.log.pool, events); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// apply applies a chunk in one transaction. Where an event is at fault, the chunk
+// is applied one by one up to it.
+func (b *Beside) apply(ctx context.Context, p *prepared) error {
+	err := b.attempt(ctx, p, p.chunk, nil)
+	if !isDomain(err) {
+		return err
+	}
+	for i, v := range p.chunk {
+		err := b.attempt(ctx, p, p.chunk[i:i+1], nil)
+		f := failureOf(err)
+		if f != nil && b.judge != nil {
+			// Is it the event's application that fails, or the decision on it?
+			b.judge.skip = v.stream
+			if again := b.attempt(ctx, p, p.chunk[i:i+1], nil); again == nil {
+				b.judge.fails(v, err)
+				continue
+			}
+		}
+		if err == nil {
+			continue
+		}
+		if f == nil {
+			return err
+		}
+		if !b.parks {
+			return &UnappliableError{Sequence: v.stream, ID: v.id, Type: v.typ, err: err}
+		}
+		b.log.logger.Error("event parked by a rebuild", "id", v.id, "type", v.typ, "sequence", v.stream, "reason", f.reason, "code", f.code, "err", err)
+		if err := b.attempt(ctx, p, p.chunk[i:i+1], f); err != nil {
+			return err
+		}
+		b.parked++
+	}
+	return nil
+}
+
+func (b *Beside) attempt(ctx context.Context, p *prepared, events chunk, park *failure) (err error) {
+	t := newTx(b.shadow, b.conn)
+	if !b.traced {
+		t.merger = b.merger
+	}
+	defer func() {
+		if err != nil {
+			t.abandon(ctx)
+		}
+	}()
+	b.judge.begin()
+	one := &processor{l: b.shadow, conn: b.conn}
+	for _, v := range events {
+		b.judge.passes(v)
+		recorded := p.recorded[v.id]
+		b.judge.note(recorded)
+		if b.traced {
+			t.Exec("SELECT set_config('freshet.event', $1, true)", fmt.Sprintf("%d %s %s", v.stream, v.id, v.typ))
+		}
+		if err := one.one(ctx, t, v, recorded, park); err != nil {
+			return err
+		}
+	}
+	s := t.stage
+	if len(t.entries) > 0 && !b.parks {
+		return alarmf("a replay decided %s, because of %s", t.entries[0].event.Type(), t.entries[0].cause)
+	}
+	s.digest = digestOf(events[len(events)-1].data)
+	names := make([]string, 0, len(s.touched))
+	sequences, digests := make([]int64, 0, len(s.touched)), make([][]byte, 0, len(s.touched))
+	for name, data := range s.touched {
+		state := sourceState{s.sources[name].sequence, digestOf(data)}
+		s.sources[name] = state
+		names, sequences, digests = append(names, name), append(sequences, int64(state.sequence)), append(digests, state.digest)
+	}
+	t.Exec(b.shadow.moveSQL, names, sequences, digests, int64(s.sequence), b.shadow.epoch, s.digest, s.now)
+	if err := t.finish(ctx); err != nil {
+		return err
+	}
+	m := &b.shadow.mem
+	m.sequence, m.digest, m.now, m.sources = s.sequence, s.digest, s.now, s.sources
+	s.effects.commit()
+	s.timers.commit()
+	s.firing.commit()
+	s.stale.commit()
+	s.parked.commit()
+	b.entries = append(b.entries, t.entries...)
+	b.judge.commit()
+	return nil
+}

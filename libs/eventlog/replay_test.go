@@ -1,0 +1,505 @@
+package eventlog
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/libs/clock"
+	"github.com/freshet-io/freshet/libs/kafka"
+	"github.com/freshet-io/freshet/libs/kafkaserver"
+	"github.com/freshet-io/freshet/libs/natsserver"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/require"
+)
+
+// summed runs a fold that adds and doubles, over a few subjects.
+func summed(t *testing.T, w *world, events int) (*Log, func()) {
+	t.Helper()
+	l := w.open(counts("adder"))
+	stop := run(t, l)
+	var facts []Fact
+	for i := range events {
+		facts = append(facts, fact("adder.added", fmt.Sprint(i%3), i))
+	}
+	_, err := l.RecordAndWait(context.Background(), facts...)
+	require.NoError(t, err)
+	settle(t, l)
+	return l, stop
+}
+
+func (w *world) exec(sql string) {
+	w.t.Helper()
+	conn, err := pgx.Connect(context.Background(), w.url)
+	require.NoError(w.t, err)
+	defer conn.Close(context.Background()) //nolint:errcheck // of a test
+	_, err = conn.Exec(context.Background(), sql)
+	require.NoError(w.t, err)
+}
+
+// schemas are those that a service's replays left.
+func (w *world) schemas(service string) []string {
+	w.t.Helper()
+	conn, err := pgx.Connect(context.Background(), w.url)
+	require.NoError(w.t, err)
+	defer conn.Close(context.Background()) //nolint:errcheck // of a test
+	rows, err := conn.Query(context.Background(), "SELECT nspname::text FROM pg_namespace WHERE nspname LIKE $1 ORDER BY 1", service+"%")
+	require.NoError(w.t, err)
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(w.t, err)
+	return names
+}
+
+func TestVerifyFindsEveryAlteredRowWithItsEvent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	l, _ := summed(t, w, 30)
+	var phases []string
+	report, err := l.Verify(ctx, FromLog, func(p Progress) { phases = append(phases, p.Phase) })
+	require.NoError(t, err)
+	require.True(t, report.Equal, "%+v", report.Difference)
+	require.EqualValues(t, 60, report.Events)
+	require.EqualValues(t, 30, report.Decisions)
+	require.EqualValues(t, 3, report.Rows-2, "beside the rows of position and source")
+	require.Equal(t, []string{PhaseFold, PhaseCompare}, phases)
+	require.Len(t, report.Digest, 71)
+
+	log := w.wholeLog()
+	at := func(subject string, n int) (uint64, event.Event) { // the nth fact of a subject
+		for i, e := range log {
+			if e.Type() == full("adder.added") && e.Subject() == subject {
+				if n--; n == 0 {
+					return uint64(i + 1), e
+				}
+			}
+		}
+		t.Fatal("no such event")
+		return 0, event.Event{}
+	}
+	for _, c := range []struct {
+		what, alter, row, detail string
+		subject                  string
+		nth                      int
+	}{
+		{"altered", "UPDATE adder.sums SET n = n + 1 WHERE subject = '1'", "sums 1", "wrote the row last", "1", 10},
+		{"missing", "DELETE FROM adder.sums WHERE subject = '2'", "sums 2", "it is not there", "2", 1},
+		{"too many", "INSERT INTO adder.sums VALUES ('9', 1, 2)", "sums 9", "no event of the log", "", 0},
+		// 0, 3, 6, … : before its last fact the row had 0+3+…+24 = 108, doubled.
+		{"one event late", "UPDATE adder.sums SET n = 108, doubled = 216 WHERE subject = '0'", "sums 0", "as it was before", "0", 10},
+	} {
+		restored := w.tableOf("sums")
+		w.exec(c.alter)
+		report, err := l.Verify(ctx, FromLog, nil)
+		require.NoError(t, err, c.what)
+		require.False(t, report.Equal, c.what)
+		d := report.Difference
+		require.NotNil(t, d, c.what)
+		require.Equal(t, DiffersTable, d.Kind, c.what)
+		require.Equal(t, c.row, d.Row, c.what)
+		require.Contains(t, d.Detail, c.detail, c.what)
+		if c.nth > 0 {
+			sequence, e := at(c.subject, c.nth)
+			require.Equal(t, sequence, d.Sequence, "%s: %+v", c.what, d)
+			require.Equal(t, e.ID(), d.Event, c.what)
+			require.Equal(t, e.Type(), d.Type, c.what)
+		}
+		require.NotEqual(t, d.Live, d.Again, c.what)
+		w.exec("DELETE FROM adder.sums; INSERT INTO adder.sums VALUES " + restored)
+	}
+	report, err = l.Verify(ctx, FromLog, nil)
+	require.NoError(t, err)
+	require.True(t, report.Equal)
+	require.Equal(t, []string{"adder", "adder_io"}, w.schemas("adder"))
+
+	// A rebuild heals what was altered.
+	w.exec("UPDATE adder.sums SET n = 0")
+	_, err = l.Rebuild(ctx, FromLog, nil)
+	require.NoError(t, err)
+	report, err = l.Verify(ctx, FromLog, nil)
+	require.NoError(t, err)
+	require.True(t, report.Equal)
+	// And the service goes on from there.
+	_, err = l.RecordAndWait(ctx, fact("adder.added", "0", 1))
+	require.NoError(t, err)
+	n, _ := sum(t, l, "0")
+	require.Equal(t, 136, n)
+	settle(t, l)
+	require.Equal(t, []string{"adder", "adder_io"}, w.schemas("adder"))
+}
+
+// tableOf is the content of the adder's table as SQL.
+func (w *world) tableOf(name string) string {
+	w.t.Helper()
+	conn, err := pgx.Connect(context.Background(), w.url)
+	require.NoError(w.t, err)
+	defer conn.Close(context.Background()) //nolint:errcheck // of a test
+	var all string
+	require.NoError(w.t, conn.QueryRow(context.Background(), "SELECT string_agg(format('(%L, %s, %s)', subject, n, doubled), ', ') FROM adder."+name).Scan(&all))
+	return all
+}
+
+func TestAnotherDecisionFailsOnlyWhereTheVersionIsTheSame(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	_, stop := summed(t, w, 9)
+	stop()
+	decided := w.wholeLog()[9]
+	require.Equal(t, full("adder.doubled"), decided.Type())
+	changed := func(version int) *Fold {
+		f := counts("adder")
+		f.Version = version
+		f.Decide(full("adder.added"), func(_ context.Context, _ Reader, e event.Event, _ time.Time) ([]event.Event, error) {
+			p, err := payloadOf(e)
+			if p.N == 4 {
+				return nil, err
+			}
+			return []event.Event{draft("adder.doubled", e.Subject(), payload{N: 77})}, err
+		})
+		return f
+	}
+	l := w.open(changed(1))
+	stop = run(t, l)
+	settle(t, l)
+	report, err := l.Verify(ctx, FromLog, nil)
+	require.NoError(t, err)
+	require.False(t, report.Equal)
+	require.EqualValues(t, 9, report.Failed)
+	require.EqualValues(t, 9, report.Decisions)
+	d := report.Difference
+	require.Equal(t, DiffersDecision, d.Kind)
+	require.EqualValues(t, 1, d.Sequence)
+	require.Equal(t, Causation(decided), d.Event)
+	require.Contains(t, d.Live, `"n":0`)
+	require.Contains(t, d.Again, `"n":77`)
+	require.NotContains(t, d.Live, `"sequence"`)
+	stop()
+
+	l = w.open(changed(2))
+	run(t, l)
+	settle(t, l)
+	_, err = l.RecordAndWait(ctx, fact("adder.added", "x", 1))
+	require.NoError(t, err)
+	settle(t, l)
+	report, err = l.Verify(ctx, FromLog, nil)
+	require.NoError(t, err)
+	require.True(t, report.Equal, "%+v", report.Difference)
+	require.EqualValues(t, 9, report.Reported)
+	require.EqualValues(t, 10, report.Decisions)
+	require.Equal(t, 1, report.Other.Version)
+	require.Len(t, w.wholeLog(), 20, "nothing is decided anew")
+}
+
+func TestAnotherVersionIsRebuiltWhileTheOldOneServesReads(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	_, stop := summed(t, w, 200)
+	stop()
+	before := w.dump("adder", "sums")
+	f := counts("adder")
+	f.Version, f.Tables = 2, f.Tables+";\nCREATE TABLE more (subject text COLLATE \"C\" PRIMARY KEY)"
+	add := f.apply[full("adder.added")]
+	reached, release := make(chan struct{}), make(chan struct{})
+	held := false
+	f.Apply(full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
+		if p, err := payloadOf(e); err != nil || p.N == 150 && !held {
+			held = true
+			close(reached)
+			<-release
+		}
+		tx.Exec("INSERT INTO more VALUES ($1) ON CONFLICT (subject) DO NOTHING", e.Subject())
+		return add(ctx, tx, e)
+	})
+	l := w.open(f)
+	run(t, l)
+	let := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(let)
+	<-reached
+	require.NotNil(t, l.Renewing())
+	n, doubled := sum(t, l, "0")
+	require.Equal(t, []int{6633, 13266}, []int{n, doubled})
+	_, err := l.Record(ctx, fact("adder.added", "late", 5))
+	require.NoError(t, err)
+	_, err = l.Verify(ctx, FromLog, nil)
+	require.ErrorIs(t, err, ErrReplaying)
+	let()
+	settle(t, l)
+	require.Nil(t, l.Renewing())
+	n, doubled = sum(t, l, "late")
+	require.Equal(t, []int{5, 10}, []int{n, doubled})
+	var more int
+	require.NoError(t, l.State().QueryRow(ctx, "SELECT count(*) FROM more").Scan(&more))
+	require.Equal(t, 4, more)
+	w.exec("DELETE FROM adder.sums WHERE subject = 'late'")
+	require.Equal(t, between(before, "sums"), between(w.dump("adder", "sums"), "sums"))
+	require.Equal(t, []string{"adder", "adder_io"}, w.schemas("adder"))
+}
+
+// between is the part of a dump that begins with a table.
+func between(dump, table string) string { return dump[strings.LastIndex(dump, table+"\n"):] }
+
+func TestAnEventThatANewVersionCannotApplyIsParkedByItsRebuild(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, stop := summed(t, w, 12)
+	stop()
+	f := counts("adder")
+	f.Version = 2
+	add := f.apply[full("adder.added")]
+	f.Apply(full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
+		if p, _ := payloadOf(e); p.N == 7 {
+			return fmt.Errorf("not seven")
+		}
+		return add(ctx, tx, e)
+	})
+	l := w.open(f)
+	run(t, l)
+	settle(t, l)
+	parked, err := l.ParkedEvents(context.Background())
+	require.NoError(t, err)
+	require.Len(t, parked, 1)
+	require.EqualValues(t, 8, parked[0].Sequence)
+	log := w.wholeLog()
+	require.Len(t, log, 25)
+	require.Equal(t, full("adder.event_parked"), log[24].Type())
+	report, err := l.Verify(context.Background(), FromLog, nil)
+	require.NoError(t, err)
+	require.True(t, report.Equal, "%+v", report.Difference)
+}
+
+func TestAReplayReadsTheArchive(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	server, err := kafkaserver.Start(kafkaserver.Options{DataDir: t.TempDir()})
+	require.NoError(t, err)
+	t.Cleanup(server.Stop)
+	client := kafka.New(server.Addr())
+	t.Cleanup(client.Close)
+	require.NoError(t, client.Ensure(ctx, ArchiveTopic, 1))
+	o := w.options(counts("adder"))
+	o.Archive = client
+	l, err := Open(ctx, o)
+	require.NoError(t, err)
+	stop := run(t, l)
+	var facts []Fact
+	for i := range 40 {
+		facts = append(facts, fact("adder.added", fmt.Sprint(i%3), i))
+	}
+	_, err = l.RecordAndWait(ctx, facts...)
+	require.NoError(t, err)
+	settle(t, l)
+	archive := func(from, to uint64, change func([]byte) []byte) {
+		t.Helper()
+		for n := from; n <= to; n++ {
+			m, err := l.messageAt(ctx, n)
+			require.NoError(t, err)
+			sum := sha256.Sum256(m.data)
+			require.NoError(t, client.Produce(ctx, ArchiveTopic, kafka.Record{Topic: ArchiveTopic, Key: []byte("k"), Value: change(m.data), Headers: []kafka.Header{
+				{Key: archiveSequence, Value: strconv.AppendUint(nil, n, 10)}, {Key: archiveDigest, Value: []byte("sha256:" + hex.EncodeToString(sum[:]))}}}))
+		}
+	}
+	same := func(b []byte) []byte { return b }
+	archive(1, 30, same)
+	archive(29, 60, same) // two are there twice
+	for _, from := range []Origin{FromLog, FromArchive} {
+		report, err := l.Verify(ctx, from, nil)
+		require.NoError(t, err, from)
+		require.True(t, report.Equal, "%s %+v", from, report.Difference)
+		require.EqualValues(t, 80, report.Events)
+	}
+	// What is trimmed in the log is read from the archive, whatever was asked for.
+	js, err := w.connect().JetStream()
+	require.NoError(t, err)
+	require.NoError(t, js.PurgeStream(stream, &nats.StreamPurgeRequest{Sequence: 51}))
+	report, err := l.Verify(ctx, FromLog, nil)
+	require.NoError(t, err)
+	require.True(t, report.Equal, "%+v", report.Difference)
+	before := w.dump("adder", "sums")
+	_, err = l.Rebuild(ctx, FromLog, nil)
+	require.NoError(t, err)
+	require.Equal(t, before, w.dump("adder", "sums"))
+	stop()
+
+	// A service that is new to a trimmed log begins in the archive too.
+	again := &world{t: t, url: databaseURL(t), nats: w.nats, clock: w.clock}
+	o = again.options(counts("late"))
+	o.Archive = client
+	late, err := Open(ctx, o)
+	require.NoError(t, err)
+	run(t, late)
+	settle(t, late)
+	require.EqualValues(t, 81, late.position(), "and service_activated")
+
+	// Where neither has an event, nothing is skipped.
+	require.NoError(t, js.PurgeStream(stream, &nats.StreamPurgeRequest{Sequence: 71}))
+	third := &world{t: t, url: databaseURL(t), nats: w.nats, clock: w.clock}
+	o = third.options(counts("third"))
+	o.Archive = client
+	lost, err := Open(ctx, o)
+	require.NoError(t, err)
+	run(t, lost)
+	require.Eventually(t, func() bool { err := lost.Status(ctx).Err; return err != nil && strings.Contains(err.Error(), "61") }, patience, pollTest)
+	require.LessOrEqual(t, lost.position(), uint64(60))
+}
+
+func TestAChangedRecordOfTheArchiveIsFound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	server, err := kafkaserver.Start(kafkaserver.Options{DataDir: t.TempDir()})
+	require.NoError(t, err)
+	t.Cleanup(server.Stop)
+	client := kafka.New(server.Addr())
+	t.Cleanup(client.Close)
+	require.NoError(t, client.Ensure(ctx, ArchiveTopic, 1))
+	l, _ := summed(t, w, 10)
+	l.archive = client
+	for n := uint64(1); n <= 20; n++ {
+		m, err := l.messageAt(ctx, n)
+		require.NoError(t, err)
+		data := m.data
+		if n == 5 {
+			data = bytes.Replace(data, []byte(`"n":4`), []byte(`"n":5`), 1)
+			require.NotEqual(t, m.data, data)
+		}
+		require.NoError(t, client.Produce(ctx, ArchiveTopic, kafka.Record{Topic: ArchiveTopic, Value: data, Headers: []kafka.Header{{Key: archiveSequence, Value: strconv.AppendUint(nil, n, 10)}}}))
+	}
+	report, err := l.Verify(ctx, FromArchive, nil)
+	require.NoError(t, err)
+	require.False(t, report.Equal)
+	require.EqualValues(t, 5, report.Difference.Sequence, "%+v", report.Difference)
+	l.archive = nil
+	_, err = l.Verify(ctx, FromArchive, nil)
+	require.ErrorIs(t, err, ErrNoArchive)
+}
+
+// TestAKilledRebuildLeavesWhatIsLive kills a process at several moments of its
+// rebuild. What was live stays, and the next start goes on from it.
+func TestAKilledRebuildLeavesWhatIsLive(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts and kills processes")
+	}
+	t.Parallel()
+	dir, url := t.TempDir(), databaseURL(t)
+	server, err := natsserver.Start(natsserver.Options{DataDir: dir, Users: []natsserver.User{natsserver.All("test")}})
+	require.NoError(t, err)
+	t.Cleanup(server.Stop)
+	base := newWorld(t)
+	w := &world{t: t, url: url, nats: server, clock: base.clock}
+	require.NoError(t, EnsureStream(context.Background(), w.connect(), stream))
+	_, stop := summed(t, w, 500)
+	stop()
+	before := between(w.dump("adder", "sums"), "sums")
+	for _, moment := range []struct{ name, hold string }{
+		{"fold", ""},
+		{"swap", "LOCK TABLE adder.fold_position IN ACCESS SHARE MODE"},
+		{"drop", "LOCK TABLE adder.sums IN ACCESS SHARE MODE"},
+	} {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), childRole+"=rebuild", "CHILD_MOMENT="+moment.name, "CHILD_POSTGRES="+url, "CHILD_NATS="+server.URL("test"))
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		in, err := cmd.StdinPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		lines := bufio.NewScanner(out)
+		for lines.Scan() && lines.Text() != "leads" {
+		}
+		if moment.hold != "" {
+			w.whileWaitingFor(moment.hold, in, func() { require.NoError(t, cmd.Process.Kill()) })
+		}
+		require.ErrorContains(t, cmd.Wait(), "killed", moment.name)
+		require.Equal(t, before, between(w.dump("adder", "sums"), "sums"), moment.name)
+	}
+	l := w.start(counts("adder"))
+	settle(t, l)
+	_, err = l.RecordAndWait(context.Background(), fact("adder.added", "0", 1))
+	require.NoError(t, err)
+	settle(t, l)
+	report, err := l.Verify(context.Background(), FromLog, nil)
+	require.NoError(t, err)
+	require.True(t, report.Equal, "%+v", report.Difference)
+	require.Equal(t, []string{"adder", "adder_io"}, w.schemas("adder"))
+}
+
+// whileWaitingFor holds a lock, lets the child go, and calls then once it waits for
+// the lock.
+func (w *world) whileWaitingFor(lock string, start io.Writer, then func()) {
+	w.t.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, w.url)
+	require.NoError(w.t, err)
+	defer conn.Close(ctx) //nolint:errcheck // of a test
+	_, err = conn.Exec(ctx, "BEGIN; "+lock)
+	require.NoError(w.t, err)
+	_, err = fmt.Fprintln(start, "go")
+	require.NoError(w.t, err)
+	require.Eventually(w.t, func() bool {
+		var waiting int
+		require.NoError(w.t, conn.QueryRow(ctx, "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&waiting))
+		return waiting > 0
+	}, patience, pollTest)
+	then()
+}
+
+// rebuildingChild leads, and rebuilds until it is killed.
+func rebuildingChild(ctx context.Context) error {
+	nc, err := nats.Connect(os.Getenv("CHILD_NATS"))
+	if err != nil {
+		return err
+	}
+	pool, err := pgxpool.New(ctx, os.Getenv("CHILD_POSTGRES"))
+	if err != nil {
+		return err
+	}
+	armed := false
+	f := counts("adder")
+	add := f.apply[full("adder.added")]
+	f.Apply(full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
+		if p, _ := payloadOf(e); armed && p.N == 250 {
+			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		}
+		return add(ctx, tx, e)
+	})
+	l, err := Open(ctx, Options{Fold: f, IsDecision: isDecision, Codec: plainCodec{}, Pool: pool, NATS: nc, Stream: stream, Clock: clock.System()})
+	if err != nil {
+		return err
+	}
+	go func() { _ = l.Run(ctx) }()
+	for l.Status(ctx).Position < 1000 || !l.leading.Load() {
+		if err := pauseFor(ctx, pollTest); err != nil {
+			return err
+		}
+	}
+	fmt.Println("leads")
+	if os.Getenv("CHILD_MOMENT") == "fold" {
+		armed = true
+	} else if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+		return err
+	}
+	for {
+		if _, err := l.Rebuild(ctx, FromLog, nil); !errors.Is(err, ErrReplaying) {
+			return errors.Join(err, errors.New("not killed"))
+		}
+	}
+}

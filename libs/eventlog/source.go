@@ -1,0 +1,343 @@
+package eventlog
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/freshet-io/freshet/libs/kafka"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// An Origin is where a replay reads the log's past.
+type Origin string
+
+const (
+	// FromLog reads JetStream, and the archive for what was trimmed there.
+	FromLog Origin = "log"
+	// FromArchive reads the Kafka archive, and JetStream for what is not there yet.
+	FromArchive Origin = "archive"
+)
+
+// ArchiveTopic is where the log is kept for years: one partition, a record per
+// event, its value the event's bytes.
+const ArchiveTopic = "freshet.events"
+
+// Headers of the archive's records.
+const (
+	archiveSequence = "natsseq"
+	archiveDigest   = "digest"
+)
+
+const (
+	archiveWait = 500 * time.Millisecond
+	// chunkEvents is how many events of a replay share a transaction.
+	chunkEvents = 4096
+	// chunkBytes bounds what a chunk holds in memory.
+	chunkBytes = 16 << 20
+)
+
+// Archive reads the log's Kafka archive. *kafka.Client is one.
+type Archive interface {
+	Bounds(ctx context.Context, topic string) (first, end map[int]int64, err error)
+	Fetch(ctx context.Context, topic string, partition int, offset int64, maxWait time.Duration) (records []kafka.Record, next int64, err error)
+}
+
+// ErrNoArchive: a part of the log is only in the archive, and none was given.
+var ErrNoArchive = errors.New("the archive is needed, and none is configured")
+
+// A chunk is a run of events of the log without a gap.
+type chunk []*logEvent
+
+// readPast delivers the events (after, until] in order, in chunks: from the
+// archive where that is asked for or the log no longer holds them, the rest from
+// the log. It returns when all are delivered.
+func (l *Log) readPast(ctx context.Context, origin Origin, after, until uint64, out func(chunk) error) error {
+	if after >= until {
+		return nil
+	}
+	first, last, err := l.bounds(ctx)
+	if err != nil {
+		return err
+	}
+	if until > last {
+		return alarmf("the log ends at %d, and %d was applied", last, until)
+	}
+	next := after + 1
+	limit := until
+	if origin != FromArchive {
+		limit = min(until, first-1)
+	}
+	if next <= limit && (origin == FromArchive || next < first) {
+		if next, err = l.readArchive(ctx, next, limit, out); err != nil {
+			return fmt.Errorf("read the archive: %w", err)
+		}
+	}
+	if next > until {
+		return nil
+	}
+	if next < first {
+		return alarmf("event %d is neither in the archive nor in the log, which begins at %d", next, first)
+	}
+	if err := l.readStream(ctx, next, until, out); err != nil {
+		return fmt.Errorf("read the log: %w", err)
+	}
+	return nil
+}
+
+// gather collects events into chunks.
+type gather struct {
+	out   func(chunk) error
+	now   chunk
+	bytes int
+}
+
+func (g *gather) add(v *logEvent) error {
+	g.now, g.bytes = append(g.now, v), g.bytes+len(v.data)
+	if len(g.now) < chunkEvents && g.bytes < chunkBytes {
+		return nil
+	}
+	return g.flush()
+}
+
+func (g *gather) flush() error {
+	if len(g.now) == 0 {
+		return nil
+	}
+	full := g.now
+	g.now, g.bytes = make(chunk, 0, chunkEvents), 0
+	return g.out(full)
+}
+
+// readStream delivers (…until] from JetStream. A consumer that falls silent or
+// ends is made anew where it stopped.
+func (l *Log) readStream(ctx context.Context, next, until uint64, out func(chunk) error) error {
+	g := &gather{out: out, now: make(chunk, 0, chunkEvents)}
+	for try := 0; next <= until; try++ {
+		before := next
+		err := l.readStreamOnce(ctx, &next, until, g)
+		if err == nil {
+			break
+		}
+		var fatal *fatalError
+		if errors.As(err, &fatal) {
+			return fatal.error
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if next > before {
+			try = 0
+		}
+		if try >= 5 {
+			return err
+		}
+		if err := pause(ctx, try); err != nil {
+			return err
+		}
+	}
+	return g.flush()
+}
+
+// A fatalError is not worth another try.
+type fatalError struct{ error }
+
+func (e *fatalError) Unwrap() error { return e.error }
+
+// silence is after how long without a message a consumer is made anew.
+const silence = 10 * time.Second
+
+func (l *Log) readStreamOnce(ctx context.Context, next *uint64, until uint64, g *gather) error {
+	s, err := l.js.Stream(ctx, l.stream)
+	if err != nil {
+		return err
+	}
+	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: *next,
+	})
+	if err != nil {
+		return err
+	}
+	messages, err := c.Messages(jetstream.PullMaxMessages(2 * chunkEvents))
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	stuck := time.AfterFunc(silence, messages.Stop)
+	defer stuck.Stop()
+	unhook := context.AfterFunc(ctx, messages.Stop)
+	defer unhook()
+	for n := 0; *next <= until; n++ {
+		if n&1023 == 0 {
+			stuck.Reset(silence)
+		}
+		m, err := messages.Next()
+		if err != nil {
+			if ctx.Err() != nil {
+				return &fatalError{context.Cause(ctx)}
+			}
+			return err
+		}
+		v, _, err := newLogEvent(m)
+		if err != nil {
+			return err
+		}
+		if v.stream < *next {
+			continue
+		}
+		if v.stream > *next {
+			return &fatalError{alarmf("the log goes from %d to %d", *next-1, v.stream)}
+		}
+		if err := g.add(v); err != nil {
+			return &fatalError{err}
+		}
+		*next++
+	}
+	return nil
+}
+
+// readArchive delivers [next, until] as far as the archive has them, and returns
+// the sequence to go on with. A record that is repeated is passed over; a missing
+// or changed one is an error.
+func (l *Log) readArchive(ctx context.Context, next, until uint64, out func(chunk) error) (uint64, error) {
+	if l.archive == nil {
+		return next, ErrNoArchive
+	}
+	firsts, ends, err := l.archive.Bounds(ctx, ArchiveTopic)
+	if err != nil {
+		return next, err
+	}
+	if len(ends) != 1 {
+		return next, fmt.Errorf("topic %s has %d partitions and must have one", ArchiveTopic, len(ends))
+	}
+	offset, err := l.archiveOffset(ctx, next, firsts[0], ends[0])
+	if err != nil {
+		return next, err
+	}
+	g := &gather{out: out, now: make(chunk, 0, chunkEvents)}
+	for offset < ends[0] && next <= until {
+		records, after, err := l.archive.Fetch(ctx, ArchiveTopic, 0, offset, archiveWait)
+		if err != nil {
+			return next, err
+		}
+		if after <= offset && len(records) == 0 {
+			if ctx.Err() != nil {
+				return next, ctx.Err()
+			}
+			continue
+		}
+		offset = after
+		for i := range records {
+			v, err := l.archived(&records[i])
+			if err != nil {
+				return next, err
+			}
+			if v.stream < next {
+				continue
+			}
+			if v.stream > next {
+				return next, alarmf("the archive goes from %d to %d, at offset %d", next-1, v.stream, records[i].Offset)
+			}
+			if v.stream > until {
+				break
+			}
+			if err := g.add(v); err != nil {
+				return next, err
+			}
+			next++
+		}
+	}
+	return next, g.flush()
+}
+
+// archiveOffset is the offset of a record at or before the one with a sequence:
+// records are in order and never missing, and repeated ones only lie later.
+func (l *Log) archiveOffset(ctx context.Context, sequence uint64, first, end int64) (int64, error) {
+	for offset := first; offset < end; {
+		records, next, err := l.archive.Fetch(ctx, ArchiveTopic, 0, offset, archiveWait)
+		if err != nil {
+			return 0, err
+		}
+		if len(records) > 0 {
+			begins, err := sequenceOf(&records[0])
+			if err != nil {
+				return 0, err
+			}
+			if begins >= sequence {
+				return first, nil
+			}
+			return min(records[0].Offset+int64(sequence-begins), end), nil //nolint:gosec // a distance in a topic
+		}
+		if next <= offset {
+			return 0, fmt.Errorf("its record at offset %d was not answered", offset)
+		}
+		offset = next
+	}
+	return first, nil
+}
+
+func sequenceOf(r *kafka.Record) (uint64, error) {
+	for _, h := range r.Headers {
+		if h.Key == archiveSequence {
+			if n, err := strconv.ParseUint(string(h.Value), 10, 64); err == nil && n > 0 {
+				return n, nil
+			}
+		}
+	}
+	return 0, alarmf("the record at offset %d of the archive says no sequence", r.Offset)
+}
+
+// archived is the event of an archive's record. Its type is inside it only: it is
+// known once it was decoded.
+func (l *Log) archived(r *kafka.Record) (*logEvent, error) {
+	sequence, err := sequenceOf(r)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range r.Headers {
+		if h.Key != archiveDigest {
+			continue
+		}
+		if sum := sha256.Sum256(r.Value); string(h.Value) != "sha256:"+hex.EncodeToString(sum[:]) {
+			return nil, alarmf("event %d of the archive, at offset %d, is not what its digest says", sequence, r.Offset)
+		}
+	}
+	return &logEvent{stream: sequence, data: r.Value}, nil
+}
+
+// open decodes an event that the fold has to see inside.
+func (l *Log) open(v *logEvent) {
+	if v.typ == "" && !v.decoded { // of the archive
+		v.decoded = true
+		if v.event, v.err = l.codec.Decode(v.data); v.err == nil {
+			v.typ, v.service = v.event.Type(), serviceOf(v.event.Type())
+			v.id, v.sequence = v.event.ID(), Sequence(v.event)
+		}
+		return
+	}
+	if l.wants(v) {
+		v.decode(l.codec)
+	}
+}
+
+// readTrimmed delivers to the live processor what the log no longer holds.
+func (l *Log) readTrimmed(ctx context.Context, next *uint64, until uint64, out chan<- *logEvent) error {
+	err := l.readPast(ctx, FromLog, *next-1, until, func(c chunk) error {
+		for _, v := range c {
+			l.open(v)
+			if err := send(ctx, out, v); err != nil {
+				return err
+			}
+			*next = v.stream + 1
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("events before %d are only in the archive: %w", until+1, err)
+	}
+	return nil
+}
