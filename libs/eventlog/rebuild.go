@@ -222,7 +222,7 @@ func (l *Log) swap(ctx context.Context, b *Beside) error {
 			if err := l.refreshCounter(ctx, tx); err != nil {
 				return err
 			}
-			l.queueOutbox(&batch, b.entries)
+			l.queueDecisions(&batch, b.entries)
 		}
 		batch.Queue("DROP SCHEMA IF EXISTS " + old + " CASCADE")
 		batch.Queue("ALTER SCHEMA " + fold + " RENAME TO " + old)

@@ -78,7 +78,7 @@ func (s *Service) open(ctx context.Context, p parts) (*eventlog.Log, error) {
 	slices.SortFunc(p.Handlers, func(a, b eventlog.Handler) int { return strings.Compare(a.Kind, b.Kind) })
 	return eventlog.Open(ctx, eventlog.Options{
 		Fold: p.Fold, IsDecision: s.o.Language.IsDecision, Codec: s.o.Language.Codec,
-		Pool: s.pool, NATS: s.nats, Stream: s.o.Stream, Clock: s.o.Clock,
+		Pool: s.pool, NATS: s.nats, Stream: s.o.Stream, Clock: s.o.Clock, Archive: s.kafka,
 		Handlers: p.Handlers, Logger: s.o.Logger, Metrics: s.metrics, // it labels both itself
 	})
 }
