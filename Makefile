@@ -59,6 +59,22 @@ generate: ## write everything that is generated: events, AsyncAPI, tables in REA
 check-generated: ## regenerate and fail if anything changed
 	@.ci/unchanged make --no-print-directory generate
 
+.PHONY: golden-digests
+golden-digests: ## write what every fold makes of the golden log, after a fold changed and its FoldVersion was raised
+	cd cmd/freshet && go test -count=1 -run '^TestUpgrade' -v ./internal/golden -update
+	git --no-pager diff --stat -- cmd/freshet/internal/golden/testdata
+
+# Its path is in the log, so it is the same on every machine.
+GOLDEN_DIR = /tmp/freshet-golden
+
+.PHONY: golden
+golden: ## record the golden log anew, from the demo: only when contracts break or there is something new to record
+	test ! -e $(GOLDEN_DIR)
+	cd cmd/freshet && go run ./internal/golden/record -data-dir $(GOLDEN_DIR) -out internal/golden/testdata/log.jsonl.gz
+	rm -rf $(GOLDEN_DIR)
+	rm -f cmd/freshet/internal/golden/testdata/digests.json
+	$(MAKE) --no-print-directory golden-digests
+
 .PHONY: compat
 compat: ## compare the contracts with BASE (a Git revision); fail where an old reader would break
 	cd $(TOOLS) && GOWORK=off go run ./compat -root ../.. -base $(or $(BASE),HEAD)

@@ -191,6 +191,7 @@ type Options struct {
 	Clock      clock.Clock
 	Archive    Archive // the log's past beyond JetStream; nil where there is none
 	Handlers   []Handler
+	Batch      int // events that share a transaction at most; 256 if zero
 	Logger     *slog.Logger
 	Metrics    prometheus.Registerer
 }

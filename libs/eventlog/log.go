@@ -101,7 +101,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 		stream: o.Stream, epoch: epoch, isDecision: o.IsDecision, codec: o.Codec, nc: o.NATS, js: js,
 		clock: o.Clock, archive: o.Archive, logger: o.Logger.With("service", o.Fold.Service),
 		handlers: map[string]Handler{}, holder: int64(binary.BigEndian.Uint64(r[:]) >> 2),
-		batchLimit: maxBatch, requests: make(chan *request, maxGroup), changed: make(chan struct{}), stopped: make(chan struct{}),
+		batchLimit: o.Batch, requests: make(chan *request, maxGroup), changed: make(chan struct{}), stopped: make(chan struct{}),
 		halts: make(chan *halt),
 	}
 	for _, h := range o.Handlers {
@@ -143,6 +143,9 @@ func (o *Options) check() error {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Batch < 1 || o.Batch > maxBatch {
+		o.Batch = maxBatch
 	}
 	for typ := range o.Fold.decide {
 		if o.IsDecision(typ) && serviceOf(typ) == o.Fold.Service {

@@ -5,34 +5,15 @@ import (
 	"testing"
 
 	"github.com/freshet-io/freshet/events"
-	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/fx"
 )
-
-// folds are the folds that the services' modules provide, by service.
-func folds(t *testing.T) map[string]*eventlog.Fold {
-	t.Helper()
-	found := map[string]*eventlog.Fold{}
-	for _, d := range definitions {
-		module, err := d.module()
-		require.NoError(t, err)
-		var fold *eventlog.Fold
-		// A module's own invocations need a running service and fail here; ours
-		// comes first, and takes what the fold needs and nothing else.
-		fx.New(fx.NopLogger, fx.Module("first", fx.Populate(&fold)), module)
-		require.NotNil(t, fold, "%s provides no fold", d.name)
-		require.Equal(t, d.name, fold.Service)
-		found[d.name] = fold
-	}
-	return found
-}
 
 // channels.yaml says who reads an event; the folds show it. A service applies its
 // own decisions without being listed as a reader of them.
 func TestConsumersAreWhoConsumes(t *testing.T) {
 	t.Parallel()
-	all := folds(t)
+	all, err := Folds()
+	require.NoError(t, err)
 	require.ElementsMatch(t, events.Services(), Names())
 	shown, said := map[string][]string{}, map[string][]string{}
 	for typ, c := range events.Channels {
