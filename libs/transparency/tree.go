@@ -222,3 +222,6 @@ func CheckGrowth(older, newer Checkpoint, proof []Hash) error {
 	}
 	return nil
 }
+
+// HashOf is a record's hash as a leaf.
+func HashOf(record []byte) Hash { return tlog.RecordHash(record) }

@@ -44,6 +44,7 @@ func Root() *cobra.Command {
 		datasetsCommand(c), rolloutsCommand(c), environmentsCommand(c), alertsCommand(c), windowsCommand(c), statusCommand(c))
 	in("act", dataCommand(c), reposCommand(c), approvalsCommand(c), approveCommand(c), denyCommand(c), trainCommand(c),
 		rollbackCommand(c), promoteCommand(c), parkedCommand(c), validateCommand(c))
+	in("look", auditCommand(c))
 	root.AddCommand(&cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -1,15 +1,11 @@
 package evidence
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -155,7 +151,7 @@ func (l *Library) export(w http.ResponseWriter, r *http.Request) {
 		l.problem(w, err)
 		return
 	}
-	b, err := tarOf(files)
+	b, err := transparency.WriteTar(files)
 	if err != nil {
 		l.problem(w, err)
 		return
@@ -163,21 +159,6 @@ func (l *Library) export(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-tar")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	_, _ = w.Write(b) // the client is gone if this fails
-}
-
-// tarOf writes the same files as the same bytes.
-func tarOf(files map[string][]byte) ([]byte, error) {
-	var b bytes.Buffer
-	t := tar.NewWriter(&b)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := t.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(files[name])), Typeflag: tar.TypeReg, Format: tar.FormatUSTAR}); err != nil {
-			return nil, err
-		}
-		if _, err := t.Write(files[name]); err != nil {
-			return nil, err
-		}
-	}
-	return b.Bytes(), t.Close()
 }
 
 func text(w http.ResponseWriter, b []byte) {
