@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/objects"
@@ -13,10 +14,10 @@ import (
 	"github.com/freshet-io/freshet/libs/web"
 	"github.com/freshet-io/freshet/services/audit/internal/archive"
 	"github.com/freshet-io/freshet/services/audit/internal/edge"
+	"github.com/freshet-io/freshet/services/audit/internal/lineage"
 	"github.com/freshet-io/freshet/services/audit/internal/logread"
 	"github.com/freshet-io/freshet/services/audit/internal/owner"
 	"github.com/freshet-io/freshet/services/audit/internal/state"
-	"github.com/freshet-io/freshet/services/audit/internal/why"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/fx"
@@ -48,9 +49,9 @@ func newReader(nc *nats.Conn, stream service.Stream) (*logread.Reader, error) {
 	return logread.New(nc, string(stream))
 }
 
-func routes(mux *web.Mux, log *eventlog.Log, raw *logread.Reader, store *objects.Store, cfg Config) {
-	explainer := why.New(log.State(), raw, events.Codec{}, store)
-	edge.New(log, raw, explainer, cfg.ListLimit).Register(mux)
+func routes(mux *web.Mux, log *eventlog.Log, raw *logread.Reader, store *objects.Store, c clock.Clock, cfg Config) {
+	explainer := lineage.New(log.State(), raw, events.Codec{}, store)
+	edge.New(log, raw, explainer, c, cfg.ListLimit).Register(mux)
 }
 
 // logNamespace is where audit records what concerns the whole log.

@@ -40,7 +40,7 @@ func Root() *cobra.Command {
 		}
 	}
 	in("run", upCommand(), demoCommand(), infraCommand())
-	in("look", eventsCommand(c), whyCommand(c), ripplesCommand(c), modelsCommand(c), versionsCommand(c), runsCommand(c),
+	in("look", eventsCommand(c), whyCommand(c), impactCommand(c), asOfCommand(c), ripplesCommand(c), modelsCommand(c), versionsCommand(c), runsCommand(c),
 		datasetsCommand(c), rolloutsCommand(c), environmentsCommand(c), alertsCommand(c), windowsCommand(c), statusCommand(c))
 	in("act", dataCommand(c), reposCommand(c), approvalsCommand(c), approveCommand(c), denyCommand(c), trainCommand(c),
 		rollbackCommand(c), promoteCommand(c), parkedCommand(c), validateCommand(c))

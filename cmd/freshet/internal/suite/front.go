@@ -89,7 +89,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // owners are the services behind the paths that begin so, for what a suite says
 // where one of them does not run.
 var owners = map[string][]string{
-	"audit":         {"/v1/events", "/v1/why", "/v1/checkpoints", "/v1/evidence"},
+	"audit":         {"/v1/events", "/v1/as-of", "/v1/why", "/v1/impact", "/v1/checkpoints", "/v1/evidence"},
 	"ingestion":     {"/v1/arrivals", "/v1/files", "/hooks", "/v1/repositories", "/v1/datasets", "/v1/validate"},
 	"feature-store": {"/get-online-features", "/push", "/v1/views", "/v1/training-sets"},
 	"training":      {"/v1/runs"},
@@ -102,6 +102,13 @@ var owners = map[string][]string{
 func ownerOf(path string) string {
 	if path == "/" {
 		return "console"
+	}
+	// Every service lists its own parked events, under its name.
+	if rest, ok := strings.CutPrefix(path, "/v1/parked/"); ok {
+		name, _, _ := strings.Cut(rest, "/")
+		if _, known := owners[name]; known {
+			return name
+		}
 	}
 	for name, prefixes := range owners {
 		for _, p := range prefixes {

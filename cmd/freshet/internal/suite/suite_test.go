@@ -110,6 +110,10 @@ func TestAPartOfTheSuite(t *testing.T) {
 	code, body := get(t, s.URL()+"/v1/runs")
 	require.Equal(t, http.StatusNotFound, code)
 	require.Contains(t, body, "/v1/runs is served by training, which does not run here: add it to --services")
+	_, body = get(t, s.URL()+"/v1/parked/training")
+	require.Contains(t, body, "/v1/parked/training is served by training, which does not run here: add it to --services")
+	_, body = get(t, s.URL()+"/v1/parked/nobody")
+	require.Contains(t, body, "nothing is served at /v1/parked/nobody")
 	require.NoError(t, s.Stop(context.Background()))
 
 	_, err := suite.Start(t.Context(), suite.Options{DataDir: dataDir(t), Listen: "127.0.0.1:0", Services: []string{"regstry"}})

@@ -1,5 +1,5 @@
 // Package edge answers audit's HTTP routes: the index, exact bytes of events, the
-// stream of what is recorded, and why a model serves.
+// stream of what is recorded, and questions about the past.
 package edge
 
 import (
@@ -13,11 +13,12 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/web"
+	"github.com/freshet-io/freshet/services/audit/internal/lineage"
 	"github.com/freshet-io/freshet/services/audit/internal/logread"
 	"github.com/freshet-io/freshet/services/audit/internal/state"
-	"github.com/freshet-io/freshet/services/audit/internal/why"
 )
 
 const (
@@ -30,19 +31,21 @@ const (
 type Log interface {
 	State() eventlog.Reader
 	Changed() <-chan struct{}
+	Status(ctx context.Context) eventlog.Status
 }
 
 // Edge answers.
 type Edge struct {
-	log   Log
-	raw   *logread.Reader
-	why   *why.Explainer
-	limit int
+	log       Log
+	raw       *logread.Reader
+	explainer *lineage.Explainer
+	clock     clock.Clock
+	limit     int
 }
 
 // New returns an edge whose lists hold at most limit events.
-func New(log Log, raw *logread.Reader, x *why.Explainer, limit int) *Edge {
-	return &Edge{log: log, raw: raw, why: x, limit: limit}
+func New(log Log, raw *logread.Reader, x *lineage.Explainer, c clock.Clock, limit int) *Edge {
+	return &Edge{log: log, raw: raw, explainer: x, clock: c, limit: limit}
 }
 
 // Register adds the routes.
@@ -51,7 +54,7 @@ func (e *Edge) Register(mux *web.Mux) {
 	mux.HandleFunc("GET /v1/events/{id}", e.show)
 	mux.HandleFunc("GET /v1/events/tail", e.tail)
 	mux.HandleFunc("GET /v1/events/replay", e.replay)
-	mux.HandleFunc("GET /v1/why/{environment}/{model}", e.explain)
+	e.registerPast(mux)
 }
 
 func (e *Edge) list(w http.ResponseWriter, r *http.Request) {
@@ -283,29 +286,6 @@ func sequence(r *http.Request, name string, otherwise uint64) (uint64, error) {
 		return 0, fmt.Errorf("%s is %q; it is a sequence of the log, from 1", name, s)
 	}
 	return n, nil
-}
-
-// explain answers why an environment serves what it serves, or served at ?at=.
-func (e *Edge) explain(w http.ResponseWriter, r *http.Request) {
-	var at time.Time
-	if s := r.URL.Query().Get("at"); s != "" {
-		t, err := time.Parse(time.RFC3339, s)
-		if err != nil {
-			web.Problem(w, http.StatusBadRequest, "Bad query", fmt.Sprintf("at is %q; it is a time such as 2001-01-26T00:00:00Z", s))
-			return
-		}
-		at = t
-	}
-	environment, model := r.PathValue("environment"), r.PathValue("model")
-	a, err := e.why.Champion(r.Context(), namespace(r), environment, model, at)
-	switch {
-	case errors.Is(err, state.ErrUnknown):
-		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("%s has no champion of %q in namespace %q", environment, model, namespace(r)))
-	case err != nil:
-		unreadable(w, err)
-	default:
-		web.JSON(w, http.StatusOK, a)
-	}
 }
 
 func namespace(r *http.Request) string {

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrUnknown: there is no such event, or no champion.
+// ErrUnknown: the log has no such thing.
 var ErrUnknown = errors.New("unknown")
 
 // An Entry is what the index says of an event.
@@ -95,35 +95,10 @@ func Get(ctx context.Context, r eventlog.Reader, namespace, id string) (Entry, e
 	return e, err
 }
 
-// Effects returns the events of some types that an event caused, in the log's order.
-func Effects(ctx context.Context, r eventlog.Reader, namespace, cause string, types ...string) ([]Entry, error) {
-	rows, err := r.Query(ctx, `SELECT `+columns+` FROM events WHERE namespace = $1 AND causation = $2 AND type = ANY($3) ORDER BY sequence`,
-		namespace, cause, types)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, scan)
-}
-
 // Link returns the event behind a name, ErrUnknown where there is none.
 func Link(ctx context.Context, r eventlog.Reader, namespace, kind, key string) (string, error) {
 	var id string
 	err := r.QueryRow(ctx, `SELECT event FROM links WHERE namespace = $1 AND kind = $2 AND key = $3`, namespace, kind, key).Scan(&id)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return "", ErrUnknown
-	}
-	return id, err
-}
-
-// ChampionChange returns the event that made an environment's champion what it was at
-// a time: the last one where at is zero.
-func ChampionChange(ctx context.Context, r eventlog.Reader, namespace, model, environment string, at time.Time) (id string, err error) {
-	until := any(nil)
-	if !at.IsZero() {
-		until = at
-	}
-	err = r.QueryRow(ctx, `SELECT event FROM champions WHERE namespace = $1 AND model = $2 AND environment = $3
-		AND ($4::timestamptz IS NULL OR since <= $4) ORDER BY sequence DESC LIMIT 1`, namespace, model, environment, until).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", ErrUnknown
 	}

@@ -1,11 +1,11 @@
-// Package state is audit's fold: an index of every event, and which event began,
-// registered or committed what. Nothing else writes these tables.
+// Package state is audit's fold: an index of every event, what rests on what, which
+// event stands behind a name, and how everything stood at every position of the log.
+// Nothing else writes these tables.
 package state
 
 import (
 	"context"
 	"encoding/json"
-	"strconv"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/events"
@@ -13,10 +13,14 @@ import (
 )
 
 // FoldVersion is raised whenever the tables, an apply or the consumed events change.
-const FoldVersion = 2
+const FoldVersion = 3
 
 // Tables are the fold's tables.
-const Tables = `
+const Tables = indexTables + graphTables + pastTables + checkpointTables
+
+// Indexes that are looked up by an id begin with it: no plan can then be tempted, while a
+// table has no statistics, to read all of a namespace instead.
+const indexTables = `
 CREATE TABLE events (
 	namespace       text COLLATE "C" NOT NULL,
 	id              text COLLATE "C" NOT NULL,
@@ -31,70 +35,45 @@ CREATE TABLE events (
 	actor           text NOT NULL,
 	time            timestamptz NOT NULL,
 	contributors    text[] NOT NULL,
-	PRIMARY KEY (namespace, id)
+	PRIMARY KEY (id, namespace)
 );
 CREATE INDEX events_sequence ON events (sequence);
-CREATE INDEX events_correlation ON events (namespace, correlation, sequence);
-CREATE INDEX events_causation ON events (namespace, causation, sequence);
-CREATE INDEX events_type ON events (namespace, type, sequence);
-CREATE INDEX events_subject ON events (namespace, subject, sequence);
-CREATE TABLE links (                  -- the event behind a name that other events use
-	namespace text COLLATE "C" NOT NULL,
-	kind      text COLLATE "C" NOT NULL,
-	key       text COLLATE "C" NOT NULL,
-	event     text COLLATE "C" NOT NULL,
-	PRIMARY KEY (namespace, kind, key)
+CREATE INDEX events_correlation ON events (correlation, namespace, sequence);
+CREATE INDEX events_type ON events (type, namespace, sequence);
+CREATE INDEX events_subject ON events (subject, namespace, sequence);
+CREATE TABLE moments (                -- where in the log the suite's time moved on
+	at       timestamptz PRIMARY KEY,
+	sequence bigint NOT NULL
 );
-CREATE TABLE champions (              -- every change, kept
-	namespace   text COLLATE "C" NOT NULL,
-	model       text COLLATE "C" NOT NULL,
-	environment text COLLATE "C" NOT NULL,
-	event       text COLLATE "C" NOT NULL,
-	version     bigint NOT NULL,
-	sequence    bigint NOT NULL,
-	since       timestamptz NOT NULL,
-	PRIMARY KEY (namespace, model, environment, event)
-);
-` + checkpointTables
-
-// Kinds of links.
-const (
-	Rollout  = "rollout"  // rollout id → rollout_started
-	Version  = "version"  // model/version → model_version_registered
-	Revision = "revision" // repository@revision → code_committed
-)
-
-// VersionKey is a model version's key among the links.
-func VersionKey(model string, version int64) string {
-	return model + "/" + strconv.FormatInt(version, 10)
-}
-
-// RevisionKey is a revision's key among the links.
-func RevisionKey(repository, revision string) string { return repository + "@" + revision }
+CREATE INDEX moments_sequence ON moments (sequence);
+`
 
 // Register adds an apply for every event of the contracts.
 func Register(f *eventlog.Fold) {
-	extra := map[string]eventlog.ApplyFunc{
-		events.TypeRolloutStarted:         eventlog.Applies(events.Parse[events.RolloutStarted], rolloutStarted),
-		events.TypeModelVersionRegistered: eventlog.Applies(events.Parse[events.ModelVersionRegistered], versionRegistered),
-		events.TypeCodeCommitted:          eventlog.Applies(events.Parse[events.CodeCommitted], codeCommitted),
-		events.TypeChampionChanged:        eventlog.Applies(events.Parse[events.ChampionChanged], championChanged),
-		events.TypeCheckpointSigned:       eventlog.Applies(events.Parse[events.CheckpointSigned], checkpointSigned),
-	}
+	signed := eventlog.Applies(events.Parse[events.CheckpointSigned], checkpointSigned)
 	for typ := range events.Channels { //purity:allow each type gets its own handler
-		more := extra[typ]
+		more := []eventlog.ApplyFunc{graph[typ], past[typ]}
+		if typ == events.TypeCheckpointSigned {
+			more = append(more, signed)
+		}
 		f.Apply(typ, func(ctx context.Context, tx *eventlog.Tx, e event.Event) error {
-			if err := index(tx, e); err != nil || more == nil {
-				return err
+			index(tx, e)
+			for _, fn := range more {
+				if fn == nil {
+					continue
+				}
+				if err := fn(ctx, tx, e); err != nil {
+					return err
+				}
 			}
-			return more(ctx, tx, e)
+			return nil
 		})
 	}
 }
 
 // index keeps where an event stands. It reads no payload but for its contributors:
 // what another service could not apply must still be findable.
-func index(tx *eventlog.Tx, e event.Event) error {
+func index(tx *eventlog.Tx, e event.Event) {
 	contributors := []string{}
 	var p struct {
 		Contributors []string `json:"contributors"`
@@ -103,35 +82,17 @@ func index(tx *eventlog.Tx, e event.Event) error {
 		contributors = p.Contributors
 	}
 	tx.Exec(`INSERT INTO events (namespace, id, sequence, type, source, subject, correlation, causation, source_sequence, hops, actor, time, contributors)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (namespace, id) DO NOTHING`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (id, namespace) DO NOTHING`,
 		eventlog.Namespace(e), e.ID(), int64(tx.Sequence()), e.Type(), e.Source(), e.Subject(), eventlog.Correlation(e), eventlog.Causation(e),
 		int64(eventlog.Sequence(e)), eventlog.Hops(e), eventlog.Actor(e), e.Time(), contributors)
-	return nil
-}
-
-func link(tx *eventlog.Tx, e event.Event, kind, key string) {
-	tx.Exec(`INSERT INTO links (namespace, kind, key, event) VALUES ($1, $2, $3, $4) ON CONFLICT (namespace, kind, key) DO NOTHING`,
-		eventlog.Namespace(e), kind, key, e.ID())
-}
-
-func rolloutStarted(_ context.Context, tx *eventlog.Tx, e event.Event, p events.RolloutStarted) error {
-	link(tx, e, Rollout, p.Rollout)
-	return nil
-}
-
-func versionRegistered(_ context.Context, tx *eventlog.Tx, e event.Event, p events.ModelVersionRegistered) error {
-	link(tx, e, Version, VersionKey(p.Model, p.Version))
-	return nil
-}
-
-func codeCommitted(_ context.Context, tx *eventlog.Tx, e event.Event, p events.CodeCommitted) error {
-	link(tx, e, Revision, RevisionKey(p.Repository, p.Revision))
-	return nil
-}
-
-func championChanged(_ context.Context, tx *eventlog.Tx, e event.Event, p events.ChampionChanged) error {
-	tx.Exec(`INSERT INTO champions (namespace, model, environment, event, version, sequence, since) VALUES ($1, $2, $3, $4, $5, $6, $7)
-		ON CONFLICT (namespace, model, environment, event) DO NOTHING`,
-		eventlog.Namespace(e), p.Model, p.Environment, e.ID(), p.Version, int64(tx.Sequence()), e.Time())
-	return nil
+	tx.Exec(`INSERT INTO moments (at, sequence) SELECT $1::timestamptz, $2::bigint
+		WHERE NOT EXISTS (SELECT FROM moments WHERE at >= $1) ON CONFLICT DO NOTHING`, e.Time(), int64(tx.Sequence()))
+	if cause := eventlog.Causation(e); cause != "" {
+		tx.Exec(edgeSQL, eventlog.Namespace(e), e.ID(), cause, Caused)
+	}
+	for _, c := range contributors {
+		if c != eventlog.Causation(e) {
+			tx.Exec(edgeSQL, eventlog.Namespace(e), e.ID(), c, Contributed)
+		}
+	}
 }

@@ -1,4 +1,4 @@
-package why
+package lineage
 
 import (
 	"context"
@@ -146,6 +146,73 @@ var sentences = map[string]sayer{
 	events.TypeRepositoryConnected: say(events.Parse[events.RepositoryConnected], func(_ context.Context, _ *Explainer, _ event.Event, p events.RepositoryConnected) string {
 		return fmt.Sprintf("the repository %s was connected", p.Repository)
 	}),
+	events.TypeFeatureViewDeclared: say(events.Parse[events.FeatureViewDeclared], func(_ context.Context, _ *Explainer, _ event.Event, p events.FeatureViewDeclared) string {
+		if p.Error != "" {
+			return fmt.Sprintf("view %s@%d was declared and cannot be computed: %s", p.View, p.Version, p.Error)
+		}
+		names := make([]string, len(p.Spec.Features))
+		for i, f := range p.Spec.Features {
+			names[i] = f.Name
+		}
+		return fmt.Sprintf("view %s@%d was declared: %s", p.View, p.Version, strings.Join(names, ", "))
+	}),
+	events.TypeFeatureViewMaterialized: say(events.Parse[events.FeatureViewMaterialized], func(_ context.Context, _ *Explainer, _ event.Event, p events.FeatureViewMaterialized) string {
+		if p.Error != "" {
+			return fmt.Sprintf("view %s@%d could not be computed for commit %s of %s: %s", p.View, p.Version, short(p.Commit), p.Dataset, p.Error)
+		}
+		return fmt.Sprintf("view %s@%d was computed for commit %s of %s: %s rows", p.View, p.Version, short(p.Commit), p.Dataset, count(p.Rows))
+	}),
+	events.TypeRunStarted: say(events.Parse[events.RunStarted], func(_ context.Context, _ *Explainer, _ event.Event, p events.RunStarted) string {
+		return fmt.Sprintf("run %s of %s began on training set %s", short(p.Run), p.Model, short(p.TrainingSet))
+	}),
+	events.TypeRunCancelled: say(events.Parse[events.RunCancelled], func(_ context.Context, _ *Explainer, _ event.Event, p events.RunCancelled) string {
+		return fmt.Sprintf("run %s of %s was cancelled", short(p.Run), p.Model)
+	}),
+	events.TypeCancelAsked: say(events.Parse[events.CancelAsked], func(_ context.Context, _ *Explainer, e event.Event, p events.CancelAsked) string {
+		return fmt.Sprintf("%s asked to stop run %s", who(e), short(p.Run))
+	}),
+	events.TypeTrainingSkipped: say(events.Parse[events.TrainingSkipped], func(_ context.Context, _ *Explainer, _ event.Event, p events.TrainingSkipped) string {
+		return fmt.Sprintf("no training of %s because of %s: %s", p.Model, p.Trigger, strings.ReplaceAll(p.Reason, "_", " "))
+	}),
+	events.TypeCandidateRefused: say(events.Parse[events.CandidateRefused], func(_ context.Context, _ *Explainer, _ event.Event, p events.CandidateRefused) string {
+		return fmt.Sprintf("v%d was refused%s", p.Version, gates(" by ", refusals(p.Gates)))
+	}),
+	events.TypeModelVersionDenied: say(events.Parse[events.ModelVersionDenied], func(_ context.Context, _ *Explainer, _ event.Event, p events.ModelVersionDenied) string {
+		return fmt.Sprintf("v%d does not go to %s: %s", p.Version, p.Environment, strings.ReplaceAll(p.Reason, "_", " "))
+	}),
+	events.TypeApprovalDenied: say(events.Parse[events.ApprovalDenied], func(ctx context.Context, x *Explainer, e event.Event, p events.ApprovalDenied) string {
+		return fmt.Sprintf("%s denied v%d for %s%s", who(e), p.Version, p.Environment, x.quote(ctx, p.Note))
+	}),
+	events.TypeRolloutRolledBack: say(events.Parse[events.RolloutRolledBack], func(_ context.Context, _ *Explainer, _ event.Event, p events.RolloutRolledBack) string {
+		return fmt.Sprintf("its rollout in %s was rolled back, %s: v%d gets no traffic", p.Environment, strings.ReplaceAll(p.Reason, "_", " "), p.Version)
+	}),
+	events.TypeRollbackRefused: say(events.Parse[events.RollbackRefused], func(_ context.Context, _ *Explainer, _ event.Event, p events.RollbackRefused) string {
+		return fmt.Sprintf("the rollback in %s was refused: %s", p.Environment, strings.ReplaceAll(p.Reason, "_", " "))
+	}),
+	events.TypeReplicaFailed: say(events.Parse[events.ReplicaFailed], func(_ context.Context, _ *Explainer, _ event.Event, p events.ReplicaFailed) string {
+		return fmt.Sprintf("v%d could not be loaded in %s: %s", p.Version, p.Environment, strings.ReplaceAll(p.Reason, "_", " "))
+	}),
+	events.TypeStepDue: say(events.Parse[events.StepDue], func(_ context.Context, _ *Explainer, _ event.Event, p events.StepDue) string {
+		return fmt.Sprintf("step %d of the canary had lasted as long as it may", p.Step+1)
+	}),
+	events.TypeAlertRaised: say(events.Parse[events.AlertRaised], func(_ context.Context, _ *Explainer, _ event.Event, p events.AlertRaised) string {
+		return fmt.Sprintf("an alert was raised in %s, %s: %s", p.Environment, p.Name, values(p.Values))
+	}),
+	events.TypeAlertResolved: say(events.Parse[events.AlertResolved], func(_ context.Context, _ *Explainer, _ event.Event, p events.AlertResolved) string {
+		return fmt.Sprintf("the alert in %s was over", p.Environment)
+	}),
+	events.TypeDataRejected: say(events.Parse[events.DataRejected], func(_ context.Context, _ *Explainer, _ event.Event, p events.DataRejected) string {
+		return fmt.Sprintf("data for %s was rejected, %s: %s of %s rows failed", p.Dataset, strings.ReplaceAll(p.Reason, "_", " "), count(p.Failed), count(p.Rows))
+	}),
+	events.TypeCodeRejected: say(events.Parse[events.CodeRejected], func(_ context.Context, _ *Explainer, _ event.Event, p events.CodeRejected) string {
+		return fmt.Sprintf("revision %s of %s was rejected: %s", short(p.Revision), p.Repository, strings.ReplaceAll(p.Reason, "_", " "))
+	}),
+	events.TypeModelWithdrawn: say(events.Parse[events.ModelWithdrawn], func(_ context.Context, _ *Explainer, _ event.Event, p events.ModelWithdrawn) string {
+		return fmt.Sprintf("revision %s of %s no longer declares %s", short(p.Revision), p.Repository, p.Model)
+	}),
+	events.TypeNoteAdded: say(events.Parse[events.NoteAdded], func(ctx context.Context, x *Explainer, e event.Event, p events.NoteAdded) string {
+		return fmt.Sprintf("%s noted%s", who(e), x.quote(ctx, &p.Note))
+	}),
 	events.TypeDataCommitted: say(events.Parse[events.DataCommitted], dataCommitted),
 	events.TypeDataChecked: say(events.Parse[events.DataChecked], func(_ context.Context, _ *Explainer, _ event.Event, p events.DataChecked) string {
 		return fmt.Sprintf("%s of %s rows of %s met every expectation", count(p.Accepted), count(p.Rows), p.Dataset)
@@ -256,6 +323,11 @@ func gates(prefix string, results []events.GateResult) string {
 		return ""
 	}
 	return prefix + strings.Join(parts, ", ")
+}
+
+// refusals are the gates that were not passed.
+func refusals(results []events.GateResult) []events.GateResult {
+	return slices.DeleteFunc(slices.Clone(results), func(g events.GateResult) bool { return g.Passed })
 }
 
 func values(m map[string]float64) string {

@@ -1,0 +1,191 @@
+package edge
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/freshet-io/freshet/libs/web"
+	"github.com/freshet-io/freshet/services/audit/internal/asof"
+	"github.com/freshet-io/freshet/services/audit/internal/lineage"
+	"github.com/freshet-io/freshet/services/audit/internal/state"
+)
+
+const (
+	usuallyTold  = 200
+	usuallyDrawn = 60
+	mostTold     = 2000
+)
+
+// registerPast adds the routes that ask the past.
+func (e *Edge) registerPast(mux *web.Mux) {
+	mux.HandleFunc("GET /v1/as-of/{point}", e.asOf)
+	mux.HandleFunc("GET /v1/why/{name}", e.why)
+	mux.HandleFunc("GET /v1/why/{environment}/{model}", e.why)
+	mux.HandleFunc("GET /v1/impact/{name}", e.impact)
+	mux.HandleFunc("GET /v1/impact/{environment}/{model}", e.impact)
+}
+
+// position finds the point that a request asks about; false where it was answered.
+func (e *Edge) position(w http.ResponseWriter, r *http.Request, point string) (int64, bool) {
+	end := int64(e.log.Status(r.Context()).Position) //nolint:gosec // a sequence of the log
+	position, err := asof.Position(r.Context(), e.log.State(), point, end, e.clock.Now())
+	switch {
+	case errors.Is(err, asof.ErrBadPoint):
+		web.Problem(w, http.StatusBadRequest, "Bad point", err.Error())
+	case err != nil:
+		unreadable(w, err)
+	default:
+		return position, true
+	}
+	return 0, false
+}
+
+// asOf answers how everything stood at a position or a time.
+func (e *Edge) asOf(w http.ResponseWriter, r *http.Request) {
+	point, model := r.PathValue("point"), r.URL.Query().Get("model")
+	if !e.bounded(w, point) || model != "" && !e.bounded(w, model) {
+		return
+	}
+	position, ok := e.position(w, r, point)
+	if !ok {
+		return
+	}
+	a, err := asof.At(r.Context(), e.log.State(), namespace(r), point, model, position, e.limit)
+	switch {
+	case errors.Is(err, asof.ErrUnknownModel):
+		e.unknownModel(w, r, model, position)
+	case err != nil:
+		unreadable(w, err)
+	default:
+		web.JSON(w, http.StatusOK, a)
+	}
+}
+
+func (e *Edge) unknownModel(w http.ResponseWriter, r *http.Request, model string, position int64) {
+	a, err := asof.At(r.Context(), e.log.State(), namespace(r), "", "", position, e.limit)
+	if err != nil {
+		unreadable(w, err)
+		return
+	}
+	names := make([]string, len(a.Models))
+	for i, m := range a.Models {
+		names[i] = fmt.Sprint(m["model"])
+	}
+	web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("there was no model %q in namespace %q at position %d; %s", model, namespace(r), position, there(names)))
+}
+
+// why answers why something is so; with ?at=, an environment as it was then.
+func (e *Edge) why(w http.ResponseWriter, r *http.Request) {
+	name, ok := e.name(w, r)
+	if !ok {
+		return
+	}
+	position, ok := e.position(w, r, r.URL.Query().Get("at"))
+	if !ok {
+		return
+	}
+	a, err := e.explainer.Why(r.Context(), namespace(r), name, position)
+	e.tell(w, r, name, a, err)
+}
+
+// impact answers what came of something.
+func (e *Edge) impact(w http.ResponseWriter, r *http.Request) {
+	name, ok := e.name(w, r)
+	if !ok {
+		return
+	}
+	told := usuallyTold
+	if r.URL.Query().Get("format") == "svg" {
+		told = usuallyDrawn
+	}
+	if s := r.URL.Query().Get("limit"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > mostTold {
+			web.Problem(w, http.StatusBadRequest, "Bad query", fmt.Sprintf("limit is %q; 1 to %d is allowed", s, mostTold))
+			return
+		}
+		told = n
+	}
+	position, ok := e.position(w, r, r.URL.Query().Get("at"))
+	if !ok {
+		return
+	}
+	a, err := e.explainer.Impact(r.Context(), namespace(r), name, position, told)
+	e.tell(w, r, name, a, err)
+}
+
+// name is what the path names: one part, or an environment and a model.
+func (e *Edge) name(w http.ResponseWriter, r *http.Request) (string, bool) {
+	name := r.PathValue("name")
+	if name == "" {
+		name = state.EnvironmentKey(r.PathValue("environment"), r.PathValue("model"))
+	}
+	return name, e.bounded(w, name)
+}
+
+// bounded refuses names that nothing can have.
+func (e *Edge) bounded(w http.ResponseWriter, name string) bool {
+	if name == "" || len(name) > state.LongestName || strings.ContainsFunc(name, func(c rune) bool { return unicode.IsControl(c) || c == unicode.ReplacementChar }) {
+		web.Problem(w, http.StatusBadRequest, "Bad name", fmt.Sprintf("a name has 1 to %d printable characters", state.LongestName))
+		return false
+	}
+	return true
+}
+
+// tell writes a graph as JSON, or as a picture where that is asked for.
+func (e *Edge) tell(w http.ResponseWriter, r *http.Request, name string, a lineage.Answer, err error) {
+	var ambiguous *state.AmbiguousError
+	switch {
+	case errors.Is(err, state.ErrUnknown):
+		names, err := state.There(r.Context(), e.log.State(), namespace(r))
+		if err != nil {
+			unreadable(w, err)
+			return
+		}
+		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("nothing is called %q in namespace %q%s; %s", name, namespace(r), then(r), there(names)))
+		return
+	case errors.As(err, &ambiguous):
+		web.Problem(w, http.StatusBadRequest, "Ambiguous name", err.Error())
+		return
+	case err != nil:
+		unreadable(w, err)
+		return
+	}
+	switch format := r.URL.Query().Get("format"); format {
+	case "", "json":
+		web.JSON(w, http.StatusOK, a)
+	case "svg":
+		var b bytes.Buffer
+		if err := a.Draw(&b); err != nil {
+			unreadable(w, err)
+			return
+		}
+		h := w.Header()
+		h.Set("Content-Type", "image/svg+xml")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		_, _ = w.Write(b.Bytes()) // the client is gone if this fails
+	default:
+		web.Problem(w, http.StatusBadRequest, "Bad query", fmt.Sprintf("format is %q; json or svg is allowed", format))
+	}
+}
+
+func then(r *http.Request) string {
+	if at := r.URL.Query().Get("at"); at != "" {
+		return fmt.Sprintf(" at %s", at)
+	}
+	return ""
+}
+
+// there says which names there are.
+func there(names []string) string {
+	if len(names) == 0 {
+		return "there is nothing yet"
+	}
+	return "there are " + strings.Join(names, ", ")
+}

@@ -1,0 +1,218 @@
+package state
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/eventlog"
+)
+
+// graphTables hold what rests on what. Every edge goes from an event to an earlier one,
+// as its envelope, its contributors or its payload say, so that both directions are
+// one lookup in an index.
+const graphTables = `
+CREATE TABLE edges (
+	namespace text COLLATE "C" NOT NULL,
+	effect    text COLLATE "C" NOT NULL,
+	cause     text COLLATE "C" NOT NULL,
+	kind      text COLLATE "C" NOT NULL,
+	PRIMARY KEY (effect, namespace, cause, kind)
+);
+CREATE INDEX edges_cause ON edges (cause, namespace, effect, kind);
+CREATE TABLE uses (                   -- a training has every commit of a dataset up to this one
+	namespace text COLLATE "C" NOT NULL,
+	dataset   text COLLATE "C" NOT NULL,
+	number    bigint NOT NULL,
+	event     text COLLATE "C" NOT NULL, -- training_requested
+	PRIMARY KEY (dataset, namespace, number, event)
+);
+CREATE INDEX uses_event ON uses (event, namespace);
+CREATE TABLE links (                  -- the event behind a name that people and other events use
+	namespace text COLLATE "C" NOT NULL,
+	kind      text COLLATE "C" NOT NULL,
+	key       text COLLATE "C" NOT NULL,
+	event     text COLLATE "C" NOT NULL,
+	PRIMARY KEY (namespace, kind, key)
+);
+`
+
+// Kinds of edges: how an event rests on an earlier one.
+const (
+	Caused      = "cause"       // its envelope's causationid
+	Contributed = "contributor" // one of its payload's contributors
+	OfCode      = "code"        // made with this code commit
+	OfData      = "data"        // its training set has the rows of this data commit
+	OfView      = "view"        // its training set has the features of this view
+	OfVersion   = "version"     // is about this model version
+	OfVerdict   = "verdict"     // rests on what the gates said
+	OfRollout   = "rollout"     // the step before, of the same rollout
+	OfChampion  = "champion"    // was seen of what this made champion
+	OfAlert     = "alert"       // ends this alert
+	OfEvent     = "event"       // answers or annotates this event
+)
+
+// Kinds of links.
+const (
+	Rollout     = "rollout"      // id → rollout_started
+	Version     = "version"      // model@version → model_version_registered
+	Verdict     = "verdict"      // model@version → candidate_passed or candidate_refused
+	Revision    = "revision"     // revision@repository → code_committed
+	Commit      = "commit"       // digest@dataset → data_committed
+	Number      = "number"       // dataset#number → data_committed
+	View        = "view"         // view@version → feature_view_declared
+	TrainingSet = "training_set" // id → training_set_built
+	Run         = "run"          // id → run_completed or run_failed, else run_started
+	Alert       = "alert"        // id → alert_raised
+)
+
+// VersionKey is the key of a version of a model, or of a view, among the links.
+func VersionKey(name string, version int64) string {
+	return name + "@" + strconv.FormatInt(version, 10)
+}
+
+// NumberKey is a data commit's key among the links.
+func NumberKey(dataset string, number int64) string {
+	return dataset + "#" + strconv.FormatInt(number, 10)
+}
+
+const (
+	edgeSQL   = `INSERT INTO edges (namespace, effect, cause, kind) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`
+	toLinkSQL = `INSERT INTO edges (namespace, effect, cause, kind)
+		SELECT $1, $2, event, $3 FROM links WHERE namespace = $1 AND kind = $4 AND key = $5 AND event <> $2 ON CONFLICT DO NOTHING`
+	// The event that a thing's present state comes from.
+	toPresentSQL = `INSERT INTO edges (namespace, effect, cause, kind)
+		SELECT $1, $2, event, $3 FROM past WHERE namespace = $1 AND kind = $4 AND key = $5 AND until_sequence = $6 AND event <> $2 ON CONFLICT DO NOTHING`
+)
+
+func link(tx *eventlog.Tx, e event.Event, kind, key string) {
+	tx.Exec(`INSERT INTO links (namespace, kind, key, event) VALUES ($1, $2, $3, $4) ON CONFLICT (namespace, kind, key) DO NOTHING`,
+		eventlog.Namespace(e), kind, key, e.ID())
+}
+
+func relink(tx *eventlog.Tx, e event.Event, kind, key string) {
+	tx.Exec(`INSERT INTO links (namespace, kind, key, event) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (namespace, kind, key) DO UPDATE SET event = excluded.event`, eventlog.Namespace(e), kind, key, e.ID())
+}
+
+// restsOn adds an edge to the event behind a name, if the log has named it before.
+func restsOn(tx *eventlog.Tx, e event.Event, kind, linked, key string) {
+	tx.Exec(toLinkSQL, eventlog.Namespace(e), e.ID(), kind, linked, key)
+}
+
+// follows adds an edge to the event that something's present state comes from.
+func follows(tx *eventlog.Tx, e event.Event, kind, thing, key string) {
+	tx.Exec(toPresentSQL, eventlog.Namespace(e), e.ID(), kind, thing, key, Open)
+}
+
+// graph are the applies that add edges and links. They run before those of past, so
+// that what follows finds the state before its own event.
+var graph = map[string]eventlog.ApplyFunc{
+	events.TypeDataCommitted: applies(events.Parse[events.DataCommitted], func(tx *eventlog.Tx, e event.Event, p events.DataCommitted) {
+		link(tx, e, Commit, p.Commit+"@"+p.Dataset)
+		link(tx, e, Number, NumberKey(p.Dataset, p.Number))
+	}),
+	events.TypeCodeCommitted: applies(events.Parse[events.CodeCommitted], func(tx *eventlog.Tx, e event.Event, p events.CodeCommitted) {
+		link(tx, e, Revision, RevisionKey(p.Repository, p.Revision))
+	}),
+	events.TypeModelDeclared: applies(events.Parse[events.ModelDeclared], func(tx *eventlog.Tx, e event.Event, p events.ModelDeclared) {
+		restsOn(tx, e, OfCode, Revision, RevisionKey(p.Code.Repository, p.Code.Revision))
+	}),
+	events.TypeFeatureViewDeclared: applies(events.Parse[events.FeatureViewDeclared], func(tx *eventlog.Tx, e event.Event, p events.FeatureViewDeclared) {
+		link(tx, e, View, VersionKey(p.View, p.Version))
+	}),
+	events.TypeTrainingRequested: applies(events.Parse[events.TrainingRequested], func(tx *eventlog.Tx, e event.Event, p events.TrainingRequested) {
+		restsOn(tx, e, OfCode, Revision, RevisionKey(p.Code.Repository, p.Code.Revision))
+		for _, d := range p.Data {
+			tx.Exec(`INSERT INTO uses (namespace, dataset, number, event) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
+				eventlog.Namespace(e), d.Dataset, d.Number, e.ID())
+		}
+	}),
+	events.TypeTrainingSetBuilt: applies(events.Parse[events.TrainingSetBuilt], func(tx *eventlog.Tx, e event.Event, p events.TrainingSetBuilt) {
+		link(tx, e, TrainingSet, p.TrainingSet)
+		for _, u := range p.Uses {
+			restsOn(tx, e, OfView, View, VersionKey(u.View, u.Version))
+		}
+	}),
+	events.TypeRunStarted: applies(events.Parse[events.RunStarted], func(tx *eventlog.Tx, e event.Event, p events.RunStarted) {
+		link(tx, e, Run, p.Run)
+	}),
+	events.TypeRunCompleted: applies(events.Parse[events.RunCompleted], func(tx *eventlog.Tx, e event.Event, p events.RunCompleted) {
+		relink(tx, e, Run, p.Run)
+	}),
+	events.TypeRunFailed: applies(events.Parse[events.RunFailed], func(tx *eventlog.Tx, e event.Event, p events.RunFailed) {
+		relink(tx, e, Run, p.Run)
+	}),
+	events.TypeModelVersionRegistered: applies(events.Parse[events.ModelVersionRegistered], func(tx *eventlog.Tx, e event.Event, p events.ModelVersionRegistered) {
+		link(tx, e, Version, VersionKey(p.Model, p.Version))
+	}),
+	events.TypeCandidatePassed: applies(events.Parse[events.CandidatePassed], func(tx *eventlog.Tx, e event.Event, p events.CandidatePassed) {
+		verdict(tx, e, p.Model, p.Version)
+	}),
+	events.TypeCandidateRefused: applies(events.Parse[events.CandidateRefused], func(tx *eventlog.Tx, e event.Event, p events.CandidateRefused) {
+		verdict(tx, e, p.Model, p.Version)
+	}),
+	events.TypeApprovalRequested: applies(events.Parse[events.ApprovalRequested], func(tx *eventlog.Tx, e event.Event, p events.ApprovalRequested) {
+		restsOn(tx, e, OfVerdict, Verdict, VersionKey(p.Model, p.Version))
+	}),
+	events.TypeModelVersionApproved: applies(events.Parse[events.ModelVersionApproved], func(tx *eventlog.Tx, e event.Event, p events.ModelVersionApproved) {
+		restsOn(tx, e, OfVerdict, Verdict, VersionKey(p.Model, p.Version))
+	}),
+	events.TypeModelVersionDenied: applies(events.Parse[events.ModelVersionDenied], func(tx *eventlog.Tx, e event.Event, p events.ModelVersionDenied) {
+		restsOn(tx, e, OfVersion, Version, VersionKey(p.Model, p.Version))
+	}),
+	events.TypePromotionAsked: applies(events.Parse[events.PromotionAsked], func(tx *eventlog.Tx, e event.Event, p events.PromotionAsked) {
+		restsOn(tx, e, OfVersion, Version, VersionKey(p.Model, p.Version))
+	}),
+	events.TypeRolloutStarted: applies(events.Parse[events.RolloutStarted], func(tx *eventlog.Tx, e event.Event, p events.RolloutStarted) {
+		link(tx, e, Rollout, p.Rollout)
+		restsOn(tx, e, OfVersion, Version, VersionKey(p.Model, p.Version))
+	}),
+	events.TypeRolloutStepped: applies(events.Parse[events.RolloutStepped], func(tx *eventlog.Tx, e event.Event, p events.RolloutStepped) {
+		follows(tx, e, OfRollout, Rollouts, p.Rollout)
+	}),
+	events.TypeRolloutCompleted: applies(events.Parse[events.RolloutCompleted], func(tx *eventlog.Tx, e event.Event, p events.RolloutCompleted) {
+		follows(tx, e, OfRollout, Rollouts, p.Rollout)
+	}),
+	events.TypeRolloutRolledBack: applies(events.Parse[events.RolloutRolledBack], func(tx *eventlog.Tx, e event.Event, p events.RolloutRolledBack) {
+		follows(tx, e, OfRollout, Rollouts, p.Rollout)
+	}),
+	events.TypeDriftDetected: applies(events.Parse[events.DriftDetected], func(tx *eventlog.Tx, e event.Event, p events.DriftDetected) {
+		follows(tx, e, OfChampion, Champions, EnvironmentKey(p.Environment, p.Model))
+	}),
+	events.TypeQualityDegraded: applies(events.Parse[events.QualityDegraded], func(tx *eventlog.Tx, e event.Event, p events.QualityDegraded) {
+		follows(tx, e, OfChampion, Champions, EnvironmentKey(p.Environment, p.Model))
+	}),
+	events.TypeAlertRaised: applies(events.Parse[events.AlertRaised], func(tx *eventlog.Tx, e event.Event, p events.AlertRaised) {
+		link(tx, e, Alert, p.Alert)
+		follows(tx, e, OfChampion, Champions, EnvironmentKey(p.Environment, p.Model))
+	}),
+	events.TypeAlertResolved: applies(events.Parse[events.AlertResolved], func(tx *eventlog.Tx, e event.Event, p events.AlertResolved) {
+		restsOn(tx, e, OfAlert, Alert, p.Alert)
+	}),
+	events.TypeNoteAdded: applies(events.Parse[events.NoteAdded], func(tx *eventlog.Tx, e event.Event, p events.NoteAdded) {
+		tx.Exec(`INSERT INTO edges (namespace, effect, cause, kind)
+			SELECT namespace, $2, id, $3 FROM events WHERE namespace = $1 AND id = $4 AND id <> $2 ON CONFLICT DO NOTHING`,
+			eventlog.Namespace(e), e.ID(), OfEvent, p.On)
+	}),
+}
+
+func verdict(tx *eventlog.Tx, e event.Event, model string, version int64) {
+	link(tx, e, Verdict, VersionKey(model, version))
+	restsOn(tx, e, OfVersion, Version, VersionKey(model, version))
+}
+
+// RevisionKey is a revision's key among the links.
+func RevisionKey(repository, revision string) string { return revision + "@" + repository }
+
+// EnvironmentKey is the key of what one environment does with one model.
+func EnvironmentKey(environment, model string) string { return environment + "/" + model }
+
+// applies adapts an apply that cannot fail.
+func applies[P any](parse func(event.Event) (P, error), fn func(*eventlog.Tx, event.Event, P)) eventlog.ApplyFunc {
+	return eventlog.Applies(parse, func(_ context.Context, tx *eventlog.Tx, e event.Event, p P) error {
+		fn(tx, e, p)
+		return nil
+	})
+}

@@ -1,0 +1,176 @@
+package state
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/eventlog"
+)
+
+// pastTables hold how things stood. A row of past says what was true of one thing from
+// one position of the log until, not including, another; the rows of one thing never
+// overlap. Data commits and materialisations only come and never go: of them there are
+// many, so they have tables of their own.
+const pastTables = `
+CREATE TABLE past (
+	namespace      text COLLATE "C" NOT NULL,
+	kind           text COLLATE "C" NOT NULL,
+	key            text COLLATE "C" NOT NULL,
+	from_sequence  bigint NOT NULL,
+	until_sequence bigint NOT NULL,   -- 9223372036854775807 while it is so
+	model          text COLLATE "C" NOT NULL, -- that it is about; empty for data and features
+	event          text COLLATE "C" NOT NULL, -- that made it so
+	at             timestamptz NOT NULL,
+	value          jsonb NOT NULL,
+	PRIMARY KEY (namespace, kind, key, from_sequence)
+);
+CREATE INDEX past_at ON past USING gist (int8range(from_sequence, until_sequence));
+CREATE TABLE commits (
+	namespace   text COLLATE "C" NOT NULL,
+	dataset     text COLLATE "C" NOT NULL,
+	number      bigint NOT NULL,
+	commit      text COLLATE "C" NOT NULL,
+	event       text COLLATE "C" NOT NULL,
+	sequence    bigint NOT NULL,      -- in the log
+	committed   timestamptz NOT NULL,
+	rows        bigint NOT NULL,
+	added_rows  bigint NOT NULL,
+	quarantined bigint NOT NULL,
+	min_time    timestamptz,
+	max_time    timestamptz,
+	PRIMARY KEY (dataset, namespace, number)
+);
+CREATE INDEX commits_sequence ON commits (dataset, namespace, sequence);
+CREATE INDEX commits_event ON commits (event, namespace);
+CREATE TABLE materialisations (
+	namespace text COLLATE "C" NOT NULL,
+	view      text COLLATE "C" NOT NULL,
+	version   bigint NOT NULL,
+	commit    text COLLATE "C" NOT NULL,
+	sequence  bigint NOT NULL,        -- in the log
+	number    bigint NOT NULL,        -- of the commit; 0 where the log has none
+	rows      bigint NOT NULL,
+	through   timestamptz,            -- newest time among the rows
+	error     text NOT NULL,
+	at        timestamptz NOT NULL,
+	PRIMARY KEY (view, version, namespace, commit, sequence)
+);
+CREATE INDEX materialisations_sequence ON materialisations (view, version, namespace, sequence);
+`
+
+// Open is where a row ends that still holds.
+const Open int64 = math.MaxInt64
+
+// Kinds of things that have a past.
+const (
+	Models       = "model"       // MODEL
+	Versions     = "version"     // MODEL@VERSION
+	Stages       = "stage"       // ENVIRONMENT/MODEL@VERSION
+	Champions    = "champion"    // ENVIRONMENT/MODEL
+	Environments = "environment" // ENVIRONMENT/MODEL
+	Rollouts     = "rollout"     // id, while it is open
+	Approvals    = "approval"    // ENVIRONMENT/MODEL@VERSION, while a person is awaited
+	Alerts       = "alert"       // id, while it is open
+	Trainings    = "training"    // id of the request, while it is under way
+	Datasets     = "dataset"     // DATASET
+	Views        = "view"        // VIEW@VERSION
+)
+
+// A change is what an event says about one thing.
+type change struct {
+	kind, key, model string
+	value            map[string]any // nil values take a field away
+	mode             string
+}
+
+// How a change meets what was so before.
+const (
+	merged   = "merged"   // its fields beside those that were
+	replaced = "replaced" // its fields alone
+	known    = "known"    // merged, only where the thing is there
+	missing  = "missing"  // only where the thing is not there
+)
+
+// changeSQL ends the row that holds and begins the next one. An event that had been set
+// aside comes after later ones: its row begins where the last one did, at the earliest.
+const changeSQL = `WITH last AS (
+		SELECT from_sequence, until_sequence, value FROM past
+		WHERE namespace = $1 AND kind = $2 AND key = $3 ORDER BY from_sequence DESC LIMIT 1
+	), present AS (
+		SELECT from_sequence, value FROM last WHERE until_sequence = 9223372036854775807
+	), ended AS (
+		UPDATE past p SET until_sequence = $4 FROM present
+		WHERE p.namespace = $1 AND p.kind = $2 AND p.key = $3 AND p.from_sequence = present.from_sequence AND p.from_sequence < $4 AND $9 <> 'missing'
+	)
+	INSERT INTO past (namespace, kind, key, from_sequence, until_sequence, model, event, at, value)
+	SELECT $1, $2, $3, greatest($4, (SELECT from_sequence FROM last)), 9223372036854775807, $5, $6, $7,
+		jsonb_strip_nulls(CASE WHEN $9 = 'replaced' THEN $8::jsonb ELSE coalesce((SELECT value FROM present), '{}') || $8::jsonb END)
+	WHERE CASE $9 WHEN 'known' THEN EXISTS (SELECT FROM present) WHEN 'missing' THEN NOT EXISTS (SELECT FROM present) ELSE true END
+	ON CONFLICT (namespace, kind, key, from_sequence) DO UPDATE
+		SET until_sequence = excluded.until_sequence, event = excluded.event, at = excluded.at, value = excluded.value`
+
+const endSQL = `UPDATE past SET until_sequence = greatest($4, from_sequence) WHERE namespace = $1 AND kind = $2 AND key = $3 AND until_sequence = 9223372036854775807`
+
+func (c change) apply(tx *eventlog.Tx, e event.Event) error {
+	b, err := json.Marshal(c.value)
+	if err != nil {
+		return eventlog.Invalid(err)
+	}
+	mode := c.mode
+	if mode == "" {
+		mode = merged
+	}
+	tx.Exec(changeSQL, eventlog.Namespace(e), c.kind, c.key, int64(tx.Sequence()), c.model, e.ID(), e.Time(), string(b), mode)
+	return nil
+}
+
+func end(tx *eventlog.Tx, e event.Event, kind, key string) {
+	tx.Exec(endSQL, eventlog.Namespace(e), kind, key, int64(tx.Sequence()))
+}
+
+// past are the applies that keep how things stood.
+var past = map[string]eventlog.ApplyFunc{
+	events.TypeCodeCommitted:           changes(events.Parse[events.CodeCommitted], codeCommitted),
+	events.TypeDataCommitted:           changes(events.Parse[events.DataCommitted], dataCommitted),
+	events.TypeModelDeclared:           changes(events.Parse[events.ModelDeclared], modelDeclared),
+	events.TypeModelWithdrawn:          changes(events.Parse[events.ModelWithdrawn], modelWithdrawn),
+	events.TypeFeatureViewDeclared:     changes(events.Parse[events.FeatureViewDeclared], viewDeclared),
+	events.TypeFeatureViewMaterialized: changes(events.Parse[events.FeatureViewMaterialized], viewMaterialized),
+	events.TypeTrainingRequested:       changes(events.Parse[events.TrainingRequested], trainingRequested),
+	events.TypeRunStarted:              changes(events.Parse[events.RunStarted], runStarted),
+	events.TypeRunFailed:               changes(events.Parse[events.RunFailed], runFailed),
+	events.TypeRunCancelled:            changes(events.Parse[events.RunCancelled], runCancelled),
+	events.TypeCandidateMeasured:       changes(events.Parse[events.CandidateMeasured], candidateMeasured),
+	events.TypeModelVersionRegistered:  changes(events.Parse[events.ModelVersionRegistered], versionRegistered),
+	events.TypeCandidatePassed:         changes(events.Parse[events.CandidatePassed], candidatePassed),
+	events.TypeCandidateRefused:        changes(events.Parse[events.CandidateRefused], candidateRefused),
+	events.TypeApprovalRequested:       changes(events.Parse[events.ApprovalRequested], approvalRequested),
+	events.TypeModelVersionApproved:    changes(events.Parse[events.ModelVersionApproved], versionApproved),
+	events.TypeModelVersionDenied:      changes(events.Parse[events.ModelVersionDenied], versionDenied),
+	events.TypeChampionChanged:         changes(events.Parse[events.ChampionChanged], championChanged),
+	events.TypeRolloutStarted:          changes(events.Parse[events.RolloutStarted], rolloutStarted),
+	events.TypeRolloutStepped:          changes(events.Parse[events.RolloutStepped], rolloutStepped),
+	events.TypeRolloutCompleted:        changes(events.Parse[events.RolloutCompleted], rolloutCompleted),
+	events.TypeRolloutRolledBack:       changes(events.Parse[events.RolloutRolledBack], rolloutRolledBack),
+	events.TypeAlertRaised:             changes(events.Parse[events.AlertRaised], alertRaised),
+	events.TypeAlertResolved:           changes(events.Parse[events.AlertResolved], alertResolved),
+}
+
+// changes adapts an apply that returns what it changes.
+func changes[P any](parse func(event.Event) (P, error), fn func(*eventlog.Tx, event.Event, P) []change) eventlog.ApplyFunc {
+	return eventlog.Applies(parse, func(_ context.Context, tx *eventlog.Tx, e event.Event, p P) error {
+		for _, c := range fn(tx, e, p) {
+			if err := c.apply(tx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// moment is a time as the services' own lists write it.
+func moment(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
