@@ -103,6 +103,10 @@ func (s *Service) Ready(ctx context.Context) map[string]string {
 		wrong["processing"] = "processing of the log has ended"
 	default:
 	}
+	if p := s.log.Renewing(); p != nil {
+		wrong["rebuild"] = fmt.Sprintf("the fold's version changed: %d of %d events are folded again, and reads are of before", p.Done, p.Of)
+		return wrong
+	}
 	s.health.mu.Lock()
 	defer s.health.mu.Unlock()
 	if still := time.Since(s.health.moved); st.Position < st.End && st.Position == s.health.position && !s.health.moved.IsZero() && still > stuckAfter {

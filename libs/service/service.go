@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -134,34 +135,56 @@ func (s *Service) Start(ctx context.Context) error {
 			s.fail(fmt.Errorf("%s: processing of the log ended: %w", s.o.Name, err))
 		}
 	}()
-	if err := s.live(ctx); err != nil {
+	live, err := s.live(ctx, renewPatience)
+	if err != nil {
 		return fmt.Errorf("%s: %w", s.o.Name, err)
 	}
 	loopCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.stopLoops = cancel
-	for _, l := range s.loops {
-		s.running.Go(func() { s.supervise(loopCtx, l) })
+	loops := func() {
+		for _, l := range s.loops {
+			s.running.Go(func() { s.supervise(loopCtx, l) })
+		}
+	}
+	if live {
+		loops()
+	} else {
+		s.running.Go(func() {
+			if live, _ := s.live(loopCtx, math.MaxInt64); live {
+				loops()
+			}
+		})
 	}
 	s.running.Go(func() { s.health.watch(loopCtx, s) })
 	s.ready.Store(true)
 	return nil
 }
 
-// live waits until the log was read to its end once.
-func (s *Service) live(ctx context.Context) error {
+// renewPatience is how long a start waits for the rebuild of a fold whose version
+// changed. Then the service serves reads, of before, while it goes on.
+const renewPatience = 2 * time.Second
+
+// live waits until the log was read to its end once. It returns false where that
+// waits for a rebuild that takes longer than it may.
+func (s *Service) live(ctx context.Context, patience time.Duration) (bool, error) {
+	began := time.Now()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		st := s.log.Status(ctx)
-		if st.Err == nil && st.Position >= st.End {
-			return nil
+		renewing := s.log.Renewing() != nil
+		if st.Err == nil && st.Position >= st.End && !renewing {
+			return true, nil
+		}
+		if renewing && time.Since(began) > patience {
+			return false, nil
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("catching up with the log, at %d of %d: %w", st.Position, st.End, ctx.Err()), st.Err)
+			return false, errors.Join(fmt.Errorf("catching up with the log, at %d of %d: %w", st.Position, st.End, ctx.Err()), st.Err)
 		case err := <-s.failed:
 			s.failed <- err
-			return err
+			return false, err
 		case <-tick.C:
 		}
 	}
