@@ -28,7 +28,7 @@ func replayRebuild(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rebuild --service S", Short: "Rebuild a service's state from the log beside the live one, and swap it in", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			names, err := c.replayed(cmd.Context(), name)
+			names, err := c.replayed(cmd.Context(), name, from)
 			if err != nil {
 				return err
 			}
@@ -66,7 +66,7 @@ func replayVerify(c *client) *cobra.Command {
 			"Nothing is changed, and the services go on meanwhile. It ends with 1 where anything differs.\n" +
 			"A decision that an older version of a service made otherwise is reported and fails nothing.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			names, err := c.replayed(cmd.Context(), name)
+			names, err := c.replayed(cmd.Context(), name, from)
 			if err != nil {
 				return err
 			}
@@ -179,7 +179,10 @@ func jsonItems(w io.Writer, reports []eventlog.Report) error {
 }
 
 // replayed are the suite's services, one of which the name must be.
-func (c *client) replayed(ctx context.Context, name string) ([]string, error) {
+func (c *client) replayed(ctx context.Context, name, from string) ([]string, error) {
+	if o := eventlog.Origin(from); o != eventlog.FromLog && o != eventlog.FromArchive {
+		return nil, fmt.Errorf("--from %q: it is %s or %s", from, eventlog.FromLog, eventlog.FromArchive)
+	}
 	var suite struct {
 		Services []string `json:"services"`
 	}
