@@ -55,7 +55,7 @@ func startFreshet(ctx context.Context, postgresURL, natsURL string) (contender, 
 			return nil, err
 		}
 		l, err := eventlog.Open(ctx, eventlog.Options{Fold: fold, IsDecision: events.IsDecision, Codec: events.Codec{}, Pool: pool, NATS: nc,
-			Stream: "FRESHET_1", Clock: clock.System(), Metrics: prometheus.NewRegistry(),
+			Clock: clock.System(), Metrics: prometheus.NewRegistry(),
 			Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 		if err != nil {
 			return nil, err

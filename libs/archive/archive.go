@@ -48,6 +48,7 @@ type Record struct {
 	Epoch    string // of the log, when it was copied
 	Digest   string // of Data, as Digest names it
 	Data     []byte
+	Key      []byte    // the namespace and the event's id
 	Time     time.Time // when the log took it
 	Offset   int64     // in the topic
 }
@@ -72,7 +73,7 @@ func Digest(b []byte) string {
 
 // Parse reads a record of the topic and checks it.
 func Parse(r kafka.Record) (Record, error) {
-	out := Record{Data: r.Value, Time: r.Time, Offset: r.Offset}
+	out := Record{Data: r.Value, Key: r.Key, Time: r.Time, Offset: r.Offset}
 	for _, h := range r.Headers {
 		switch h.Key {
 		case HeaderSequence:

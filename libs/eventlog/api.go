@@ -187,13 +187,16 @@ type Options struct {
 	Codec      Codec
 	Pool       *pgxpool.Pool
 	NATS       *nats.Conn
-	Stream     string // FRESHET_<epoch>
-	Clock      clock.Clock
-	Archive    Archive // the log's past beyond JetStream; nil where there is none
-	Handlers   []Handler
-	Batch      int // events that share a transaction at most; 256 if zero
-	Logger     *slog.Logger
-	Metrics    prometheus.Registerer
+	// Attested: audit runs beside, and nothing is published or applied before it has
+	// attested the log. Without it, what this service applied is all that the log is
+	// held against, and nobody puts back what the log's server lost.
+	Attested bool
+	Archive  Archive // the log's past beyond JetStream; nil where there is none
+	Clock    clock.Clock
+	Handlers []Handler
+	Batch    int // events that share a transaction at most; 256 if zero
+	Logger   *slog.Logger
+	Metrics  prometheus.Registerer
 }
 
 // Errors that callers tell apart.
@@ -202,6 +205,8 @@ var (
 	ErrConflict = errors.New("recorded before with another payload")
 	// ErrParked: the fact's event was parked by its own service.
 	ErrParked = errors.New("the event was parked")
+	// ErrAlarm: the history cannot be gone on with, and waiting does not help.
+	ErrAlarm = errors.New("the log cannot be gone on with")
 	// ErrStopped: the log is closed or halted on an alarm.
 	ErrStopped = errors.New("the log is stopped")
 )

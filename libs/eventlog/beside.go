@@ -110,13 +110,15 @@ func (l *Log) beside(ctx context.Context, conn *pgx.Conn, schema string) (_ *Bes
 
 // shadowOf is a log that applies as this one, in other tables, and does nothing else.
 func (l *Log) shadowOf(schema string) *Log {
-	return &Log{
-		fold: l.fold, service: l.service, ownTypes: l.ownTypes, schema: l.schema, tables: l.tables, stream: l.stream, epoch: l.epoch,
-		isDecision: l.isDecision, codec: l.codec, js: l.js, nc: l.nc, archive: l.archive, logger: slog.New(slog.DiscardHandler),
+	shadow := &Log{
+		fold: l.fold, service: l.service, ownTypes: l.ownTypes, schema: l.schema, tables: l.tables,
+		isDecision: l.isDecision, codec: l.codec, nc: l.nc, archive: l.archive, logger: slog.New(slog.DiscardHandler),
 		moveSQL: fmt.Sprintf(moveBesideSQL, quote(schema)), through: math.MaxUint64, horizon: math.MaxUint64,
 		mem: memory{sources: map[string]sourceState{}, effects: index[*effectRow]{}, timers: index[*timerRow]{},
 			firing: index[string]{}, stale: index[time.Time]{}, parked: index[*parkedRow]{}, now: time.Time{}, digest: []byte{}},
 	}
+	shadow.link.Store(l.link.Load())
+	return shadow
 }
 
 // Position is the last event of the log that was folded.
@@ -315,7 +317,7 @@ func (b *Beside) attempt(ctx context.Context, p *prepared, events chunk, park *f
 		s.sources[name] = state
 		names, sequences, digests = append(names, name), append(sequences, int64(state.sequence)), append(digests, state.digest)
 	}
-	t.Exec(b.shadow.moveSQL, names, sequences, digests, int64(s.sequence), b.shadow.epoch, s.digest, s.now)
+	t.Exec(b.shadow.moveSQL, names, sequences, digests, int64(s.sequence), b.shadow.epoch(), s.digest, s.now)
 	if err := t.finish(ctx); err != nil {
 		return err
 	}

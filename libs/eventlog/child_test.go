@@ -79,7 +79,7 @@ func child() error {
 		return err
 	}
 	f, handlers := laborer()
-	l, err := Open(ctx, Options{Fold: f, IsDecision: isDecision, Codec: plainCodec{}, Pool: pool, NATS: nc, Stream: stream, Clock: clock.System(), Handlers: handlers})
+	l, err := Open(ctx, Options{Fold: f, IsDecision: isDecision, Codec: plainCodec{}, Pool: pool, NATS: nc, Clock: clock.System(), Handlers: handlers})
 	if err != nil {
 		return err
 	}

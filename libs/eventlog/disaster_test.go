@@ -170,7 +170,7 @@ func TestAStreamThatIsNoLogIsRefused(t *testing.T) {
 	for i, lossy := range []jetstream.StreamConfig{
 		{Discard: jetstream.DiscardOld}, {Discard: jetstream.DiscardNew, MaxMsgs: 9}, {Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1},
 	} {
-		lossy.Name = "FRESHET_LOSSY_" + strconv.Itoa(i)
+		lossy.Name = "FRESHET_" + strconv.Itoa(90+i)
 		lossy.Subjects, lossy.Storage, lossy.AllowAtomicPublish = []string{lossy.Name + ".>"}, jetstream.FileStorage, true
 		_, err = now.CreateStream(context.Background(), lossy)
 		require.NoError(t, err)

@@ -143,7 +143,7 @@ func (w *world) options(f *Fold, handlers ...Handler) Options {
 		level = slog.LevelInfo
 	}
 	return Options{
-		Fold: f, IsDecision: isDecision, Codec: plainCodec{}, Pool: w.pool(), NATS: w.connect(), Stream: stream,
+		Fold: f, IsDecision: isDecision, Codec: plainCodec{}, Pool: w.pool(), NATS: w.connect(),
 		Clock: w.clock, Handlers: handlers, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +15,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // A Log is one service's part in the log: it records the service's facts, folds
@@ -27,14 +25,12 @@ type Log struct {
 	ownTypes   string // how the types of the service's events begin
 	schema     string
 	tables     string
-	stream     string
-	epoch      string
+	attested   bool // by audit, before anything is published or applied
 	isDecision func(string) bool
 	codec      Codec
 	pool       *pgxpool.Pool
 	ownsPool   bool
 	nc         *nats.Conn
-	js         jetstream.JetStream
 	clock      clock.Clock
 	archive    Archive
 	judge      *judge // of a replay that verifies; else nil
@@ -59,6 +55,13 @@ type Log struct {
 	horizon uint64 // the log's end when this process took the lead
 	through uint64 // decided; up to here only what was decided then is applied
 
+	link     atomic.Pointer[link]
+	admitted atomic.Bool // the outbox knows what the log has of the service
+	endLead  context.CancelCauseFunc
+	// attachedAtOpen: where nobody attests, the log was found before Run, so that
+	// what others record in between is not taken for the past.
+	attachedAtOpen bool
+
 	end     atomic.Uint64 // last sequence seen in the log
 	saved   atomic.Uint64 // position as committed
 	leading atomic.Bool
@@ -77,28 +80,21 @@ const (
 	troubles
 )
 
-// Open creates the service's schemas if they are missing, imports what the log
-// knows of the service and its tables do not, and reads its state. Nothing is
-// recorded, applied or executed before Run.
+// Open creates the service's schemas if they are missing and reads its state.
+// Nothing is recorded, applied or executed before Run; where audit attests, not
+// before that, and not before the outbox knows what the log has of the service.
 func Open(ctx context.Context, o Options) (*Log, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	epoch, ok := strings.CutPrefix(o.Stream, StreamPrefix)
-	if !ok {
-		return nil, fmt.Errorf("eventlog: stream %q is not named %s<epoch>", o.Stream, StreamPrefix)
-	}
-	js, err := jetstream.New(o.NATS)
-	if err != nil {
-		return nil, fmt.Errorf("eventlog: %w", err)
-	}
+	var err error
 	var r [8]byte
 	if _, err := rand.Read(r[:]); err != nil {
 		return nil, fmt.Errorf("eventlog: %w", err)
 	}
 	l := &Log{
 		fold: o.Fold, service: o.Fold.Service, ownTypes: typePrefix + o.Fold.Service + ".v1.", schema: schemaOf(o.Fold.Service), tables: tablesDigest(o.Fold),
-		stream: o.Stream, epoch: epoch, isDecision: o.IsDecision, codec: o.Codec, nc: o.NATS, js: js,
+		attested: o.Attested, isDecision: o.IsDecision, codec: o.Codec, nc: o.NATS,
 		clock: o.Clock, archive: o.Archive, logger: o.Logger.With("service", o.Fold.Service),
 		handlers: map[string]Handler{}, holder: int64(binary.BigEndian.Uint64(r[:]) >> 2),
 		batchLimit: o.Batch, requests: make(chan *request, maxGroup), changed: make(chan struct{}), stopped: make(chan struct{}),
@@ -177,23 +173,17 @@ func (l *Log) prepare(ctx context.Context) error {
 	if err := conn.Conn().DeallocateAll(ctx); err != nil {
 		return err
 	}
-	fresh, err := l.reconcile(ctx, conn.Conn())
-	if err != nil {
-		return err
-	}
-	outdated, err := l.outdated(ctx, conn)
-	if err != nil {
-		return err
-	}
-	if !outdated { // else its rebuild brings the memory
-		if err := l.loadMemory(ctx, conn.Conn()); err != nil {
+	if !l.attested {
+		l.attachedAtOpen = true
+		if err := l.attach(ctx, conn.Conn(), false); err != nil {
 			return err
 		}
 	}
-	if fresh {
-		return l.activate(ctx, conn.Conn())
+	outdated, err := l.outdated(ctx, conn)
+	if err != nil || outdated { // its rebuild brings the memory
+		return err
 	}
-	return nil
+	return l.loadMemory(ctx, conn.Conn())
 }
 
 // Run records, relays, applies, decides and executes until the context ends, and
@@ -241,11 +231,14 @@ func (l *Log) signal() {
 // that fails, Err says so and End is the last one seen.
 func (l *Log) Status(ctx context.Context) Status {
 	var s Status
-	if _, last, err := l.bounds(ctx); err == nil {
-		l.sawEnd(last)
-	} else {
-		s.Err = err
+	k, err := l.at()
+	if err == nil {
+		var last uint64
+		if _, last, err = k.bounds(ctx); err == nil {
+			l.sawEnd(last)
+		}
 	}
+	s.Err = err
 	now := l.clock.Now()
 	l.mu.Lock()
 	s.Position = l.mem.sequence
@@ -256,9 +249,9 @@ func (l *Log) Status(ctx context.Context) Status {
 	}
 	due := int64(l.timers.due(now))
 	l.mu.Unlock()
-	if l.relay.lag() > 0 && !l.leading.Load() {
+	if l.relay.lag() > 0 && !l.leading.Load() && err == nil {
 		// Another process relays; the log tells how far it is.
-		if m, err := l.lastOwn(ctx); err == nil {
+		if m, err := l.lastOwn(ctx, k); err == nil {
 			l.relay.raise(&l.relay.published, m.sequence)
 		}
 	}
@@ -294,10 +287,13 @@ func (l *Log) setTrouble(part int, err error) {
 	l.trouble[part].Store(&err)
 }
 
-// An alarm stops a part for good: going on would lose or double events.
+// An alarm stops a part for good: going on would lose or double events. It is
+// ErrAlarm.
 type alarm struct{ error }
 
 func (a *alarm) Unwrap() error { return a.error }
+
+func (a *alarm) Is(target error) bool { return target == ErrAlarm }
 
 func alarmf(format string, args ...any) error { return &alarm{fmt.Errorf(format, args...)} }
 

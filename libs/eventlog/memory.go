@@ -126,7 +126,6 @@ func (l *Log) stage() *staged {
 // commit makes a committed transaction's changes visible to the process.
 func (l *Log) commit(s *staged) {
 	l.mu.Lock()
-	l.mem.epoch = l.epoch
 	l.mem.sequence, l.mem.digest, l.mem.now, l.mem.sources = s.sequence, s.digest, s.now, s.sources
 	s.effects.commit()
 	timers := len(s.timers.changed) > 0
@@ -148,6 +147,13 @@ func (l *Log) position() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.mem.sequence
+}
+
+// counted is the position, and how many of the service's own events lie up to it.
+func (l *Log) counted() (position, own uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mem.sequence, l.mem.sources[sourcePrefix+l.service].sequence
 }
 
 // loadMemory reads the committed state.

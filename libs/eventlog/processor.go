@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -35,10 +36,17 @@ type processor struct {
 	savedSequence uint64 // the position as the database has it
 	savedDigest   []byte
 	unsaved       map[string]bool // sources that moved since
+	tail          tailOf          // applied since, beyond the archive
+	epoch         string
+	tailAfter     uint64 // what is kept of what was applied begins after this sequence
 }
 
-func (l *Log) newProcessor(conn *pgx.Conn) *processor {
-	return &processor{l: l, conn: conn, limit: l.batchLimit, savedSequence: l.mem.sequence, savedDigest: l.mem.digest, unsaved: map[string]bool{}}
+func (l *Log) newProcessor(conn *pgx.Conn, k *link) *processor {
+	after := k.archived
+	if !k.kept {
+		after = math.MaxUint64 // nobody would ask for it
+	}
+	return &processor{l: l, conn: conn, epoch: k.number(), tailAfter: after, limit: l.batchLimit, savedSequence: l.mem.sequence, savedDigest: l.mem.digest, unsaved: map[string]bool{}}
 }
 
 // run applies what comes in until the context or the connection ends, another
@@ -128,7 +136,7 @@ func (p *processor) persist(ctx context.Context, batch []*logEvent, park *failur
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, errPosition), errors.As(err, &a):
+		case errors.Is(err, errPosition), errors.Is(err, errRestored), errors.As(err, &a):
 			return err
 		case p.conn.IsClosed():
 			return fmt.Errorf("the database connection broke: %w", err)
@@ -168,10 +176,16 @@ func (p *processor) attempt(ctx context.Context, batch []*logEvent, park *failur
 	for name, data := range s.touched {
 		s.sources[name] = sourceState{s.sources[name].sequence, digestOf(data)}
 	}
+	for _, v := range batch {
+		if v.stream > p.tailAfter {
+			t.tail.add(v)
+		}
+	}
 	if t.batch.Len() == 0 && !t.begun && len(t.entries) == 0 && s.sequence-p.savedSequence < maxUnsaved {
 		for name := range s.touched {
 			p.unsaved[name] = true
 		}
+		p.tail = p.tail.join(t.tail)
 		p.l.commit(s)
 		return nil
 	}
@@ -224,7 +238,9 @@ func (p *processor) commit(ctx context.Context, t *Tx) error {
 		sequences[i], digests[i] = int64(s.sources[name].sequence), s.sources[name].digest
 	}
 	// A position that is not where it was read becomes null, which it must not.
-	t.Exec(l.moveSQL, names, sequences, digests, int64(s.sequence), l.epoch, s.digest, s.now, int64(p.savedSequence), p.savedDigest, int64(l.fold.Version))
+	tail := p.tail.join(t.tail)
+	t.Exec(l.moveSQL, names, sequences, digests, int64(s.sequence), p.epoch, s.digest, s.now, int64(p.savedSequence), p.savedDigest, int64(l.fold.Version),
+		tail.sources, tail.sequences, tail.digests)
 	if len(t.entries) > 0 {
 		l.counter.mu.Lock()
 		defer l.counter.mu.Unlock()
@@ -252,6 +268,7 @@ func (p *processor) commit(ctx context.Context, t *Tx) error {
 	}
 	p.savedSequence, p.savedDigest = s.sequence, s.digest
 	clear(p.unsaved)
+	p.tail = tailOf{}
 	l.saved.Store(s.sequence)
 	l.commit(s)
 	return nil

@@ -123,7 +123,7 @@ func TestPromise03OneEffectPerEvent(t *testing.T) {
 	var n int
 	require.NoError(t, logs[0].State().QueryRow(context.Background(), "SELECT sum(n) FROM sums").Scan(&n))
 	require.Equal(t, total, n)
-	_, last, err := logs[0].bounds(context.Background())
+	_, last, err := logs[0].link.Load().bounds(context.Background())
 	require.NoError(t, err)
 	require.EqualValues(t, 2*total, last, "a fact and its decision, once each")
 }

@@ -51,11 +51,11 @@ func (v *logEvent) source() string { return sourcePrefix + v.service }
 // read delivers the log from a sequence on, in order and without a filter, until
 // the context ends. It recovers from whatever happens to the consumer; that the
 // sequence has no gap is for the processor to check.
-func (l *Log) read(ctx context.Context, from uint64, out chan<- *logEvent) {
+func (l *Log) read(ctx context.Context, k *link, from uint64, out chan<- *logEvent) {
 	next := from
 	for try := 0; ctx.Err() == nil; try++ {
 		before := next
-		err := l.readOnce(ctx, &next, out)
+		err := l.readOnce(ctx, k, &next, out)
 		if ctx.Err() != nil {
 			return
 		}
@@ -75,8 +75,8 @@ func (l *Log) read(ctx context.Context, from uint64, out chan<- *logEvent) {
 // fall silent without an error.
 const watchEvery = 5 * time.Second
 
-func (l *Log) readOnce(ctx context.Context, next *uint64, out chan<- *logEvent) error {
-	s, err := l.js.Stream(ctx, l.stream)
+func (l *Log) readOnce(ctx context.Context, k *link, next *uint64, out chan<- *logEvent) error {
+	s, err := k.js.Stream(ctx, k.stream)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (l *Log) readOnce(ctx context.Context, next *uint64, out chan<- *logEvent) 
 	defer cancel(nil)
 	var seen atomic.Uint64
 	seen.Store(*next - 1)
-	go l.watch(ctx, cancel, &seen)
+	go l.watch(ctx, k, cancel, &seen)
 	for {
 		m, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
@@ -117,6 +117,13 @@ func (l *Log) readOnce(ctx context.Context, next *uint64, out chan<- *logEvent) 
 		}
 		if v.stream < *next {
 			continue
+		}
+		if v.stream > *next {
+			// Trimmed while it was read: the archive has it. What is missing otherwise
+			// is for the processor to tell.
+			if first, _, err := k.bounds(ctx); err != nil || *next < first {
+				return errors.Join(err, fmt.Errorf("the log was trimmed up to %d", first))
+			}
 		}
 		l.sawEnd(v.stream + pending)
 		if l.wants(v) {
@@ -133,7 +140,7 @@ func (l *Log) readOnce(ctx context.Context, next *uint64, out chan<- *logEvent) 
 }
 
 // watch ends a reader that has not moved for a while although the log is longer.
-func (l *Log) watch(ctx context.Context, cancel context.CancelCauseFunc, seen *atomic.Uint64) {
+func (l *Log) watch(ctx context.Context, k *link, cancel context.CancelCauseFunc, seen *atomic.Uint64) {
 	t := time.NewTicker(watchEvery)
 	defer t.Stop()
 	last := seen.Load()
@@ -143,7 +150,7 @@ func (l *Log) watch(ctx context.Context, cancel context.CancelCauseFunc, seen *a
 			return
 		case <-t.C:
 		}
-		_, end, err := l.bounds(ctx)
+		_, end, err := k.bounds(ctx)
 		if err != nil {
 			continue
 		}

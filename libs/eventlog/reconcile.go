@@ -14,30 +14,57 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// reconcileAlone reconciles while no other process of the service does, and makes
+// the service's first start where it is one.
+func (l *Log) reconcileAlone(ctx context.Context, conn *pgx.Conn) error {
+	k, err := l.at()
+	if err != nil {
+		return err
+	}
+	lock := "freshet/" + l.service + "/open"
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock(hashtextextended($1, 0))", lock); err != nil {
+		return err
+	}
+	defer func() {
+		if _, err := conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock(hashtextextended($1, 0))", lock); err != nil {
+			_ = conn.Close(context.WithoutCancel(ctx))
+		}
+	}()
+	fresh, err := l.reconcile(ctx, k, conn)
+	if err != nil {
+		return fmt.Errorf("reconcile with the log: %w", err)
+	}
+	if fresh {
+		return l.activate(ctx, k, conn)
+	}
+	return nil
+}
+
 // reconcile makes the outbox know everything that the log has of the service:
 // more than it does where PostgreSQL was restored or lost. It reports whether the
 // service never ran on this log.
-func (l *Log) reconcile(ctx context.Context, conn *pgx.Conn) (fresh bool, err error) {
+func (l *Log) reconcile(ctx context.Context, k *link, conn *pgx.Conn) (fresh bool, err error) {
 	io := quote(l.schema + "_io")
-	var count int64
-	if err := conn.QueryRow(ctx, "SELECT sequence FROM "+io+".counter").Scan(&count); err != nil {
+	var counter int64
+	if err := conn.QueryRow(ctx, "SELECT sequence FROM "+io+".counter").Scan(&counter); err != nil {
 		return false, fmt.Errorf("read the counter: %w", err)
 	}
-	l.relay.raise(&l.relay.recorded, uint64(count))
-	last, err := l.lastOwn(ctx)
+	count, err := l.importArchived(ctx, k, conn, uint64(counter))
+	if err != nil {
+		return false, fmt.Errorf("import from the archive: %w", err)
+	}
+	last, err := l.lastOwn(ctx, k)
 	switch {
 	case errors.Is(err, errNotStored):
-		// The log is empty, or was lost: whether the outbox may be published into
-		// it is for its server's attestation to say.
+		// Nothing was recorded, or all of it lies before the log's first event.
 	case err != nil:
 		return false, err
-	case last.sequence > uint64(count):
+	case last.sequence > count:
 		l.logger.Warn("the log knows more of this service than its database; importing", "database", count, "log", last.sequence)
-		if err := l.importOwn(ctx, conn, uint64(count), last); err != nil {
+		if err := l.importOwn(ctx, k, conn, count, last); err != nil {
 			return false, fmt.Errorf("import from the log: %w", err)
 		}
-		count = int64(last.sequence)
-		l.relay.raise(&l.relay.recorded, last.sequence)
+		count = last.sequence
 	default:
 		var own []byte
 		if err := conn.QueryRow(ctx, "SELECT event FROM "+io+".outbox WHERE sequence = $1", int64(last.sequence)).Scan(&own); err != nil {
@@ -47,6 +74,8 @@ func (l *Log) reconcile(ctx context.Context, conn *pgx.Conn) (fresh bool, err er
 			return false, alarmf("event %d of %s in the log (at %d) is not the one in the outbox: another history", last.sequence, l.service, last.stream)
 		}
 	}
+	l.wasRestored(count)
+	l.relay.raise(&l.relay.recorded, count)
 	l.relay.raise(&l.relay.published, last.sequence)
 	var decided bool
 	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+io+".decided)").Scan(&decided); err != nil {
@@ -62,10 +91,102 @@ func (l *Log) reconcile(ctx context.Context, conn *pgx.Conn) (fresh bool, err er
 	return true, nil
 }
 
+// wasRestored tells what a database that went back while this process lives has
+// lost: what was recorded and is in neither the log nor the archive.
+func (l *Log) wasRestored(count uint64) {
+	l.counter.mu.Lock()
+	defer l.counter.mu.Unlock()
+	if l.counter.value > count {
+		l.logger.Error("PostgreSQL went back while this process ran, and facts that were not in the log yet are gone", "service", l.service, "first", count+1, "last", l.counter.value)
+		l.relay.recorded.Store(count)
+		l.relay.published.Store(min(l.relay.published.Load(), count))
+	}
+	l.counter.value, l.counter.known = 0, false
+}
+
+// importArchived copies the service's events above a counter from the archive into
+// the outbox, where the log no longer has what follows the position: it was trimmed
+// or a newer epoch begins later. It returns the new counter.
+func (l *Log) importArchived(ctx context.Context, k *link, conn *pgx.Conn, counter uint64) (uint64, error) {
+	first, _, err := k.bounds(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var position, own int64
+	err = conn.QueryRow(ctx, "SELECT sequence, coalesce((SELECT sequence FROM "+quote(l.schema)+".fold_sources WHERE source = $1), 0) FROM "+quote(l.schema)+".fold_position",
+		sourcePrefix+l.service).Scan(&position, &own)
+	if err != nil {
+		return 0, fmt.Errorf("read the position: %w", err)
+	}
+	from := uint64(position) + 1
+	if counter < uint64(own) {
+		from = 1 // the outbox is older than the fold
+	}
+	if from >= first || first <= 1 {
+		return counter, nil
+	}
+	if l.archive == nil {
+		return 0, alarmf("%s applied the log up to %d, the log begins at %d, and there is no archive to read", l.service, position, first)
+	}
+	var entries []*entry
+	next := counter + 1
+	flush := func() error {
+		err := l.importChunk(ctx, conn, entries)
+		entries = nil
+		return err
+	}
+	err = l.readPast(ctx, FromLog, from-1, first-1, func(batch chunk) error {
+		for _, v := range batch {
+			l.open(v)
+			if !l.own(v) || v.sequence < next {
+				continue
+			}
+			n, err := l.imported(v, next)
+			if err != nil {
+				return err
+			}
+			entries = append(entries, n)
+			next++
+		}
+		if len(entries) < maxPublish {
+			return nil
+		}
+		return flush()
+	})
+	if err == nil {
+		err = flush()
+	}
+	if err == nil && next > counter+1 {
+		l.logger.Warn("the archive knew more of this service than its database; imported", "database", counter, "archive", next-1)
+	}
+	return next - 1, err
+}
+
+// imported makes an outbox' entry of an event of the service's own.
+func (l *Log) imported(v *logEvent, next uint64) (*entry, error) {
+	if v.decode(l.codec); v.err != nil {
+		return nil, fmt.Errorf("%d of the log: %w", v.stream, v.err)
+	}
+	if v.sequence != next {
+		return nil, alarmf("the log has event %d of %s after %d", v.sequence, l.service, next-1)
+	}
+	subject, err := Subject(v.event)
+	if err != nil {
+		return nil, fmt.Errorf("%d of the log: %w", v.stream, err)
+	}
+	n := &entry{id: v.id, sequence: v.sequence, subject: subject, bytes: v.data, event: v.event}
+	if l.isDecision(v.typ) {
+		n.cause = Causation(v.event)
+	} else {
+		n.digest = factDigest(v.event)
+	}
+	return n, nil
+}
+
 // importOwn copies the service's events above a sequence from the log into the
 // outbox, and facts into the inbox.
-func (l *Log) importOwn(ctx context.Context, conn *pgx.Conn, above uint64, last stored) error {
-	s, err := l.js.Stream(ctx, l.stream)
+func (l *Log) importOwn(ctx context.Context, k *link, conn *pgx.Conn, above uint64, last stored) error {
+	s, err := k.js.Stream(ctx, k.stream)
 	if err != nil {
 		return err
 	}
@@ -91,18 +212,13 @@ func (l *Log) importOwn(ctx context.Context, conn *pgx.Conn, above uint64, last 
 		if err != nil {
 			return err
 		}
-		if v.decode(l.codec); v.err != nil {
-			return fmt.Errorf("%d of the log: %w", v.stream, v.err)
+		if v.sequence == 0 {
+			v.decode(l.codec)
 		}
 		if v.sequence >= next {
-			if v.sequence > next {
-				return alarmf("the log has event %d of %s after %d", v.sequence, l.service, next-1)
-			}
-			n := &entry{id: v.id, sequence: v.sequence, subject: m.Subject(), bytes: v.data, event: v.event}
-			if l.isDecision(v.typ) {
-				n.cause = Causation(v.event)
-			} else {
-				n.digest = factDigest(v.event)
+			n, err := l.imported(v, next)
+			if err != nil {
+				return err
 			}
 			chunk = append(chunk, n)
 			next++
@@ -158,8 +274,8 @@ func (l *Log) activatedThrough(e event.Event) int64 {
 
 // activate is a service's first start: what the log has already, it applies
 // without deciding, and says so.
-func (l *Log) activate(ctx context.Context, conn *pgx.Conn) error {
-	_, last, err := l.bounds(ctx)
+func (l *Log) activate(ctx context.Context, k *link, conn *pgx.Conn) error {
+	_, last, err := k.bounds(ctx)
 	if err != nil {
 		return err
 	}
@@ -223,8 +339,8 @@ func (l *Log) recordedDecisions(ctx context.Context, q Reader, batch []*logEvent
 }
 
 // checkPosition holds what was applied against the log.
-func (l *Log) checkPosition(ctx context.Context) error {
-	first, last, err := l.bounds(ctx)
+func (l *Log) checkPosition(ctx context.Context, k *link) error {
+	first, last, err := k.bounds(ctx)
 	if err != nil {
 		return err
 	}
@@ -236,13 +352,25 @@ func (l *Log) checkPosition(ctx context.Context) error {
 	case sequence > last:
 		return alarmf("%s applied the log up to %d, and it ends at %d", l.service, sequence, last)
 	case sequence+1 < first && l.archive == nil:
-		return alarmf("%s applied the log up to %d, and it begins at %d", l.service, sequence, first)
-	case sequence >= first && sequence > 0:
-		m, err := l.messageAt(ctx, sequence)
-		if err != nil {
-			return fmt.Errorf("check the position: %w", err)
+		return alarmf("%s applied the log up to %d, it begins at %d, and there is no archive to read", l.service, sequence, first)
+	case sequence > 0:
+		var data []byte
+		if sequence >= first {
+			m, err := l.messageAt(ctx, k, sequence)
+			if err != nil {
+				return fmt.Errorf("check the position: %w", err)
+			}
+			data = m.data
+		} else if l.archive != nil {
+			err := l.readPast(ctx, FromLog, sequence-1, sequence, func(c chunk) error {
+				data = c[0].data
+				return nil
+			})
+			if err != nil {
+				return fmt.Errorf("check the position: %w", err)
+			}
 		}
-		if sum := digestOf(m.data); !bytes.Equal(sum, digest) {
+		if sum := digestOf(data); data != nil && !bytes.Equal(sum, digest) {
 			return alarmf("event %d of the log is not the one that %s applied", sequence, l.service)
 		}
 	}

@@ -156,6 +156,10 @@ func (l *Log) refreshCounter(ctx context.Context, q Reader) error {
 	if err := q.QueryRow(ctx, "SELECT sequence FROM "+quote(l.schema+"_io")+".counter").Scan(&v); err != nil {
 		return fmt.Errorf("read the counter: %w", err)
 	}
+	if uint64(v) < l.counter.value {
+		l.restored()
+		return fmt.Errorf("%w: its counter is %d and was %d", errRestored, v, l.counter.value)
+	}
 	l.counter.value, l.counter.known = uint64(v), true
 	return nil
 }
@@ -242,6 +246,9 @@ func (l *Log) recordGroup(ctx context.Context, group []*request) {
 var errInbox = errors.New("recorded before")
 
 func (l *Log) tryGroup(ctx context.Context, group []*request, check bool, known map[string]Receipt, digests map[string][]byte) error {
+	if !l.admitted.Load() {
+		return errors.New("the outbox does not know yet what the log has of this service")
+	}
 	conn, err := l.pool.Acquire(ctx)
 	if err != nil {
 		return err

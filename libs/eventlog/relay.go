@@ -90,7 +90,7 @@ func (r *relay) lag() int64 { return max(0, int64(r.recorded.Load())-int64(r.pub
 func hintSubject(service string) string { return "freshet-hint." + Token(service) }
 
 // run publishes until the context ends. An alarm stops it for good.
-func (r *relay) run(ctx context.Context) {
+func (r *relay) run(ctx context.Context, k *link) {
 	r.mu.Lock()
 	r.active, r.queue = true, nil
 	r.mu.Unlock()
@@ -104,7 +104,7 @@ func (r *relay) run(ctx context.Context) {
 	}
 	known := false
 	for try := 0; ctx.Err() == nil; {
-		err := r.step(ctx, &known)
+		err := r.step(ctx, k, &known)
 		var a *alarm
 		switch {
 		case err == nil:
@@ -129,9 +129,9 @@ func (r *relay) run(ctx context.Context) {
 }
 
 // step publishes one batch, or waits for one.
-func (r *relay) step(ctx context.Context, known *bool) error {
+func (r *relay) step(ctx context.Context, k *link, known *bool) error {
 	if !*known {
-		if err := r.resume(ctx); err != nil {
+		if err := r.resume(ctx, k); err != nil {
 			return err
 		}
 		*known = true
@@ -150,11 +150,11 @@ func (r *relay) step(ctx context.Context, known *bool) error {
 		}
 		return nil
 	}
-	last, err := r.publish(ctx, batch)
+	last, err := r.publish(ctx, k, batch)
 	if errors.Is(err, errWrongLast) {
 		// Somebody published, or an earlier try of ours did arrive.
 		before := r.next
-		if err := r.resume(ctx); err != nil {
+		if err := r.resume(ctx, k); err != nil {
 			return err
 		}
 		if r.next == before {
@@ -172,10 +172,22 @@ func (r *relay) step(ctx context.Context, known *bool) error {
 
 // resume asks the log for the service's last event. It must be what the outbox
 // has under its sequence; what follows it there is to be published.
-func (r *relay) resume(ctx context.Context) error {
-	m, err := r.l.lastOwn(ctx)
+func (r *relay) resume(ctx context.Context, k *link) error {
+	first, _, err := k.bounds(ctx) // which makes sure that it is the stream that was attested
+	if err != nil {
+		return err
+	}
+	m, err := r.l.lastOwn(ctx, k)
 	if errors.Is(err, errNotStored) {
-		r.last, r.next = 0, 1
+		// What the service has in the log lies before the stream's first message, and
+		// the fold counted it when it passed there.
+		position, own := r.l.counted()
+		if position+1 < first {
+			return fmt.Errorf("the position, %d, is before the log's first event, %d", position, first)
+		}
+		r.last, r.next = 0, own+1
+		r.raise(&r.recorded, own)
+		r.raise(&r.published, own)
 		return nil
 	}
 	if err != nil {
@@ -254,7 +266,7 @@ var errWrongLast = errors.New("the log's last event is another")
 
 // publish appends a batch to the log, all or nothing, and returns the log's
 // sequence of its last event.
-func (r *relay) publish(ctx context.Context, batch []*entry) (uint64, error) {
+func (r *relay) publish(ctx context.Context, k *link, batch []*entry) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	var reply *nats.Msg
@@ -267,7 +279,7 @@ func (r *relay) publish(ctx context.Context, batch []*entry) (uint64, error) {
 		h[headerID] = []string{e.id}
 		h[headerSequence] = []string{strconv.FormatUint(e.sequence, 10)}
 		if i == 0 {
-			h["Nats-Expected-Stream"] = []string{r.l.stream}
+			h["Nats-Expected-Stream"] = []string{k.stream}
 			h["Nats-Expected-Last-Subject-Sequence"] = []string{strconv.FormatUint(r.last, 10)}
 			h["Nats-Expected-Last-Subject-Sequence-Subject"] = []string{ownSubjects(r.l.service)}
 		}
@@ -278,12 +290,12 @@ func (r *relay) publish(ctx context.Context, batch []*entry) (uint64, error) {
 		m := &nats.Msg{Subject: e.subject, Header: h, Data: e.bytes}
 		var err error
 		if i < len(batch)-1 {
-			err = r.l.nc.PublishMsg(m)
+			err = k.nc.PublishMsg(m)
 		} else {
 			if id != "" {
 				h["Nats-Batch-Commit"] = []string{"1"}
 			}
-			reply, err = r.l.nc.RequestMsgWithContext(ctx, m)
+			reply, err = k.nc.RequestMsgWithContext(ctx, m)
 		}
 		if err != nil {
 			return 0, fmt.Errorf("publish: %w", err)
@@ -306,7 +318,7 @@ func (r *relay) publish(ctx context.Context, batch []*entry) (uint64, error) {
 		return 0, errWrongLast
 	case ack.Error != nil:
 		return 0, fmt.Errorf("publish: %s (%d)", ack.Error.Description, ack.Error.Code)
-	case ack.Stream != r.l.stream || ack.Seq == 0 || id != "" && ack.Count != len(batch):
+	case ack.Stream != k.stream || ack.Seq == 0 || id != "" && ack.Count != len(batch):
 		return 0, fmt.Errorf("publish: unexpected acknowledgement %q", reply.Data)
 	}
 	return ack.Seq, nil

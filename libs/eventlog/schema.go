@@ -44,6 +44,12 @@ CREATE TABLE IF NOT EXISTS %[1]s.versions (
 	since bigint PRIMARY KEY,
 	version bigint NOT NULL
 );
+CREATE TABLE IF NOT EXISTS %[1]s.applied (
+	last bigint PRIMARY KEY,
+	sources text[] NOT NULL,
+	sequences bigint[] NOT NULL,
+	digests bytea[] NOT NULL
+);
 CREATE TABLE IF NOT EXISTS %[1]s.leases (
 	effect uuid PRIMARY KEY,
 	holder bigint NOT NULL,
@@ -113,12 +119,15 @@ CREATE TABLE fold_parked (
 );
 `
 
-// moveSQL moves the position, the sources' numbers with it, and how far was decided.
+// moveSQL moves the position, the sources' numbers with it, how far was decided, and
+// what is remembered of the log's order.
 const moveSQL = `WITH sources AS (
 	INSERT INTO %[1]s.fold_sources (source, sequence, digest) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[])
 	ON CONFLICT (source) DO UPDATE SET sequence = excluded.sequence, digest = excluded.digest
 ), decided AS (
 	UPDATE %[2]s.decided SET through = $4 WHERE through < $4
+), tail AS (
+	` + tailSQL + `
 )
 UPDATE %[1]s.fold_position SET epoch = $5, digest = $6, now = $7,
 	sequence = CASE WHEN sequence = $8 AND digest = $9 AND version = $10 THEN $4::bigint END`
@@ -200,7 +209,7 @@ func (l *Log) createFold(ctx context.Context, tx pgx.Tx, schema string) error {
 		}
 	}
 	_, err := tx.Exec(ctx, "INSERT INTO "+fold+`.fold_position (epoch, sequence, digest, now, version, tables)
-		VALUES ($1, 0, '', '0001-01-01T00:00:00Z', $2, $3)`, l.epoch, int64(l.fold.Version), l.tables)
+		VALUES ($1, 0, '', '0001-01-01T00:00:00Z', $2, $3)`, "", int64(l.fold.Version), l.tables)
 	if err != nil {
 		return fmt.Errorf("first position: %w", err)
 	}

@@ -34,7 +34,7 @@ func (l *Log) runSession(ctx context.Context) {
 			<-ctx.Done()
 			return
 		}
-		if errors.Is(err, errPosition) {
+		if errors.Is(err, errPosition) || errors.Is(err, errRestored) {
 			try = 0
 		}
 		l.setTrouble(troubleSession, err)
@@ -55,30 +55,45 @@ func (l *Log) session(ctx, executions context.Context) error {
 	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1)", l.holder); err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
-	for {
+	lead := "freshet/" + l.service + "/lead"
+	for try := 0; ; {
 		var leads bool
-		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", "freshet/"+l.service+"/lead").Scan(&leads); err != nil {
+		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", lead).Scan(&leads); err != nil {
 			return fmt.Errorf("database: %w", err)
 		}
-		current, err := l.bringUp(ctx, conn, leads)
-		if err != nil {
-			return err
+		err := l.attachOnce(ctx, conn, leads)
+		current := false
+		if err == nil {
+			current, err = l.bringUp(ctx, conn, leads)
 		}
-		if !current {
-			if err := pauseFor(ctx, hintEvery); err != nil {
-				return err
+		if err == nil && current {
+			err = l.loadMemory(ctx, conn)
+		}
+		if err == nil && current {
+			try = 0
+			l.setTrouble(troubleSession, nil)
+			if leads {
+				err = l.lead(ctx, conn, executions)
+			} else {
+				l.work.begin(executions)
 			}
-			continue
 		}
-		if err := l.loadMemory(ctx, conn); err != nil {
-			return err
-		}
-		l.setTrouble(troubleSession, nil)
 		if leads {
-			return l.lead(ctx, conn, executions)
+			// It may be asked for again at once; a lock that is taken twice is held twice.
+			if _, unlocked := conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock(hashtextextended($1, 0))", lead); unlocked != nil {
+				return errors.Join(err, fmt.Errorf("database: %w", unlocked))
+			}
 		}
-		l.work.begin(executions)
-		if err := pauseFor(ctx, hintEvery); err != nil {
+		switch {
+		case err == nil:
+			err = pauseFor(ctx, hintEvery)
+		case errors.Is(err, errAway) || errors.Is(err, errOther):
+			// The database's session goes on; the log is looked for again.
+			l.setTrouble(troubleSession, err)
+			err = pause(ctx, try)
+			try++
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -100,11 +115,15 @@ func (l *Log) bringUp(ctx context.Context, conn *pgx.Conn, leads bool) (bool, er
 		l.setTrouble(troubleSession, errors.New("a process with another version of the fold leads; this one waits"))
 		return false, nil
 	}
+	k, err := l.at()
+	if err != nil {
+		return false, err
+	}
 	l.setTrouble(troubleSession, nil)
 	// What is recorded meanwhile gets into the log meanwhile.
 	relaying, stop := context.WithCancel(ctx)
 	var relay sync.WaitGroup
-	relay.Go(func() { l.relay.run(relaying) })
+	relay.Go(func() { l.relay.run(relaying, k) })
 	err = l.renewFold(ctx)
 	stop()
 	relay.Wait()
@@ -114,30 +133,97 @@ func (l *Log) bringUp(ctx context.Context, conn *pgx.Conn, leads bool) (bool, er
 	return err == nil, err
 }
 
-// lead applies, decides, relays, and fires timers until it fails or another takes over.
-func (l *Log) lead(ctx context.Context, conn *pgx.Conn, executions context.Context) error {
-	if err := l.checkPosition(ctx); err != nil {
+// attachOnce attaches who leads, who has no link to the log's server, and who was
+// not attached when it was opened.
+func (l *Log) attachOnce(ctx context.Context, conn *pgx.Conn, leads bool) error {
+	k := l.link.Load()
+	if !leads && k != nil && !k.gone() && l.admitted.Load() {
+		return nil
+	}
+	if atOpen := l.attachedAtOpen; atOpen && !k.gone() {
+		l.attachedAtOpen = false
+		return nil
+	}
+	return l.attach(ctx, conn, leads)
+}
+
+// attach finds the log, has it attested, and makes the outbox know what the log has
+// of this service. Only then is anything recorded or applied.
+func (l *Log) attach(ctx context.Context, conn *pgx.Conn, leads bool) error {
+	if _, err := l.enter(ctx, leads); err != nil {
 		return err
 	}
+	if err := l.reconcileAlone(ctx, conn); err != nil {
+		return err
+	}
+	l.admitted.Store(true)
+	return nil
+}
+
+// restored ends what goes on: the database went back to an earlier state, so that
+// the outbox has to learn from the log again.
+func (l *Log) restored() {
+	l.admitted.Store(false)
+	l.mu.Lock()
+	end := l.endLead
+	l.mu.Unlock()
+	if end != nil {
+		end(errRestored)
+	}
+}
+
+var errRestored = errors.New("PostgreSQL went back to an earlier state")
+
+// lead applies, decides, relays, and fires timers until it fails, the log's server
+// is lost, or another takes over.
+func (l *Log) lead(ctx context.Context, conn *pgx.Conn, executions context.Context) error {
+	k, err := l.at()
+	if err != nil {
+		return err
+	}
+	if err := l.checkPosition(ctx, k); err != nil {
+		return err
+	}
+	outer := ctx
 	if err := l.noteVersion(ctx, conn); err != nil {
 		return err
 	}
 	l.counter.mu.Lock()
 	l.counter.known = false
 	l.counter.mu.Unlock()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	l.mu.Lock()
+	l.endLead = cancel
+	l.mu.Unlock()
 	var parts sync.WaitGroup
-	defer parts.Wait()
-	defer cancel()
 	l.leading.Store(true)
-	defer l.leading.Store(false)
 	in := make(chan *logEvent, readAhead)
 	from := l.position() + 1
-	parts.Go(func() { l.read(ctx, from, in) })
-	parts.Go(func() { l.relay.run(ctx) })
-	p := l.newProcessor(conn)
-	return p.run(ctx, in, func() {
+	parts.Go(func() {
+		select {
+		case <-k.lost:
+			cancel(errAway)
+		case <-ctx.Done():
+		}
+	})
+	parts.Go(func() { l.read(ctx, k, from, in) })
+	parts.Go(func() { l.relay.run(ctx, k) })
+	if l.attested {
+		parts.Go(func() { l.attend(ctx, k) })
+	}
+	p := l.newProcessor(conn, k)
+	err = p.run(ctx, in, func() {
 		l.work.begin(executions)
 		parts.Go(func() { l.timers.run(ctx) })
 	})
+	cause := context.Cause(ctx)
+	cancel(nil)
+	parts.Wait()
+	l.leading.Store(false)
+	if outer.Err() != nil {
+		l.leave(context.WithoutCancel(outer), k)
+	} else if cause != nil {
+		err = cause
+	}
+	return err
 }

@@ -60,7 +60,11 @@ func (l *Log) readPast(ctx context.Context, origin Origin, after, until uint64, 
 	if after >= until {
 		return nil
 	}
-	first, last, err := l.bounds(ctx)
+	k, err := l.at()
+	if err != nil {
+		return err
+	}
+	first, last, err := k.bounds(ctx)
 	if err != nil {
 		return err
 	}
@@ -152,7 +156,11 @@ func (e *fatalError) Unwrap() error { return e.error }
 const silence = 10 * time.Second
 
 func (l *Log) readStreamOnce(ctx context.Context, next *uint64, until uint64, g *gather) error {
-	s, err := l.js.Stream(ctx, l.stream)
+	k, err := l.at()
+	if err != nil {
+		return err
+	}
+	s, err := k.js.Stream(ctx, k.stream)
 	if err != nil {
 		return err
 	}
@@ -190,7 +198,25 @@ func (l *Log) readStreamOnce(ctx context.Context, next *uint64, until uint64, g 
 			continue
 		}
 		if v.stream > *next {
-			return &fatalError{alarmf("the log goes from %d to %d", *next-1, v.stream)}
+			first, _, err := k.bounds(ctx)
+			if err != nil {
+				return err
+			}
+			if *next >= first {
+				return &fatalError{alarmf("the log goes from %d to %d", *next-1, v.stream)}
+			}
+			// It was trimmed meanwhile.
+			*next, err = l.readArchive(ctx, *next, min(until, v.stream-1), func(c chunk) error {
+				for _, one := range c {
+					if err := g.add(one); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil || *next > until {
+				return err
+			}
 		}
 		if err := g.add(v); err != nil {
 			return &fatalError{err}

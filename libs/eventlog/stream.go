@@ -6,21 +6,50 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// StreamPrefix is what the name of the log's stream begins with; its epoch follows.
-const StreamPrefix = "FRESHET_"
+// StreamConfig is how a stream of the log is made.
+func StreamConfig(name string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:               name,
+		Description:        "Freshet's log",
+		Subjects:           []string{subjectRoot + ".>"},
+		Retention:          jetstream.LimitsPolicy,
+		Storage:            jetstream.FileStorage,
+		Discard:            jetstream.DiscardNew,
+		MaxMsgs:            -1,
+		MaxBytes:           -1,
+		MaxAge:             0,
+		MaxMsgsPerSubject:  -1,
+		AllowDirect:        true,
+		AllowAtomicPublish: true,
+	}
+}
+
+// Message is an event as the log carries it, without what its publisher expects.
+func Message(e event.Event, data []byte) (*nats.Msg, error) {
+	subject, err := Subject(e)
+	if err != nil {
+		return nil, err
+	}
+	return &nats.Msg{Subject: subject, Data: data, Header: nats.Header{
+		headerID: {e.ID()}, headerSequence: {strconv.FormatUint(Sequence(e), 10)},
+	}}, nil
+}
 
 // EnsureStream creates the log's stream, FRESHET_<epoch>, unless it is there, and
 // refuses one that does not keep the log's promises.
 func EnsureStream(ctx context.Context, nc *nats.Conn, stream string) error {
-	if _, ok := strings.CutPrefix(stream, StreamPrefix); !ok {
-		return fmt.Errorf("the log's stream %q is not named %s<epoch>", stream, StreamPrefix)
+	if epoch.Number(stream) == 0 {
+		return fmt.Errorf("the log's stream %q is not named %s<epoch>", stream, epoch.Prefix)
 	}
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -28,20 +57,7 @@ func EnsureStream(ctx context.Context, nc *nats.Conn, stream string) error {
 	}
 	s, err := js.Stream(ctx, stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s, err = js.CreateStream(ctx, jetstream.StreamConfig{
-			Name:               stream,
-			Description:        "Freshet's log",
-			Subjects:           []string{subjectRoot + ".>"},
-			Retention:          jetstream.LimitsPolicy,
-			Storage:            jetstream.FileStorage,
-			Discard:            jetstream.DiscardNew,
-			MaxMsgs:            -1,
-			MaxBytes:           -1,
-			MaxAge:             0,
-			MaxMsgsPerSubject:  -1,
-			AllowDirect:        true,
-			AllowAtomicPublish: true,
-		})
+		s, err = js.CreateStream(ctx, StreamConfig(stream))
 	}
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", stream, err)
@@ -66,22 +82,25 @@ var errNotStored = errors.New("no such message in the log")
 
 // lastOwn reads the service's last event in the log, from the stream's leader:
 // a direct get may be behind.
-func (l *Log) lastOwn(ctx context.Context) (stored, error) {
-	return l.getMessage(ctx, map[string]any{"last_by_subj": ownSubjects(l.service)})
+func (l *Log) lastOwn(ctx context.Context, k *link) (stored, error) {
+	return l.getMessage(ctx, k, map[string]any{"last_by_subj": ownSubjects(l.service)})
 }
 
-func (l *Log) messageAt(ctx context.Context, sequence uint64) (stored, error) {
-	return l.getMessage(ctx, map[string]any{"seq": sequence})
+func (l *Log) messageAt(ctx context.Context, k *link, sequence uint64) (stored, error) {
+	return l.getMessage(ctx, k, map[string]any{"seq": sequence})
 }
 
-func (l *Log) getMessage(ctx context.Context, request map[string]any) (stored, error) {
+func (l *Log) getMessage(ctx context.Context, k *link, request map[string]any) (stored, error) {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return stored{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	reply, err := l.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+l.stream, body)
+	if k.gone() {
+		return stored{}, errAway
+	}
+	reply, err := k.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+k.stream, body)
 	if err != nil {
 		return stored{}, fmt.Errorf("read the log: %w", err)
 	}
@@ -118,13 +137,10 @@ func (l *Log) getMessage(ctx context.Context, request map[string]any) (stored, e
 }
 
 // bounds are the first and last sequence of the log.
-func (l *Log) bounds(ctx context.Context) (first, last uint64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	s, err := l.js.Stream(ctx, l.stream)
+func (k *link) bounds(ctx context.Context) (first, last uint64, err error) {
+	info, err := k.info(ctx)
 	if err != nil {
-		return 0, 0, fmt.Errorf("stream %s: %w", l.stream, err)
+		return 0, 0, err
 	}
-	st := s.CachedInfo().State
-	return st.FirstSeq, st.LastSeq, nil
+	return info.State.FirstSeq, info.State.LastSeq, nil
 }

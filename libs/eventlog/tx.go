@@ -24,6 +24,7 @@ type Tx struct {
 	merger *merger // of a replay; else nil
 
 	entries []*entry // decisions, for the outbox
+	tail    tailOf   // what was applied beyond the archive
 
 	event  event.Event // being applied
 	stream uint64      // where its cause is in the log

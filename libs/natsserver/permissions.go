@@ -1,7 +1,19 @@
 package natsserver
 
+// KeepStreams is what a user publishes to open and retire streams, to trim them, and
+// to find them: what only the keeper of the log may.
+func KeepStreams() []string {
+	return []string{
+		"$JS.API.STREAM.CREATE.*",
+		"$JS.API.STREAM.UPDATE.*",
+		"$JS.API.STREAM.PURGE.*",
+		"$JS.API.STREAM.DELETE.*",
+		"$JS.API.STREAM.LIST",
+	}
+}
+
 // ReadStream is what a user publishes to read a stream: its information, its
-// messages, and consumers of it.
+// messages, and consumers of it. "*" stands for every stream.
 func ReadStream(stream string) []string {
 	return []string{
 		"$JS.API.STREAM.INFO." + stream,

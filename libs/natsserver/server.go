@@ -30,6 +30,7 @@ const (
 	startTimeout = 60 * time.Second // recovery of a long log
 	startPoll    = 100 * time.Millisecond
 	maxPayload   = 8 << 20
+	answerWithin = time.Minute
 	maxMemory    = 64 << 20
 	reserve      = 1 << 30 // of the disk, never filled by streams
 )
@@ -39,6 +40,7 @@ type User struct {
 	Name      string
 	Publish   []string
 	Subscribe []string
+	Answers   bool // it may answer requests
 }
 
 // All may publish and subscribe to everything.
@@ -88,10 +90,14 @@ func Start(o Options) (*Server, error) {
 		NoSigs: true, DisableJetStreamBanner: true, NoSystemAccount: false,
 	}
 	for _, u := range o.Users {
-		options.Users = append(options.Users, &server.User{Username: u.Name, Password: secrets[u.Name], Permissions: &server.Permissions{
+		may := &server.Permissions{
 			Publish:   &server.SubjectPermission{Allow: u.Publish},
 			Subscribe: &server.SubjectPermission{Allow: u.Subscribe},
-		}})
+		}
+		if u.Answers {
+			may.Response = &server.ResponsePermission{MaxMsgs: 1, Expires: answerWithin}
+		}
+		options.Users = append(options.Users, &server.User{Username: u.Name, Password: secrets[u.Name], Permissions: may})
 	}
 	s, err := server.NewServer(options)
 	if err != nil {

@@ -43,7 +43,7 @@ func (s *Service) build(ctx context.Context) error {
 			l.UseErrorLevel(slog.LevelDebug) // errors are returned; whoever started it tells them once
 			return l
 		}),
-		fx.Supply(s.pool, s.nats, Stream(s.o.Stream), s.kafka, s.objects, s.logger, s.mux, s.o.Paths, s.o.URLs),
+		fx.Supply(s.pool, s.nats, s.kafka, s.objects, s.logger, s.mux, s.o.Paths, s.o.URLs),
 		fx.Provide(
 			func() clock.Clock { return s.o.Clock },
 			func() prometheus.Registerer { return s.labeled },
@@ -79,7 +79,7 @@ func (s *Service) open(ctx context.Context, p parts) (*eventlog.Log, error) {
 	slices.SortFunc(p.Handlers, func(a, b eventlog.Handler) int { return strings.Compare(a.Kind, b.Kind) })
 	return eventlog.Open(ctx, eventlog.Options{
 		Fold: p.Fold, IsDecision: s.o.Language.IsDecision, Codec: s.o.Language.Codec,
-		Pool: s.pool, NATS: s.nats, Stream: s.o.Stream, Clock: s.o.Clock, Archive: s.kafka,
+		Pool: s.pool, NATS: s.nats, Attested: s.o.Attested, Archive: s.kafka, Clock: s.o.Clock,
 		Handlers: p.Handlers, Logger: s.o.Logger, Metrics: s.metrics, // it labels both itself
 	})
 }

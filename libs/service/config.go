@@ -136,7 +136,7 @@ func validate(config any) error {
 type Settings struct {
 	Postgres string   `env:"FRESHET_POSTGRES_URL" help:"connection string of PostgreSQL"`
 	NATS     string   `env:"FRESHET_NATS_URL" help:"URL of the log's server, with this service's user"`
-	Stream   string   `env:"FRESHET_STREAM" help:"name of the log's stream"`
+	Attested bool     `env:"FRESHET_ATTESTED" help:"wait until audit has attested the log; false where no audit runs"`
 	Kafka    []string `env:"FRESHET_KAFKA" help:"Kafka's bootstrap addresses"`
 	Objects  string   `env:"FRESHET_OBJECTS" help:"a directory or a bucket's URL for objects"`
 	DataDir  string   `env:"FRESHET_DATA_DIR" help:"a directory of the service's own"`
@@ -151,14 +151,14 @@ type Settings struct {
 
 // DefaultSettings are right for one machine, where only servers are to be named.
 func DefaultSettings() Settings {
-	return Settings{Stream: "FRESHET_1", Listen: "127.0.0.1:0", Suite: "http://127.0.0.1:8080", LogLevel: "info", LogFormat: "text"}
+	return Settings{Attested: true, Listen: "127.0.0.1:0", Suite: "http://127.0.0.1:8080", LogLevel: "info", LogFormat: "text"}
 }
 
 // Validate names everything that is missing.
 func (s Settings) Validate() error {
 	var errs []error
 	for _, need := range []struct{ name, value string }{
-		{"FRESHET_POSTGRES_URL", s.Postgres}, {"FRESHET_NATS_URL", s.NATS}, {"FRESHET_STREAM", s.Stream},
+		{"FRESHET_POSTGRES_URL", s.Postgres}, {"FRESHET_NATS_URL", s.NATS},
 		{"FRESHET_KAFKA", strings.Join(s.Kafka, ",")}, {"FRESHET_OBJECTS", s.Objects}, {"FRESHET_DATA_DIR", s.DataDir},
 	} {
 		if need.value == "" {

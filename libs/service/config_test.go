@@ -59,7 +59,7 @@ func TestEveryMistakeIsReported(t *testing.T) {
 	}
 	require.Error(t, service.Configure(flags, lookup(nil), c), "not a pointer")
 
-	err = service.Settings{Stream: "FRESHET_1"}.Validate()
+	err = service.Settings{}.Validate()
 	for _, want := range []string{"FRESHET_POSTGRES_URL", "FRESHET_NATS_URL", "FRESHET_KAFKA", "FRESHET_OBJECTS", "FRESHET_DATA_DIR"} {
 		require.ErrorContains(t, err, want)
 	}

@@ -83,7 +83,7 @@ func run(ctx context.Context, name string, config any, module func() fx.Option, 
 	}
 	s := New(Options{
 		Name: name, Language: language, Module: module(),
-		Postgres: settings.Postgres, NATS: settings.NATS, Stream: settings.Stream, Kafka: settings.Kafka, Objects: settings.Objects,
+		Postgres: settings.Postgres, NATS: settings.NATS, Attested: settings.Attested, Kafka: settings.Kafka, Objects: settings.Objects,
 		Paths: Paths{
 			DataDir: filepath.Join(settings.DataDir, "services", name),
 			TempDir: filepath.Join(settings.DataDir, "tmp", name),

@@ -53,7 +53,3 @@ type Paths struct {
 type URLs struct {
 	Suite string // where all services' routes are mounted, without a trailing slash
 }
-
-// Stream is the name of the log's stream: FRESHET_<epoch>. It is supplied, with the
-// *nats.Conn, for who reads the log beside its fold, as audit does.
-type Stream string

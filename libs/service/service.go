@@ -31,7 +31,7 @@ type Options struct {
 
 	Postgres string   // connection string
 	NATS     string   // URL with the service's own user
-	Stream   string   // the log's
+	Attested bool     // audit attests the log before it is gone on with; see eventlog.Options
 	Kafka    []string // bootstrap addresses
 	Objects  string   // directory or bucket URL
 
@@ -178,6 +178,9 @@ func (s *Service) live(ctx context.Context, patience time.Duration) (bool, error
 		}
 		if renewing && time.Since(began) > patience {
 			return false, nil
+		}
+		if errors.Is(st.Err, eventlog.ErrAlarm) {
+			return st.Err
 		}
 		select {
 		case <-ctx.Done():

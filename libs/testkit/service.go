@@ -26,7 +26,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Stream is the log's name in tests.
+// Stream is the log's name in tests, in its first epoch.
 const Stream = "FRESHET_1"
 
 // patience is how long a test waits for what must come.
@@ -71,7 +71,7 @@ func Service(t testing.TB, name string, language service.Events, module ...servi
 	dir := t.TempDir()
 	r.service = service.New(service.Options{
 		Name: name, Language: language, Module: service.Modules(module...),
-		Postgres: PostgresURL(t), NATS: nats.URL("test"), Stream: Stream,
+		Postgres: PostgresURL(t), NATS: nats.URL("test"),
 		Kafka: []string{KafkaAddr(t)}, Objects: filepath.Join(dir, "objects"),
 		Paths: service.Paths{DataDir: filepath.Join(dir, "data"), TempDir: filepath.Join(dir, "tmp")},
 		URLs:  service.URLs{Suite: server.URL},

@@ -21,11 +21,14 @@ type Config struct {
 	Origin string `env:"FRESHET_AUDIT_ORIGIN"`
 	// Key is the file with the signing key; signing.key in the service's data directory if empty. It is made where it is missing.
 	Key string `env:"FRESHET_AUDIT_KEY"`
+	// AttestWait is how long a log that looks whole is not attested because a service
+	// that applied it was not heard of and did not say that it had stopped.
+	AttestWait time.Duration `env:"FRESHET_AUDIT_ATTEST_WAIT"`
 }
 
 // DefaultConfig returns what holds where nothing is set.
 func DefaultConfig() Config {
-	return Config{ListLimit: 1000, Archive: true, CheckpointEvents: 1000, CheckpointEvery: time.Hour, Origin: "freshet.local/log"}
+	return Config{ListLimit: 1000, Archive: true, AttestWait: 10 * time.Second, CheckpointEvents: 1000, CheckpointEvery: time.Hour, Origin: "freshet.local/log"}
 }
 
 // Validate reports every mistake at once.
@@ -42,6 +45,9 @@ func (c Config) Validate() error {
 	}
 	if c.Origin == "" || len(c.Origin) > 200 || strings.ContainsAny(c.Origin, "+ \t\r\n") {
 		errs = append(errs, fmt.Errorf("FRESHET_AUDIT_ORIGIN is %q; it is one word without +, such as mlops.example.com/log", c.Origin))
+	}
+	if c.AttestWait < 0 {
+		errs = append(errs, fmt.Errorf("FRESHET_AUDIT_ATTEST_WAIT is %s; it cannot be negative", c.AttestWait))
 	}
 	return errors.Join(errs...)
 }

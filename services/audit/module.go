@@ -25,7 +25,7 @@ import (
 
 // Module is the whole service: its fold, its routes, and the copy to Kafka.
 func Module(cfg Config) fx.Option {
-	options := []fx.Option{fx.Supply(cfg), fx.Provide(newFold, newReader), fx.Invoke(routes)}
+	options := []fx.Option{fx.Supply(cfg), fx.Provide(newFold, newReader), keeping(), fx.Invoke(routes)}
 	if cfg.Archive {
 		options = append(options, fx.Invoke(checkTopic), fx.Provide(
 			newOwner, newCopier, newArchive, newKey, newMerkle,
@@ -45,8 +45,8 @@ func newFold() *eventlog.Fold {
 	return fold
 }
 
-func newReader(nc *nats.Conn, stream service.Stream) (*logread.Reader, error) {
-	return logread.New(nc, string(stream))
+func newReader(cfg Config, nc *nats.Conn, client *kafka.Client, log *eventlog.Log) (*logread.Reader, error) {
+	return logread.New(nc, log.Stream, archiveOf(cfg, client))
 }
 
 func routes(mux *web.Mux, log *eventlog.Log, raw *logread.Reader, store *objects.Store, c clock.Clock, cfg Config) {
@@ -69,9 +69,12 @@ func newCopier(raw *logread.Reader, client *kafka.Client, log *eventlog.Log, log
 	return copier, copier.Measure(metrics)
 }
 
-// loop copies in one process at a time: two would store everything twice.
-func loop(c *archive.Copier, own *owner.Owner) service.Loop {
-	return service.Loop{Name: "archive", Run: func(ctx context.Context) error { return own.Run(ctx, c.Run) }}
+// loop copies the log while it is attested, from its next epoch when there is one,
+// and in one process at a time: two would store everything twice.
+func loop(c *archive.Copier, own *owner.Owner, log *eventlog.Log) service.Loop {
+	return service.Loop{Name: "archive", Run: func(ctx context.Context) error {
+		return own.Run(ctx, func(ctx context.Context) error { return log.While(ctx, c.Run) })
+	}}
 }
 
 func progress(c *archive.Copier) service.Progress {

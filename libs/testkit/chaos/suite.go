@@ -247,7 +247,7 @@ func (s *Suite) environment(service, instance string) []string {
 	return append(os.Environ(),
 		"FRESHET_POSTGRES_URL="+postgres,
 		"FRESHET_NATS_URL="+log,
-		"FRESHET_STREAM="+Stream,
+		"FRESHET_ATTESTED=true",
 		"FRESHET_KAFKA="+s.addr("kafka/link"),
 		"FRESHET_OBJECTS="+filepath.Join(s.o.Dir, "objects"),
 		"FRESHET_DATA_DIR="+filepath.Join(s.o.Dir, "data", strings.ReplaceAll(instance, "/", "-")),

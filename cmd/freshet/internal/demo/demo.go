@@ -190,7 +190,7 @@ func (d *demo) begin(ctx context.Context, s *suite.Suite) error {
 	}
 	reading, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	d.followed = make(chan error, 1)
-	go func() { d.followed <- follow(reading, log, suite.Stream, d.story) }()
+	go func() { d.followed <- follow(reading, log, s.KafkaAddr(), d.story) }()
 	d.closers = append(d.closers, func() { cancel(); <-d.followed }) //nolint:errcheck // it ends as it is told to
 	if d.repository, err = createRepository(ctx, filepath.Join(d.DataDir, "repositories", "flight-delays")); err != nil {
 		return err

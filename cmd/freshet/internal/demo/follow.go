@@ -4,20 +4,55 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/archive"
+	"github.com/freshet-io/freshet/libs/epoch"
+	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// follow reads the log from its first event until ctx ends, as any auditor may.
-func follow(ctx context.Context, nc *nats.Conn, stream string, s *story) error {
+// follow reads the log from its first event until ctx ends, as any auditor may: what
+// the log no longer has, from its archive.
+func follow(ctx context.Context, nc *nats.Conn, kafkaAddr string, s *story) error {
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
 	}
-	consumer, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{})
+	read := func(data []byte, at time.Time) error {
+		e, err := events.Codec{}.Decode(data)
+		if err != nil {
+			return err
+		}
+		return s.read(e, at)
+	}
+	name, err := epoch.Current(ctx, js)
+	if err != nil {
+		return fmt.Errorf("reading the log: %w", err)
+	}
+	stream, err := js.Stream(ctx, name)
+	if err != nil {
+		return fmt.Errorf("reading the log: %w", err)
+	}
+	if first := stream.CachedInfo().State.FirstSeq; first > 1 {
+		client := kafka.New(kafkaAddr)
+		defer client.Close()
+		err := archive.New(client).Read(ctx, 1, first-1, func(batch []archive.Record) error {
+			for _, r := range batch {
+				if err := read(r.Data, r.Time); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("reading the log: %w", err)
+		}
+	}
+	consumer, err := js.OrderedConsumer(ctx, name, jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		return fmt.Errorf("reading the log: %w", err)
 	}
@@ -39,11 +74,7 @@ func follow(ctx context.Context, nc *nats.Conn, stream string, s *story) error {
 		if err != nil {
 			return err
 		}
-		e, err := events.Codec{}.Decode(msg.Data())
-		if err != nil {
-			return err
-		}
-		if err := s.read(e, meta.Timestamp); err != nil {
+		if err := read(msg.Data(), meta.Timestamp); err != nil {
 			return err
 		}
 	}

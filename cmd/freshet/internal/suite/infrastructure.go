@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/kafkaserver"
@@ -23,8 +24,8 @@ import (
 )
 
 const (
-	// Stream is the log's name in its first epoch.
-	Stream = "FRESHET_1"
+	// firstStream is the log's name in its first epoch.
+	firstStream = "FRESHET_1"
 	// InStream holds what outside producers publish to freshet-in.<namespace>.….
 	InStream = "FRESHET_IN"
 
@@ -113,7 +114,14 @@ func (i *Infrastructure) streams(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := eventlog.EnsureStream(ctx, i.admin, Stream); err != nil {
+	// Only a first epoch is made here: whether the log that is there, or none, may be
+	// gone on with, is audit's to attest.
+	if _, err := epoch.Current(ctx, js); errors.Is(err, epoch.ErrNone) {
+		err = eventlog.EnsureStream(ctx, i.admin, firstStream)
+		if err != nil {
+			return err
+		}
+	} else if err != nil {
 		return err
 	}
 	_, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
@@ -138,7 +146,11 @@ func ensureTopics(ctx context.Context, addr string) error {
 	return nil
 }
 
-// users are the log's: each service publishes only its own events.
+// keeper is the service that attests the log, opens its epochs and trims it.
+const keeper = "audit"
+
+// users are the log's: each service publishes only its own events, and the keeper
+// puts back whatever a new epoch begins with.
 func users() []natsserver.User {
 	all := []natsserver.User{
 		natsserver.All(adminUser),
@@ -147,11 +159,13 @@ func users() []natsserver.User {
 	for _, name := range Names() {
 		u := natsserver.User{
 			Name:      name,
-			Publish:   slices.Concat(natsserver.ReadStream(Stream), events.PublishSubjects(name), []string{"freshet-hint.>"}),
+			Publish:   slices.Concat(natsserver.ReadStream("*"), events.PublishSubjects(name), []string{"freshet-hint.>", epoch.Subject}),
 			Subscribe: []string{natsserver.InboxPrefix(name) + ".>", "freshet-hint.>"},
 		}
-		if name == "ingestion" {
-			u.Publish = append(u.Publish, natsserver.ReadStream(InStream)...)
+		if name == keeper {
+			u.Publish = slices.Concat(u.Publish, natsserver.KeepStreams(), []string{"freshet.>"})
+			u.Subscribe = append(u.Subscribe, epoch.Subject)
+			u.Answers = true
 		}
 		all = append(all, u)
 	}
@@ -174,7 +188,6 @@ func (i *Infrastructure) Environment(service, listen, url string) []string {
 	return []string{
 		"FRESHET_POSTGRES_URL=" + i.postgres.URL(),
 		"FRESHET_NATS_URL=" + i.nats.URL(service),
-		"FRESHET_STREAM=" + Stream,
 		"FRESHET_KAFKA=" + i.kafka.Addr(),
 		"FRESHET_OBJECTS=" + i.objects(),
 		"FRESHET_DATA_DIR=" + i.dir,
@@ -209,7 +222,11 @@ func (i *Infrastructure) end(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	stream, err := js.Stream(ctx, Stream)
+	name, err := epoch.Current(ctx, js)
+	if err != nil {
+		return 0, err
+	}
+	stream, err := js.Stream(ctx, name)
 	if err != nil {
 		return 0, err
 	}

@@ -65,6 +65,7 @@ func Start(ctx context.Context, o Options) (*Suite, error) {
 	if s.infra, err = StartInfrastructure(ctx, o.DataDir, o.Logger); err != nil {
 		return nil, errors.Join(err, s.listener.Close())
 	}
+	attested := slices.ContainsFunc(chosen, func(d definition) bool { return d.name == keeper })
 	for _, d := range chosen {
 		module, err := d.module()
 		if err != nil {
@@ -73,7 +74,7 @@ func Start(ctx context.Context, o Options) (*Suite, error) {
 		s.services = append(s.services, service.New(service.Options{
 			Name: d.name, Module: module,
 			Language: service.Events{Codec: events.Codec{}, IsDecision: events.IsDecision},
-			Postgres: s.infra.postgres.URL(), NATS: s.infra.nats.URL(d.name), Stream: Stream,
+			Postgres: s.infra.postgres.URL(), NATS: s.infra.nats.URL(d.name), Attested: attested,
 			Kafka: []string{s.infra.kafka.Addr()}, Objects: s.infra.objects(),
 			Paths: service.Paths{
 				DataDir: filepath.Join(s.infra.dir, "services", d.name),
@@ -151,14 +152,22 @@ func (s *Suite) Stop(ctx context.Context) error {
 	} else {
 		errs = append(errs, s.listener.Close())
 	}
-	stopped := make([]error, len(s.services))
+	// The keeper hears where the others stop, and stops last.
+	errs = append(errs, s.stopServices(ctx, func(name string) bool { return name != keeper }))
+	errs = append(errs, s.stopServices(ctx, func(name string) bool { return name == keeper }))
+	return errors.Join(append(errs, s.infra.Stop(ctx))...)
+}
+
+func (s *Suite) stopServices(ctx context.Context, chosen func(name string) bool) error {
+	errs := make([]error, len(s.services))
 	var all sync.WaitGroup
 	for i, one := range s.services {
-		all.Go(func() { stopped[i] = one.Stop(ctx) })
+		if chosen(one.Name()) {
+			all.Go(func() { errs[i] = one.Stop(ctx) })
+		}
 	}
 	all.Wait()
-	errs = append(errs, stopped...)
-	return errors.Join(append(errs, s.infra.Stop(ctx))...)
+	return errors.Join(errs...)
 }
 
 // choose returns the services with these names, all of them where none is named.

@@ -46,7 +46,7 @@ func setup(t *testing.T) *bundle {
 	var err error
 	b.js, err = jetstream.New(b.nc)
 	require.NoError(t, err)
-	b.log, err = logread.New(b.nc, stream)
+	b.log, err = logread.New(b.nc, func() string { return stream }, nil)
 	require.NoError(t, err)
 	b.cluster, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.DefaultNumPartitions(1),
 		kfake.ListenFn(func(network, address string) (net.Listener, error) {

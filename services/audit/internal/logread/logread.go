@@ -1,5 +1,7 @@
 // Package logread reads messages of the log by their sequence, from the stream's
 // leader and never from a replica that may be behind, and runs through it in order.
+// What lies before the stream's first message, because the log was trimmed or a
+// newer epoch begins later, is read from the archive.
 package logread
 
 import (
@@ -7,8 +9,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -24,30 +29,33 @@ type Message struct {
 	Stored   time.Time // by the server's clock
 }
 
-// Reader reads one stream.
+// Reader reads the log, whichever stream that is.
 type Reader struct {
-	nc     *nats.Conn
-	js     jetstream.JetStream
-	stream string
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	stream  func() string
+	archive *archive.Reader // nil where there is none
 }
 
-// New returns a reader of a stream.
-func New(nc *nats.Conn, stream string) (*Reader, error) {
+// New returns a reader of the stream that is the log's at each time, and of what
+// lies before it.
+func New(nc *nats.Conn, stream func() string, before *archive.Reader) (*Reader, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fmt.Errorf("log reader: %w", err)
 	}
-	return &Reader{nc: nc, js: js, stream: stream}, nil
+	return &Reader{nc: nc, js: js, stream: stream, archive: before}, nil
 }
 
 // Stream is the stream's name.
-func (r *Reader) Stream() string { return r.stream }
+func (r *Reader) Stream() string { return r.stream() }
 
 // Bounds are the first and last sequence; last is 0 for an empty log.
 func (r *Reader) Bounds(ctx context.Context) (first, last uint64, err error) {
-	s, err := r.js.Stream(ctx, r.stream)
+	stream := r.stream()
+	s, err := r.js.Stream(ctx, stream)
 	if err != nil {
-		return 0, 0, fmt.Errorf("log %s: %w", r.stream, err)
+		return 0, 0, fmt.Errorf("log %s: %w", stream, err)
 	}
 	state := s.CachedInfo().State
 	return state.FirstSeq, state.LastSeq, nil
@@ -56,13 +64,38 @@ func (r *Reader) Bounds(ctx context.Context) (first, last uint64, err error) {
 // Get returns the message at a sequence. It asks the leader even where the stream
 // allows any replica to answer.
 func (r *Reader) Get(ctx context.Context, sequence uint64) (Message, error) {
+	m, err := r.get(ctx, sequence)
+	if !errors.Is(err, ErrMissing) || r.archive == nil {
+		return m, err
+	}
+	if first, _, berr := r.Bounds(ctx); berr != nil || sequence >= first {
+		return m, err
+	}
+	one, err := r.archive.Get(ctx, sequence)
+	if err != nil {
+		return Message{}, fmt.Errorf("%w: at %d: %w", ErrMissing, sequence, err)
+	}
+	return archived(one), nil
+}
+
+// archived is a message as the archive has it.
+func archived(r archive.Record) Message {
+	m := Message{Sequence: r.Sequence, Data: r.Data, Stored: r.Time}
+	if subject, plain := strings.CutPrefix(string(r.Key), "/"); plain {
+		m.Subject = subject // of what cannot be read
+	}
+	return m
+}
+
+func (r *Reader) get(ctx context.Context, sequence uint64) (Message, error) {
+	stream := r.stream()
 	ask, err := json.Marshal(map[string]uint64{"seq": sequence})
 	if err != nil {
 		return Message{}, err
 	}
-	reply, err := r.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+r.stream, ask)
+	reply, err := r.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, ask)
 	if err != nil {
-		return Message{}, fmt.Errorf("log %s at %d: %w", r.stream, sequence, err)
+		return Message{}, fmt.Errorf("log %s at %d: %w", stream, sequence, err)
 	}
 	var answer struct {
 		Error *struct {
@@ -77,16 +110,16 @@ func (r *Reader) Get(ctx context.Context, sequence uint64) (Message, error) {
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(reply.Data, &answer); err != nil {
-		return Message{}, fmt.Errorf("log %s at %d: %w", r.stream, sequence, err)
+		return Message{}, fmt.Errorf("log %s at %d: %w", stream, sequence, err)
 	}
 	if answer.Error != nil {
 		if answer.Error.Code == 404 {
-			return Message{}, fmt.Errorf("%w: %s at %d", ErrMissing, r.stream, sequence)
+			return Message{}, fmt.Errorf("%w: %s at %d", ErrMissing, stream, sequence)
 		}
-		return Message{}, fmt.Errorf("log %s at %d: %s", r.stream, sequence, answer.Error.Description)
+		return Message{}, fmt.Errorf("log %s at %d: %s", stream, sequence, answer.Error.Description)
 	}
 	if answer.Message == nil || answer.Message.Seq != sequence {
-		return Message{}, fmt.Errorf("log %s at %d: the server answered with another message", r.stream, sequence)
+		return Message{}, fmt.Errorf("log %s at %d: the server answered with another message", stream, sequence)
 	}
 	m := answer.Message
 	return Message{Sequence: m.Seq, Subject: m.Subject, Data: m.Data, Stored: m.Time}, nil
@@ -112,7 +145,7 @@ func (r *Reader) Find(ctx context.Context, sequence uint64, id string) (Message,
 				return errFound
 			}
 			if m.Sequence >= last {
-				return fmt.Errorf("%w: %s from %d on, event %s", ErrMissing, r.stream, sequence, id)
+				return fmt.Errorf("%w: %s from %d on, event %s", ErrMissing, r.stream(), sequence, id)
 			}
 		}
 		return nil
@@ -140,14 +173,37 @@ const prefetch = 1000
 // context ends it. Batches are what the server had ready: fn gets at least one
 // message and at most limit. A gap is fn's to find: sequences only ever grow.
 func (r *Reader) Run(ctx context.Context, from uint64, limit int, fn func([]Message) error) error {
-	consumer, err := r.js.OrderedConsumer(ctx, r.stream, jetstream.OrderedConsumerConfig{
+	stream := r.stream()
+	first, _, err := r.Bounds(ctx)
+	if err != nil {
+		return err
+	}
+	if from = max(from, 1); from < first && r.archive != nil {
+		err := r.archive.Read(ctx, from, first-1, func(batch []archive.Record) error {
+			for part := range slices.Chunk(batch, limit) {
+				messages := make([]Message, len(part))
+				for i, one := range part {
+					messages[i] = archived(one)
+				}
+				if err := fn(messages); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		from = first
+	}
+	consumer, err := r.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1)})
 	if err != nil {
-		return fmt.Errorf("log %s from %d: %w", r.stream, from, err)
+		return fmt.Errorf("log %s from %d: %w", stream, from, err)
 	}
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(prefetch))
 	if err != nil {
-		return fmt.Errorf("log %s from %d: %w", r.stream, from, err)
+		return fmt.Errorf("log %s from %d: %w", stream, from, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	ready, ended := make(chan Message, prefetch), make(chan error, 1)
@@ -165,7 +221,7 @@ func (r *Reader) Run(ctx context.Context, from uint64, limit int, fn func([]Mess
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return fmt.Errorf("log %s: %w", r.stream, err)
+			return fmt.Errorf("log %s: %w", stream, err)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

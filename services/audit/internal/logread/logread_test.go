@@ -17,7 +17,7 @@ func TestFind(t *testing.T) {
 	require.NoError(t, eventlog.EnsureStream(t.Context(), nc, testkit.Stream))
 	js, err := jetstream.New(nc)
 	require.NoError(t, err)
-	r, err := logread.New(nc, testkit.Stream)
+	r, err := logread.New(nc, func() string { return testkit.Stream }, nil)
 	require.NoError(t, err)
 	for i := range 2500 {
 		_, err := js.Publish(t.Context(), "freshet.default.training.v1.run_started", fmt.Appendf(nil, `{"id":"e%d"}`, i+1))
