@@ -94,7 +94,7 @@ func (g *goldenLog) run(t *testing.T, f *eventlog.Fold, o eventlog.Options, pool
 	nc, err := nats.Connect(g.server.URL("reader"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	require.NoError(t, err)
 	o.Fold, o.IsDecision, o.Codec = f, events.IsDecision, events.Codec{}
-	o.Pool, o.NATS, o.Stream, o.Clock = pool, nc, suite.Stream, testkit.Clock()
+	o.Pool, o.NATS, o.Clock = pool, nc, testkit.Clock()
 	l, err := eventlog.Open(t.Context(), o)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	// firstStream is the log's name in its first epoch.
-	firstStream = "FRESHET_1"
+	// Stream is the log's name in its first epoch.
+	Stream = "FRESHET_1"
 	// InStream holds what outside producers publish to freshet-in.<namespace>.….
 	InStream = "FRESHET_IN"
 
@@ -117,7 +117,7 @@ func (i *Infrastructure) streams(ctx context.Context) error {
 	// Only a first epoch is made here: whether the log that is there, or none, may be
 	// gone on with, is audit's to attest.
 	if _, err := epoch.Current(ctx, js); errors.Is(err, epoch.ErrNone) {
-		err = eventlog.EnsureStream(ctx, i.admin, firstStream)
+		err = eventlog.EnsureStream(ctx, i.admin, Stream)
 		if err != nil {
 			return err
 		}
