@@ -7,6 +7,7 @@ require (
 	github.com/freshet-io/freshet/events v0.0.0
 	github.com/freshet-io/freshet/examples/flight-delays v0.0.0
 	github.com/freshet-io/freshet/libs v0.0.0
+	github.com/freshet-io/freshet/libs/testkit v0.0.0
 	github.com/freshet-io/freshet/services/audit v0.0.0
 	github.com/freshet-io/freshet/services/console v0.0.0
 	github.com/freshet-io/freshet/services/deployment v0.0.0
@@ -15,6 +16,8 @@ require (
 	github.com/freshet-io/freshet/services/monitoring v0.0.0
 	github.com/freshet-io/freshet/services/registry v0.0.0
 	github.com/freshet-io/freshet/services/training v0.0.0
+	github.com/google/uuid v1.6.0
+	github.com/jackc/pgx/v5 v5.12.0
 	github.com/nats-io/nats.go v1.55.0
 	github.com/prometheus/client_golang v1.25.0
 	github.com/segmentio/kafka-go v0.4.51
@@ -51,13 +54,11 @@ require (
 	github.com/goccy/go-json v0.10.6 // indirect
 	github.com/google/flatbuffers v25.12.19+incompatible // indirect
 	github.com/google/go-tpm v0.9.8 // indirect
-	github.com/google/uuid v1.6.0 // indirect
 	github.com/googleapis/gax-go/v2 v2.24.1 // indirect
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.30.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/jackc/pgpassfile v1.0.0 // indirect
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
-	github.com/jackc/pgx/v5 v5.12.0 // indirect
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshet-io/freshet/cmd/freshet/internal/whatif"
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/services/training"
 	"github.com/segmentio/kafka-go"
@@ -159,7 +160,41 @@ func TestAKilledDemoGoesOn(t *testing.T) {
 	second.settled(t, 10*time.Second)
 	again := second.log(t)
 	require.Equal(t, asStrings(events), asStrings(again)[:len(events)], "a restart changed the log")
+	checkWhatIf(t, second, base)
+	require.Equal(t, asStrings(again), asStrings(second.log(t)), "asking what if changed the log")
 	second.stop(t)
+}
+
+// checkWhatIf replays the demo under rules that are the same, and under a gate that
+// nothing passes.
+func checkWhatIf(t *testing.T, r running, dir string) {
+	t.Helper()
+	rules, err := os.ReadFile("../../examples/flight-delays/model/freshet.yaml")
+	require.NoError(t, err)
+	ask := func(rules string) whatif.Report {
+		file := filepath.Join(dir, "changed.yaml")
+		require.NoError(t, os.WriteFile(file, []byte(rules), 0o600))
+		cmd, lines := freshet(t, "replay", "what-if", "--url", r.url, "--model", "flight-delays", "--spec", file, "-o", "json")
+		var out strings.Builder
+		for lines.Scan() {
+			out.WriteString(lines.Text())
+		}
+		require.NoError(t, cmd.Wait())
+		var report whatif.Report
+		require.NoError(t, json.Unmarshal([]byte(out.String()), &report), out.String())
+		return report
+	}
+	same := ask(string(rules))
+	require.Empty(t, same.Branches, "the same rules lead to the same decisions")
+	require.NotZero(t, same.Compared)
+	strict := ask(strings.Replace(string(rules), "naive.auc + 0.05", "naive.auc + 0.5", 1))
+	require.NotEmpty(t, strict.Branches)
+	first := strict.Branches[0].First
+	require.Equal(t, "registry", first.Service)
+	require.Equal(t, events.TypeCandidateMeasured, first.On.Type)
+	require.Equal(t, events.TypeCandidatePassed, first.Then[0].Type)
+	require.Equal(t, events.TypeCandidateRefused, first.Instead[0].Type)
+	require.NotZero(t, strict.Branches[0].Dropped, "what followed does not happen")
 }
 
 // checkCauses checks that every event's cause is in the log before it and that

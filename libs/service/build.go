@@ -63,6 +63,7 @@ func (s *Service) build(ctx context.Context) error {
 	slices.SortFunc(s.progress, func(a, b Progress) int { return strings.Compare(a.Name, b.Name) })
 	s.registerParked()
 	s.registerReplay()
+	s.registerTrials()
 	if err := s.app.Start(ctx); err != nil {
 		return fmt.Errorf("starting the module: %w", err)
 	}

@@ -37,8 +37,7 @@ func (s *Service) listParked(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Service) answerParked(w http.ResponseWriter, r *http.Request) {
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		web.Problem(w, http.StatusUnsupportedMediaType, "Unsupported media type", "send application/json")
+	if !jsonRequest(w, r) {
 		return
 	}
 	event, how := r.PathValue("event"), r.PathValue("how")
@@ -63,4 +62,13 @@ func (s *Service) answerParked(w http.ResponseWriter, r *http.Request) {
 	default:
 		web.Problem(w, http.StatusServiceUnavailable, "Not recorded", err.Error())
 	}
+}
+
+// jsonRequest refuses what a form of another site could send.
+func jsonRequest(w http.ResponseWriter, r *http.Request) bool {
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+		web.Problem(w, http.StatusUnsupportedMediaType, "Unsupported media type", "send application/json")
+		return false
+	}
+	return true
 }

@@ -66,6 +66,7 @@ type Service struct {
 	failed    chan error
 	ready     atomic.Bool
 	health    health
+	trials    trials
 }
 
 // budgets of the stages of stopping, in their order.
@@ -259,6 +260,7 @@ func (s *Service) Stop(ctx context.Context) error {
 		s.stopLoops()
 		stage("loops", budgetLoops, func(context.Context) error { s.running.Wait(); return nil })
 	}
+	stage("trials", budgetLog, s.closeTrials)
 	if s.stopLog != nil {
 		s.stopLog()
 		stage("log", budgetLog, func(context.Context) error { <-s.logEnded; return nil })

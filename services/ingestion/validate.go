@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"strings"
 
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/duckdb"
@@ -26,4 +27,19 @@ func Validate(dir fs.FS) (problems []events.Problem, err error) {
 	sql := sqlcheck.New(engine)
 	defer func() { err = errors.Join(err, sql.Close()) }()
 	return append(found, spec.Parse(files, spec.Options{SQL: sql}).Problems...), nil
+}
+
+// Model reads one model's definition out of a freshet.yaml, checked by itself: that
+// the datasets and views it names exist is not.
+func Model(file []byte, name string) (events.ModelSpec, []events.Problem) {
+	defined := spec.Parse(map[string][]byte{"freshet.yaml": file}, spec.Options{})
+	var names []string
+	for _, m := range defined.Models {
+		if m.Model == name {
+			return m, defined.Problems
+		}
+		names = append(names, m.Model)
+	}
+	problem := events.Problem{File: "freshet.yaml", Line: 1, Message: "it does not define the model " + name, Fix: "name one that it defines: " + strings.Join(names, ", ")}
+	return events.ModelSpec{}, append(defined.Problems, problem)
 }

@@ -20,7 +20,7 @@ import (
 )
 
 func replayCommand(c *client) *cobra.Command {
-	return group("replay", "Fold the log again: rebuild a service's state, or verify it", replayRebuild(c), replayVerify(c))
+	return group("replay", "Fold the log again: rebuild a service's state, verify it, or ask what other rules had decided", replayRebuild(c), replayVerify(c), whatIfCommand(c))
 }
 
 func replayRebuild(c *client) *cobra.Command {

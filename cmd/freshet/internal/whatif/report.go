@@ -1,0 +1,203 @@
+package whatif
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+)
+
+// A Report is what would have been different.
+type Report struct {
+	Model    string   `json:"model"`
+	From     uint64   `json:"from"` // position from which the changed rules hold
+	To       uint64   `json:"to"`
+	Beyond   []string `json:"beyond,omitempty"` // what the changed definition says beside rules; left out
+	Kept     int      `json:"kept"`             // facts, and decisions of services that do not decide by rules
+	Dropped  int      `json:"dropped"`          // events that do not happen any more
+	Compared int      `json:"compared"`         // decisions
+	Branches []Branch `json:"branches"`         // ripples that go another way, in the order in which they do
+}
+
+// A Branch is a ripple that goes another way.
+type Branch struct {
+	Ripple  string      `json:"ripple"`
+	Began   time.Time   `json:"time"` // of its first event in the replay
+	First   *Difference `json:"first"`
+	Differ  int         `json:"differ"`  // events on which was decided differently
+	Dropped int         `json:"dropped"` // of its recorded events, those that do not happen
+	Unknown []Unknown   `json:"unknown,omitempty"`
+}
+
+// A Difference is where one service decides differently on one event.
+type Difference struct {
+	At      uint64  `json:"at"` // in the log
+	Service string  `json:"service"`
+	On      Brief   `json:"on"`
+	Then    []Brief `json:"then"`    // recorded, and not decided again
+	Instead []Brief `json:"instead"` // decided under the changed rules
+	Failed  string  `json:"failed,omitempty"`
+}
+
+// Unknown is work that was never done, so that nobody knows what would have come of it.
+type Unknown struct {
+	Service string `json:"service"`
+	Work    string `json:"work"`
+	Because string `json:"because"` // the event that asks for it
+}
+
+// A Brief is an event in short.
+type Brief struct {
+	ID      string          `json:"id"`
+	Type    string          `json:"type"`
+	Subject string          `json:"subject"`
+	Time    time.Time       `json:"time"`
+	Data    json.RawMessage `json:"data"`
+}
+
+func brief(e event.Event) Brief {
+	return Brief{ID: e.ID(), Type: e.Type(), Subject: e.Subject(), Time: e.Time(), Data: json.RawMessage(e.Data())}
+}
+
+// finish orders the branches. One that only lost events has no difference of its
+// own: the ripple that its cause belongs to tells why.
+func (r *Report) finish(branches map[string]*Branch) {
+	r.Branches = []Branch{}
+	for _, b := range branches {
+		if b.First != nil || b.Dropped > 0 {
+			r.Branches = append(r.Branches, *b)
+		}
+	}
+	slices.SortFunc(r.Branches, func(a, b Branch) int {
+		return cmp.Or(a.Began.Compare(b.Began), cmp.Compare(a.Ripple, b.Ripple))
+	})
+}
+
+// Write prints the report for people.
+func (r *Report) Write(w io.Writer) error {
+	var b bytes.Buffer
+	if len(r.Beyond) > 0 {
+		fmt.Fprintf(&b, "left out, because it would need runs that never happened: %s\n", strings.Join(r.Beyond, ", "))
+	}
+	fmt.Fprintf(&b, "%s, from %d to %d of the log: %d events kept, %d decisions made again\n", r.Model, r.From, r.To, r.Kept, r.Compared)
+	if len(r.Branches) == 0 {
+		b.WriteString("every decision stands\n")
+	} else {
+		fmt.Fprintf(&b, "%s another way; %d recorded events do not happen\n", ripples(len(r.Branches)), r.Dropped)
+	}
+	for _, one := range r.Branches {
+		one.write(&b)
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+func ripples(n int) string {
+	if n == 1 {
+		return "1 ripple goes"
+	}
+	return fmt.Sprintf("%d ripples go", n)
+}
+
+func (b *Branch) write(w *bytes.Buffer) {
+	fmt.Fprintf(w, "\n%s  ripple %s\n", b.Began.UTC().Format("2 Jan 2006 15:04"), b.Ripple)
+	if d := b.First; d != nil {
+		fmt.Fprintf(w, "  %s, on %s of %s at %d:\n", d.Service, short(d.On.Type), d.On.Subject, d.At)
+		side(w, "then", d.Then, d.Instead)
+		side(w, "what if", d.Instead, d.Then)
+		if d.Failed != "" {
+			fmt.Fprintf(w, "    the event cannot be applied: %s\n", d.Failed)
+		}
+		if b.Differ > 1 {
+			fmt.Fprintf(w, "    and %d more in this ripple\n", b.Differ-1)
+		}
+	}
+	if b.Dropped > 0 {
+		fmt.Fprintf(w, "  %d of its recorded events do not happen\n", b.Dropped)
+	}
+	seen := map[string]bool{}
+	for _, u := range b.Unknown {
+		line := fmt.Sprintf("  unknown from here: %s would %s, which never happened\n", u.Service, u.Work)
+		if !seen[line] {
+			w.WriteString(line)
+		}
+		seen[line] = true
+	}
+}
+
+func side(w *bytes.Buffer, name string, events, others []Brief) {
+	if len(events) == 0 {
+		fmt.Fprintf(w, "    %-8s nothing\n", name)
+		return
+	}
+	for _, e := range events {
+		var other json.RawMessage
+		for _, o := range others {
+			if o.ID == e.ID {
+				other = o.Data
+			}
+		}
+		fmt.Fprintf(w, "    %-8s %s%s\n", name, short(e.Type), differing(e.Data, other))
+		name = ""
+	}
+}
+
+// differing are the fields of an event that another version does not have so; where
+// there is no other, those that fit a line.
+func differing(data, other json.RawMessage) string {
+	var mine, theirs map[string]json.RawMessage
+	if json.Unmarshal(data, &mine) != nil || other != nil && json.Unmarshal(other, &theirs) != nil {
+		return ""
+	}
+	var out strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(mine)) {
+		if theirs != nil && bytes.Equal(mine[k], theirs[k]) {
+			continue
+		}
+		switch text := inShort(mine[k]); {
+		case text != "":
+			fmt.Fprintf(&out, "  %s: %s", k, text)
+		case theirs != nil:
+			fmt.Fprintf(&out, "  %s: …", k)
+		}
+	}
+	return out.String()
+}
+
+// longestField is what a line holds of one field.
+const longestField = 80
+
+// inShort is a value that fits a line, or the outcome of gates.
+func inShort(v json.RawMessage) string {
+	var gates []struct {
+		Name   string
+		Passed *bool
+	}
+	if json.Unmarshal(v, &gates) == nil {
+		var words []string
+		for _, g := range gates {
+			switch {
+			case g.Name == "" || g.Passed == nil:
+				return ""
+			case *g.Passed:
+				words = append(words, g.Name+" passed")
+			default:
+				words = append(words, g.Name+" failed")
+			}
+		}
+		return strings.Join(words, ", ")
+	}
+	if len(v) > longestField || v[0] == '{' || v[0] == '[' {
+		return ""
+	}
+	return string(v)
+}
+
+func short(typ string) string { return typ[strings.LastIndexByte(typ, '.')+1:] }
