@@ -181,7 +181,7 @@ func (s *Service) live(ctx context.Context, patience time.Duration) (bool, error
 			return false, nil
 		}
 		if errors.Is(st.Err, eventlog.ErrAlarm) {
-			return st.Err
+			return false, st.Err
 		}
 		select {
 		case <-ctx.Done():
