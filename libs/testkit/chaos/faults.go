@@ -56,6 +56,10 @@ func (s *Suite) inflict(ctx context.Context, f fault, l *load) error {
 		return err
 	case clocks:
 		return s.step(ctx, f)
+	case rebuild:
+		// It may be refused, or be killed: what is left then is what was there.
+		_, _ = s.replay(ctx, f.target, "rebuild", origins[f.number%2])
+		return nil
 	}
 	return fmt.Errorf("there is no fault %q", f.kind)
 }

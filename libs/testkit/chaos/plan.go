@@ -47,13 +47,14 @@ const (
 	clocks   kind = "clock" // steps by an hour
 	again    kind = "deliver again"
 	stop     kind = "stop"      // SIGTERM, and a start right after
+	rebuild  kind = "rebuild"   // from the log or its archive, swapped in
 	rollback kind = "roll back" // the log's store is an older copy
 )
 
 // everything that a round can be about, in the order in which a cycle of rounds is
 // dealt.
 func kinds(can func(kind) bool) []kind {
-	all := []kind{kill, crash, pauses, away, slow, cut, hole, answers, takeover, zombie, full, clocks, again, stop, rollback}
+	all := []kind{kill, crash, pauses, away, slow, cut, hole, answers, takeover, zombie, full, clocks, again, stop, rebuild, rollback}
 	return slices.DeleteFunc(all, func(k kind) bool { return !can(k) })
 }
 
@@ -66,7 +67,7 @@ func targets(k kind) []string {
 		return append(slices.Clone(Services), Servers...)
 	case away, slow, cut, hole, answers:
 		return Servers
-	case takeover, clocks, stop:
+	case takeover, clocks, stop, rebuild:
 		return Services
 	case zombie:
 		return []string{"ingestion", "feature-store", "training", "deployment"}

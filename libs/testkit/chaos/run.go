@@ -112,9 +112,17 @@ func (c Config) rounds(ctx context.Context, s *Suite, l *load, can func(kind) bo
 	if err := whole.check(ctx, s, newLedger(), f); err != nil {
 		return err
 	}
+	for _, from := range origins {
+		if err := s.verify(ctx, Services, from, f); err != nil {
+			return err
+		}
+	}
 	fmt.Fprint(c.Out, report(f))
 	return nil
 }
+
+// origins are where a service may be rebuilt from.
+var origins = []string{"log", "archive"}
 
 // round hurts the suite under load, heals it, lets it settle, and checks.
 func (c Config) round(ctx context.Context, s *Suite, l *load, check *checker, faults []fault, round int, f *Findings) error {
@@ -153,6 +161,10 @@ func (c Config) round(ctx context.Context, s *Suite, l *load, check *checker, fa
 		return x.target == "kafka" || x.kind == crash || x.target == "audit" && (x.kind == takeover || x.kind == pauses)
 	})
 	if err := check.check(ctx, s, l.ledger, f); err != nil {
+		return err
+	}
+	// One service a round, from the log and from the archive in turn; all at the end.
+	if err := s.verify(ctx, []string{Services[round%len(Services)]}, origins[round/len(Services)%2], f); err != nil {
 		return err
 	}
 	orphans, err := s.Orphans(5 * time.Second)
