@@ -39,7 +39,7 @@ func Root() *cobra.Command {
 			root.AddCommand(cmd)
 		}
 	}
-	in("run", upCommand(), demoCommand(), infraCommand())
+	in("run", upCommand(), demoCommand(), infraCommand(), backupCommand(), restoreCommand())
 	in("look", eventsCommand(c), whyCommand(c), impactCommand(c), asOfCommand(c), ripplesCommand(c), modelsCommand(c), versionsCommand(c), runsCommand(c),
 		datasetsCommand(c), rolloutsCommand(c), environmentsCommand(c), alertsCommand(c), windowsCommand(c), statusCommand(c))
 	in("act", dataCommand(c), reposCommand(c), approvalsCommand(c), approveCommand(c), denyCommand(c), trainCommand(c),

@@ -35,3 +35,6 @@ func lockDir(dir string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// Lock keeps a data directory from every suite until it is closed.
+func Lock(dir string) (io.Closer, error) { return lockDir(dir) }
