@@ -138,7 +138,7 @@ func TestPromise01NoCommittedEventIsLost(t *testing.T) {
 	w := &world{t: t, url: url, nats: server, clock: clock.NewDriven(time.Now().Add(time.Hour))}
 	f, handlers := laborer()
 	l := w.start(f, handlers...)
-	settleWithin(t, time.Duration(figure(1, 60))*patience, l)
+	settle(t, l)
 	log := w.wholeLog()
 	sequences(t, log)
 	w.requireOutbox("adder", log)
@@ -243,7 +243,7 @@ func TestPromise05NoSplitPublisher(t *testing.T) {
 
 	f, handlers := laborer()
 	l := w.start(f, handlers...)
-	settleWithin(t, 4*patience, l)
+	settle(t, l)
 	log := w.wholeLog()
 	sequences(t, log)
 	w.requireOutbox("adder", log)
@@ -298,6 +298,37 @@ func TestTwoProcessesOfAServiceShareItsLog(t *testing.T) {
 	require.Equal(t, []int{271, 542}, []int{n, doubled})
 	sequences(t, w.wholeLog())
 	require.Len(t, w.wholeLog(), 3*271)
+}
+
+// What another process records and publishes while this one opens is no sign that
+// the database was restored.
+func TestAProcessOpensWhileAnotherRecords(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.start(counts("adder"))
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	recorded := make(chan error, 1)
+	go func() {
+		for n := 0; ctx.Err() == nil; n++ {
+			if _, err := l.Record(ctx, fact("adder.added", "x", 1, fmt.Sprint(n))); err != nil && ctx.Err() == nil {
+				recorded <- err
+				return
+			}
+		}
+		recorded <- nil
+	}()
+	for range 40 {
+		second := w.open(counts("adder"))
+		end := run(t, second)
+		require.Eventually(t, func() bool { return second.position() > 0 }, patience, time.Millisecond)
+		end()
+		require.NoError(t, second.Status(context.Background()).Err)
+	}
+	stop()
+	require.NoError(t, <-recorded)
+	settle(t, l)
+	sequences(t, w.wholeLog())
 }
 
 func TestAnInterruptedEffectGoesOnAtOnce(t *testing.T) {

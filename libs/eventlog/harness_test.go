@@ -178,37 +178,49 @@ func (w *world) start(f *Fold, handlers ...Handler) *Log {
 	return l
 }
 
-// settle waits until all logs have nothing left to do.
+// settle waits until all logs have nothing left to do: for as long as it takes,
+// while they get on with it.
 func settle(t testing.TB, logs ...*Log) {
 	t.Helper()
-	settleWithin(t, patience, logs...)
-}
-
-func settleWithin(t testing.TB, patience time.Duration, logs ...*Log) {
-	t.Helper()
-	calm := 0
 	var last []Status
-	require.Eventually(t, func() bool {
+	calm := 0
+	awaitProgress(t, func() (done bool, progress any) {
 		last = nil
+		settled := true
 		var end uint64
 		for _, l := range logs {
 			s := l.Status(context.Background())
-			if l.saved.Load() != s.Position {
-				calm = 0
-				return false
-			}
+			settled = settled && l.saved.Load() == s.Position
 			end = max(end, s.End)
 			last = append(last, s)
 		}
 		for _, s := range last {
-			if s.Position != end || s.Outbox != 0 || s.Effects != 0 {
-				calm = 0
-				return false
-			}
+			settled = settled && s.Position == end && s.Outbox == 0 && s.Effects == 0
 		}
-		calm++
-		return calm >= 2
-	}, patience, 2*time.Millisecond, "not settled: %+v", &last)
+		if calm++; !settled {
+			calm = 0
+		}
+		return calm >= 2, fmt.Sprint(last)
+	}, "not settled: %+v", &last)
+}
+
+// awaitProgress waits until something is done, and fails where its progress stands
+// still for too long.
+func awaitProgress(t testing.TB, look func() (done bool, progress any), message ...any) {
+	t.Helper()
+	var before any
+	for moved := time.Now(); ; time.Sleep(2 * time.Millisecond) {
+		done, progress := look()
+		if done {
+			return
+		}
+		if progress != before {
+			before, moved = progress, time.Now()
+		}
+		if time.Since(moved) > patience {
+			require.Fail(t, "It stands still", message...)
+		}
+	}
 }
 
 func isDecision(typ string) bool {

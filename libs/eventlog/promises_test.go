@@ -118,7 +118,7 @@ func TestPromise03OneEffectPerEvent(t *testing.T) {
 	}
 	stop()
 	require.NoError(t, <-cut)
-	settleWithin(t, time.Duration(figure(1, 20))*patience, logs...)
+	settle(t, logs...)
 	require.NotZero(t, again.Load())
 	var n int
 	require.NoError(t, logs[0].State().QueryRow(context.Background(), "SELECT sum(n) FROM sums").Scan(&n))
@@ -160,7 +160,7 @@ func TestPromise04OrderWithoutGaps(t *testing.T) {
 	for range writers {
 		require.NoError(t, <-errs)
 	}
-	settleWithin(t, time.Duration(figure(1, 20))*patience, logs...)
+	settle(t, logs...)
 	log := w.wholeLog()
 	require.Len(t, log, writers*each)
 	sequences(t, log)
@@ -209,7 +209,7 @@ func TestPromise09PoisonNeverBlocks(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	settleWithin(t, time.Duration(figure(1, 10))*patience, l, other)
+	settle(t, l, other)
 	require.EqualValues(t, parked, l.Status(ctx).Parked)
 	require.NotZero(t, parked)
 	for lane := range lanes {

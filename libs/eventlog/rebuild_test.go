@@ -22,7 +22,7 @@ func (w *world) rebuild(service string, f *Fold, tables ...string) string {
 	stop := run(w.t, l)
 	defer stop()
 	want := w.end()
-	require.Eventually(w.t, func() bool { return l.position() >= want && l.saved.Load() >= want }, patience, 2*time.Millisecond, "%v", l.Status(context.Background()))
+	awaitProgress(w.t, func() (bool, any) { return l.position() >= want && l.saved.Load() >= want, l.position() })
 	require.Zero(w.t, l.Status(context.Background()).Outbox, "a rebuild decides nothing new")
 	return again.dump(service, tables...)
 }

@@ -45,6 +45,12 @@ func (l *Log) reconcileAlone(ctx context.Context, conn *pgx.Conn) error {
 // service never ran on this log.
 func (l *Log) reconcile(ctx context.Context, k *link, conn *pgx.Conn) (fresh bool, err error) {
 	io := quote(l.schema + "_io")
+	// The log before the counter: another process may record and publish meanwhile,
+	// and what the log had by then is below a counter that is read later.
+	last, lastErr := l.lastOwn(ctx, k)
+	if lastErr != nil && !errors.Is(lastErr, errNotStored) {
+		return false, lastErr
+	}
 	var counter int64
 	if err := conn.QueryRow(ctx, "SELECT sequence FROM "+io+".counter").Scan(&counter); err != nil {
 		return false, fmt.Errorf("read the counter: %w", err)
@@ -53,12 +59,9 @@ func (l *Log) reconcile(ctx context.Context, k *link, conn *pgx.Conn) (fresh boo
 	if err != nil {
 		return false, fmt.Errorf("import from the archive: %w", err)
 	}
-	last, err := l.lastOwn(ctx, k)
 	switch {
-	case errors.Is(err, errNotStored):
+	case lastErr != nil:
 		// Nothing was recorded, or all of it lies before the log's first event.
-	case err != nil:
-		return false, err
 	case last.sequence > count:
 		l.logger.Warn("the log knows more of this service than its database; importing", "database", count, "log", last.sequence)
 		if err := l.importOwn(ctx, k, conn, count, last); err != nil {
