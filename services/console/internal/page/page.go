@@ -51,6 +51,8 @@ func (p *Page) Register(mux *web.Mux) {
 	mux.HandleFunc("GET /console/style.css", p.asset("style.css", "text/css; charset=utf-8"))
 	mux.HandleFunc("GET /console/app.js", p.asset("app.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /console/graph.js", p.asset("graph.js", "text/javascript; charset=utf-8"))
+	mux.HandleFunc("GET /console/page.js", p.asset("page.js", "text/javascript; charset=utf-8"))
+	mux.HandleFunc("GET /console/past.js", p.asset("past.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /console/icon.svg", p.asset("icon.svg", "image/svg+xml"))
 	mux.HandleFunc("GET /console/state", p.side)
 }

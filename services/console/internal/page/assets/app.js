@@ -1,11 +1,5 @@
 import { draw, serviceOf, wordsOf } from "/console/graph.js";
-
-const $ = (selector) => document.querySelector(selector);
-const namespace = document.body.dataset.namespace;
-const query = `namespace=${encodeURIComponent(namespace)}`;
-const date = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" });
-const when = (t) => date.format(new Date(t));
-const words = (s) => s.replaceAll("_", " ");
+import { $, el, get, namespace, query, when, words } from "/console/page.js";
 
 let shown = null;         // the ripple in the picture
 let chosen = null;        // the event whose path is lit
@@ -13,20 +7,6 @@ let drawn = new Set();    // ids drawn before, of the ripple in the picture
 let waiting = new Set();  // ids of the events that ask for an approval
 let lastEvents = [];
 let going = false;        // the ripple in the picture is open
-
-function el(name, properties = {}, ...children) {
-  const node = document.createElement(name);
-  for (const [k, v] of Object.entries(properties)) k.startsWith("data-") || k.includes("-") ? node.setAttribute(k, v) : (node[k] = v);
-  node.append(...children);
-  return node;
-}
-
-async function get(url) {
-  const answer = await fetch(url, { headers: { Accept: "application/json" } });
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(body.detail || body.title || answer.statusText);
-  return body;
-}
 
 // soon runs a function once, a little later, however often it is called.
 function soon(fn, after = 120) {
@@ -72,7 +52,8 @@ async function show() {
   going = r.open;
   $("#story").replaceChildren(
     el("strong", {}, `${r.trigger}: ${r.subject}`), ` began ${when(r.started)}, ${r.events} events. `,
-    el("strong", {}, words(r.outcome)), r.detail ? `: ${r.detail}` : "", r.open ? " (going on)" : "");
+    el("strong", {}, words(r.outcome)), r.detail ? `: ${r.detail}` : "", r.open ? " (going on)" : "",
+    " ", el("a", { href: `#impact/${id}` }, "what came of it"), " · ", el("a", { href: `#as-of/${r.changed}` }, "how everything stood then"));
   picture();
   const list = $("#as-list ol");
   list.replaceChildren(...r.items.map((e) => el("li", {},
@@ -102,7 +83,8 @@ function choose(e) {
   const facts = [["time", when(e.time)], ["service", serviceOf(e.type)], ["about", e.subject], ["says", e.note], ["actor", e.actor]];
   $("#detail").replaceChildren(el("strong", {}, wordsOf(e.type)),
     el("dl", {}, ...facts.filter(([, v]) => v).flatMap(([k, v]) => [el("dt", {}, k), el("dd", {}, v)])),
-    el("a", { href: `/v1/events/${e.id}?${query}` }, "the whole event"));
+    el("a", { href: `/v1/events/${e.id}?${query}` }, "the whole event"), " · ", el("a", { href: `#why/${e.id}` }, "why?"), " · ",
+    el("a", { href: `#impact/${e.id}` }, "what came of it"), " · ", el("a", { href: `#as-of/${e.sequence}` }, "how everything stood then"));
   $("#detail").hidden = false;
 }
 
@@ -150,7 +132,8 @@ async function side() {
   $("#approvals").hidden = cards.length === 0;
   document.title = cards.length ? `(${cards.length}) Freshet` : "Freshet";
   $("#champions").replaceChildren(...s.champions.map((c) => el("li", {},
-    el("span", {}, `${c.model} in ${c.environment}`), " ", el("strong", {}, `v${c.version}`), " ", el("time", { dateTime: c.since }, `since ${when(c.since)}`))));
+    el("span", {}, `${c.model} in ${c.environment}`), " ", el("strong", {}, `v${c.version}`), " ", el("time", { dateTime: c.since }, `since ${when(c.since)}`), " ",
+    el("a", { href: `#why/${encodeURIComponent(c.environment)}/${encodeURIComponent(c.model)}` }, "why?"))));
 }
 
 async function decide(article, verdict) {
