@@ -168,7 +168,7 @@ func writeMap[T any](v map[string]T, w *writer, value func(*T, *writer)) {
 	}
 	var array [16]string
 	names := array[:0]
-	for name := range v {
+	for name := range v { //purity:allow the keys are sorted before they are written
 		names = append(names, name)
 	}
 	slices.Sort(names)
