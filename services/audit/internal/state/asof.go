@@ -111,11 +111,16 @@ func MaterialisedOf(ctx context.Context, r eventlog.Reader, namespace, view stri
 	return m, err
 }
 
+const (
+	positionSQL = `SELECT sequence FROM moments WHERE at > $1 ORDER BY at LIMIT 1`
+	timeSQL     = `SELECT at FROM moments WHERE sequence <= $1 ORDER BY sequence DESC, at DESC LIMIT 1`
+)
+
 // PositionAt returns the last position of the log before the suite's time went past an
 // instant, or end where it never did.
 func PositionAt(ctx context.Context, r eventlog.Reader, at time.Time, end int64) (int64, error) {
 	var next int64
-	err := r.QueryRow(ctx, `SELECT sequence FROM moments WHERE at > $1 ORDER BY at LIMIT 1`, at).Scan(&next)
+	err := r.QueryRow(ctx, positionSQL, at).Scan(&next)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return end, nil
 	}
@@ -125,7 +130,7 @@ func PositionAt(ctx context.Context, r eventlog.Reader, at time.Time, end int64)
 // TimeAt returns the suite's time at a position; zero before the first event.
 func TimeAt(ctx context.Context, r eventlog.Reader, position int64) (time.Time, error) {
 	var at time.Time
-	err := r.QueryRow(ctx, `SELECT at FROM moments WHERE sequence <= $1 ORDER BY sequence DESC, at DESC LIMIT 1`, position).Scan(&at)
+	err := r.QueryRow(ctx, timeSQL, position).Scan(&at)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return time.Time{}, nil
 	}

@@ -56,7 +56,7 @@ func Resolve(ctx context.Context, r eventlog.Reader, namespace, name string, pos
 		name = model + "@" + strings.TrimPrefix(version, "v")
 	}
 	kinds := []string{Verdict, Version, Number, Alert, Run, Rollout, TrainingSet}
-	found, err := links(ctx, r, `SELECT kind, key, event FROM links WHERE namespace = $1 AND kind = ANY($2) AND key = $3`, namespace, kinds, name)
+	found, err := links(ctx, r, namedSQL, namespace, kinds, name)
 	if err != nil {
 		return Named{}, err
 	}
@@ -71,6 +71,15 @@ func Resolve(ctx context.Context, r eventlog.Reader, namespace, name string, pos
 	return byPart(ctx, r, namespace, name)
 }
 
+const namedSQL = `SELECT kind, key, event FROM links WHERE namespace = $1 AND kind = ANY($2) AND key = $3`
+
+const partSQL = `(SELECT kind, key, event FROM links WHERE namespace = $1 AND kind = 'revision' AND key >= $2 AND key < $3 ORDER BY key LIMIT 6)
+		UNION ALL (SELECT kind, key, event FROM links WHERE namespace = $1 AND kind = 'run' AND key >= $2 AND key < $3 ORDER BY key LIMIT 6)
+		UNION ALL (SELECT kind, key, event FROM links WHERE namespace = $1 AND kind = 'alert' AND key >= $2 AND key < $3 ORDER BY key LIMIT 6)
+		UNION ALL (SELECT kind, key, event FROM links WHERE namespace = $1 AND kind = 'training_set' AND key >= $2 AND key < $3 ORDER BY key LIMIT 6)
+		UNION ALL (SELECT kind, key, event FROM links WHERE namespace = $1 AND kind = 'commit' AND key >= $4 AND key < $5 ORDER BY key LIMIT 6)
+		UNION ALL (SELECT 'event', id, id FROM events WHERE namespace = $1 AND id >= $2 AND id < $3 ORDER BY id LIMIT 6)`
+
 // byPart finds what a name is the beginning of. A digest may lack its algorithm.
 func byPart(ctx context.Context, r eventlog.Reader, namespace, name string) (Named, error) {
 	if len(strings.TrimPrefix(name, "sha256:")) < shortestPart {
@@ -78,13 +87,7 @@ func byPart(ctx context.Context, r eventlog.Reader, namespace, name string) (Nam
 	}
 	const last = "\U0010FFFF"
 	digest := "sha256:" + strings.TrimPrefix(name, "sha256:")
-	found, err := links(ctx, r, `(SELECT kind, key, event FROM links WHERE namespace = $1 AND kind = 'revision' AND key >= $2 AND key < $3 ORDER BY key LIMIT 6)
-		UNION ALL (SELECT kind, key, event FROM links WHERE namespace = $1 AND kind = 'run' AND key >= $2 AND key < $3 ORDER BY key LIMIT 6)
-		UNION ALL (SELECT kind, key, event FROM links WHERE namespace = $1 AND kind = 'alert' AND key >= $2 AND key < $3 ORDER BY key LIMIT 6)
-		UNION ALL (SELECT kind, key, event FROM links WHERE namespace = $1 AND kind = 'training_set' AND key >= $2 AND key < $3 ORDER BY key LIMIT 6)
-		UNION ALL (SELECT kind, key, event FROM links WHERE namespace = $1 AND kind = 'commit' AND key >= $4 AND key < $5 ORDER BY key LIMIT 6)
-		UNION ALL (SELECT 'event', id, id FROM events WHERE namespace = $1 AND id >= $2 AND id < $3 ORDER BY id LIMIT 6)`,
-		namespace, name, name+last, digest, digest+last)
+	found, err := links(ctx, r, partSQL, namespace, name, name+last, digest, digest+last)
 	if err != nil {
 		return Named{}, err
 	}

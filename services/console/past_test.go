@@ -1,0 +1,97 @@
+package console_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+)
+
+// suite is the console with answers of audit beside it, on one origin as a suite has them.
+func suite(t *testing.T, b *bundle, answers map[string]string) string {
+	t.Helper()
+	console, err := url.Parse(b.URL)
+	require.NoError(t, err)
+	mux := http.NewServeMux()
+	mux.Handle("/", httputil.NewSingleHostReverseProxy(console))
+	for pattern, body := range answers {
+		mux.HandleFunc("GET "+pattern, func(w http.ResponseWriter, r *http.Request) {
+			answer := body
+			if r.URL.Query().Get("format") == "svg" {
+				w.Header().Set("Content-Type", "image/svg+xml")
+				answer = `<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><rect width="40" height="20"/></svg>`
+			}
+			_, _ = w.Write([]byte(answer))
+		})
+	}
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// From what serves, a person asks why, what came of a commit, and how everything stood;
+// where audit does not answer, the page says what its answer says.
+func TestAPersonAsksThePast(t *testing.T) {
+	t.Parallel()
+	ctx := browser(t)
+	b := setup(t)
+	committed := b.commit(b.check(b.arrive()))
+	b.register(committed, 2)
+	asked := b.ask(committed, 2)
+	started := b.start(b.approve(asked, 2), "r1", 2)
+	b.champion(b.complete(started, "r1", 2), 2, nil)
+	b.Settle(t.Context())
+	address := suite(t, b, map[string]string{
+		"/v1/why/production/flight-delays": `{"question":"why","title":"production serves flight-delays v2 since 2001-01-06 00:00","facts":[{"what":"data","text":"commits 1 to 3 of flights","event":"x"}],
+			"nodes":[{"id":"e1","sequence":9,"type":"io.freshet.registry.v1.champion_changed","time":"2001-01-06T00:00:00Z","text":"v2 became <b>champion</b>"},
+				{"id":"e2","sequence":3,"type":"io.freshet.ingestion.v1.data_committed","time":"2001-01-06T00:00:00Z","text":"data commit 3 of flights","more":true}],"edges":[],"found":2}`,
+		"/v1/impact/e1": `{"question":"impact","title":"v2 became champion","facts":[],"counts":{"io.freshet.monitoring.v1.alert_raised":2},
+			"nodes":[{"id":"e1","sequence":9,"type":"io.freshet.registry.v1.champion_changed","time":"2001-01-06T00:00:00Z","text":"v2 became champion"}],"edges":[],"found":2}`,
+		"/v1/as-of/812": `{"position":812,"time":"2001-01-06T00:00:00Z","models":[],"champions":[],"rollouts":[],"approvals":[],"alerts":[],"trainings":[],"versions":[],"datasets":[],"views":[],
+			"environments":[{"model":"flight-delays","environment":"production","state":"stepping","changed":"2001-01-06T00:00:00Z","traffic":[{"version":1,"per_cent":90},{"version":2,"per_cent":10}]}]}`,
+	})
+
+	text := func(selector string) string {
+		s, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS(selector)))
+		require.NoError(t, err)
+		return s
+	}
+	require.NoError(t, chromedp.Do(ctx,
+		chromedp.Navigate(address+"/"),
+		chromedp.WaitVisible(chromedp.CSS(`#live.on`)),
+		chromedp.Click(chromedp.CSS(`#champions a[href="#why/production/flight-delays"]`)),
+		chromedp.WaitVisible(chromedp.CSS(`#answer li[data-event=e1]`)),
+		chromedp.WaitNotVisible(chromedp.CSS(`#picture`)),
+	))
+	require.Equal(t, "Why", text(`#past-title`))
+	answer := text(`#answer`)
+	require.Contains(t, answer, "production serves flight-delays v2")
+	require.Contains(t, answer, "commits 1 to 3 of flights")
+	require.Contains(t, answer, "v2 became <b>champion</b>", "an event's words are words, not HTML")
+	require.Contains(t, answer, "and why that?")
+
+	require.NoError(t, chromedp.Do(ctx,
+		chromedp.Click(chromedp.CSS(`#answer li[data-event=e1] a[href="#impact/e1"]`)),
+		chromedp.WaitVisible(chromedp.CSS(`#answer a[href="#why/e1"]`)),
+	))
+	require.Contains(t, text(`#answer dl`), "alert raised")
+
+	require.NoError(t, chromedp.Do(ctx,
+		chromedp.SendKeys(chromedp.CSS(`#ask-past input`), "812\r"),
+		chromedp.WaitVisible(chromedp.CSS(`#answer table[data-section=environments]`)),
+	))
+	require.Contains(t, text(`#answer`), "As of position 812")
+	require.Contains(t, text(`#answer table`), "v1 90 %, v2 10 %")
+
+	require.NoError(t, chromedp.Do(ctx,
+		chromedp.Navigate(address+"/#as-of/9"),
+		chromedp.WaitVisible(chromedp.CSS(`#answer [role=alert]`)),
+		chromedp.Click(chromedp.CSS(`#past .back a`)),
+		chromedp.WaitVisible(chromedp.CSS(`#picture`)),
+		chromedp.WaitNotVisible(chromedp.CSS(`#past`)),
+	))
+}
