@@ -31,15 +31,15 @@ func postmasterOf(dir string) (int, error) {
 }
 
 // cpuTime is what this process and PostgreSQL's have used so far.
-func cpuTime(postmaster int) (time.Duration, error) {
-	var own syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
-		return 0, err
+func cpuTime(postmaster int) (own, database time.Duration, err error) {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		return 0, 0, err
 	}
-	sum := time.Duration(own.Utime.Nano() + own.Stime.Nano())
+	own = time.Duration(used.Utime.Nano() + used.Stime.Nano())
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	for _, path := range stats {
 		b, err := os.ReadFile(path)
@@ -49,11 +49,11 @@ func cpuTime(postmaster int) (time.Duration, error) {
 		_, rest, ok := strings.Cut(string(b), ") ")
 		f := strings.Fields(rest)
 		if !ok || len(f) < 15 {
-			return 0, fmt.Errorf("%s has another form", path)
+			return 0, 0, fmt.Errorf("%s has another form", path)
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if f[1] != strconv.Itoa(postmaster) && pid != postmaster {
 			continue
@@ -65,10 +65,10 @@ func cpuTime(postmaster int) (time.Duration, error) {
 		for _, t := range fields {
 			n, err := strconv.ParseInt(t, 10, 64)
 			if err != nil {
-				return 0, err
+				return 0, 0, err
 			}
-			sum += time.Duration(n) * tick
+			database += time.Duration(n) * tick
 		}
 	}
-	return sum, nil
+	return own, database, nil
 }

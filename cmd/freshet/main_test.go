@@ -130,8 +130,8 @@ func (r running) settled(t *testing.T, within time.Duration) {
 }
 
 // TestAKilledDemoGoesOn kills the whole suite with kill -9 in the middle of the
-// demo, and brings it back twice: everything is there, open ripples end, and the
-// log keeps its promises.
+// demo, and brings it back twice: everything is there, open ripples end, the log
+// keeps its promises, and every service's state is what the log makes of it.
 func TestAKilledDemoGoesOn(t *testing.T) {
 	t.Parallel()
 	// Not t.TempDir: only its owner may enter that, and PostgreSQL has a user of its own.
@@ -162,6 +162,7 @@ func TestAKilledDemoGoesOn(t *testing.T) {
 	require.Equal(t, asStrings(events), asStrings(again)[:len(events)], "a restart changed the log")
 	checkWhatIf(t, second, base)
 	require.Equal(t, asStrings(again), asStrings(second.log(t)), "asking what if changed the log")
+	checkReplay(t, second)
 	second.stop(t)
 }
 
