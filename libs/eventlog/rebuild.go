@@ -275,8 +275,9 @@ func (l *Log) tidy(ctx context.Context) error {
 	return nil
 }
 
-// renewFold rebuilds a fold of another version, before the service applies anything.
-// The older tables serve reads meanwhile, and nothing is applied to them.
+// renewFold rebuilds a fold of another version, or one that is still empty, before
+// the service applies anything. The older tables serve reads meanwhile, and nothing
+// is applied to them.
 func (l *Log) renewFold(ctx context.Context) error {
 	l.renewing.Store(&Progress{Phase: PhaseFold})
 	defer l.renewing.Store(nil)
@@ -286,7 +287,7 @@ func (l *Log) renewFold(ctx context.Context) error {
 		return fmt.Errorf("read how far was decided: %w", err)
 	}
 	until := uint64(through) //nolint:gosec // a position of the log
-	l.logger.Info("the fold's version changed; it is rebuilt beside the older one", "to", l.fold.Version, "events", until)
+	l.logger.Info("the fold is rebuilt beside what is live", "version", l.fold.Version, "events", until)
 	b, began, err := l.rebuilt(ctx, FromLog, true, func() uint64 { return until }, func(p Progress) { l.renewing.Store(&p) })
 	if err != nil {
 		return fmt.Errorf("rebuild: %w", err)

@@ -285,6 +285,32 @@ func TestAnEventThatANewVersionCannotApplyIsParkedByItsRebuild(t *testing.T) {
 	require.True(t, report.Equal, "%+v", report.Difference)
 }
 
+func TestALongPastIsFoldedBesideAtAFirstStart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	other := w.start(NewFold("other", 1, ""))
+	var facts []Fact
+	for i := range chunkEvents + 100 {
+		facts = append(facts, fact("other.added", fmt.Sprint(i%7), 1))
+	}
+	_, err := other.Record(ctx, facts...)
+	require.NoError(t, err)
+	settle(t, other)
+	l := w.start(counts("adder"))
+	settle(t, l, other)
+	n, _ := sum(t, l, "0")
+	require.Equal(t, (len(facts)+6)/7, n)
+	_, err = l.RecordAndWait(ctx, fact("adder.added", "0", 1))
+	require.NoError(t, err)
+	settle(t, l, other)
+	report, err := l.Verify(ctx, FromLog, nil)
+	require.NoError(t, err)
+	require.True(t, report.Equal, "%+v", report.Difference)
+	require.EqualValues(t, 1, report.Decisions)
+	require.Equal(t, w.dump("adder", "sums"), w.rebuild("adder", counts("adder"), "sums"))
+}
+
 func TestAReplayReadsTheArchive(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -197,6 +197,17 @@ func (l *Log) outdated(ctx context.Context, q Reader) (bool, error) {
 	return version != int64(l.fold.Version) || tables != l.tables, nil
 }
 
+// faraway says whether the tables are still empty and the log before the service's
+// first start is long: that is folded faster beside.
+func (l *Log) faraway(ctx context.Context, q Reader) (bool, error) {
+	var position, through int64
+	err := q.QueryRow(ctx, "SELECT p.sequence, coalesce((SELECT through FROM "+quote(l.schema+"_io")+".decided), 0) FROM "+quote(l.schema)+".fold_position p").Scan(&position, &through)
+	if err != nil {
+		return false, fmt.Errorf("read the position: %w", err)
+	}
+	return position == 0 && through > chunkEvents, nil
+}
+
 // createFold makes the empty tables of the fold in a schema, before the first event.
 func (l *Log) createFold(ctx context.Context, tx pgx.Tx, schema string) error {
 	fold := quote(schema)

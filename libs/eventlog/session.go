@@ -108,6 +108,9 @@ func (l *Log) bringUp(ctx context.Context, conn *pgx.Conn, leads bool) (bool, er
 		}
 	}
 	outdated, err := l.outdated(ctx, conn)
+	if err == nil && leads && !outdated {
+		outdated, err = l.faraway(ctx, conn)
+	}
 	if err != nil || !outdated {
 		return err == nil, err
 	}
