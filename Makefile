@@ -97,6 +97,7 @@ standalone: ## build each module outside the workspace, with its tests
 .PHONY: bench
 bench: build ## run the benchmarks; each prints a ratio
 	cd bench && go run ./eventpath
+	cd bench && go run ./replay
 	cd bench && go run ./footprint -freshet $(CURDIR)/bin/freshet
 
 ROUNDS ?= 10

@@ -51,7 +51,7 @@ func startFreshet(ctx context.Context, postgresURL, natsURL string) (*freshet, e
 			return nil
 		}))
 	f.log, err = eventlog.Open(ctx, eventlog.Options{Fold: fold, IsDecision: events.IsDecision, Codec: events.Codec{}, Pool: f.pool, NATS: f.nc,
-		Stream: stream, Clock: clock.System(), Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+		Clock: clock.System(), Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		return nil, err
 	}
