@@ -1,13 +1,16 @@
 // Package audit remembers. It copies the log, message by message and byte by byte, to
-// Kafka, keeps an index of every event, and explains from both why a model serves.
+// Kafka, keeps an index of every event, and answers from both why something is so, what
+// came of it, and how everything stood at any point of the log.
 //
 // # State
 //
-// The index is a fold of the log: one row per event with its place, its cause and its
-// contributors; which event began a rollout, registered a version or committed a
-// revision; and every change of a champion. Payloads stay in the log and are read
-// from it by sequence, never through a possibly older replica, so that what is shown
-// is what was recorded.
+// The index is a fold of the log: one row per event with its place; an edge from each
+// event to those it rests on (its cause, its contributors, what its payload names); the
+// event behind each name; and, for everything that has a state (models, versions,
+// environments, rollouts, approvals, alerts, data, features), what held of it from one
+// position of the log until another. Payloads stay in the log and are read from it by
+// sequence, never through a possibly older replica, so that what is shown is what was
+// recorded.
 //
 // The archive is the Kafka topic freshet.events, with one partition. Every record is
 // one message of the log: its value the message's bytes, its key the namespace and
