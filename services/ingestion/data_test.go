@@ -14,6 +14,7 @@ import (
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/parquet"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 )
 
@@ -171,4 +172,44 @@ func TestWhatIsRejectedSaysWhy(t *testing.T) {
 	}
 	b.Settle(t.Context())
 	require.EqualValues(t, 0, b.Log.Status(t.Context()).Parked)
+}
+
+// The stream for outside producers comes back as an older copy, here an empty one:
+// what is published then is taken, and what comes again is found to be taken.
+func TestAnOlderOutsideStreamIsReadFromItsBeginning(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.declare()
+	js, err := jetstream.New(b.NATS)
+	require.NoError(t, err)
+	send := func(id string) {
+		t.Helper()
+		_, err := js.Publish(t.Context(), "freshet-in.default.flights", []byte(arrival(id, "flights", b.upload(csv(id+",2001-01-05,1,A,B")))))
+		require.NoError(t, err)
+	}
+	for _, id := range []string{"1", "2", "3"} {
+		send(id)
+	}
+	b.AwaitType(events.TypeDataCommitted, 3)
+	s, err := js.Stream(t.Context(), "FRESHET_IN")
+	require.NoError(t, err)
+	config := s.CachedInfo().Config
+	require.NoError(t, js.DeleteStream(t.Context(), "FRESHET_IN"))
+	_, err = js.CreateStream(t.Context(), config)
+	require.NoError(t, err)
+	send("3")
+	send("4")
+	b.AwaitType(events.TypeDataCommitted, 4)
+	for _, id := range []string{"5", "6"} {
+		send(id)
+	}
+	b.AwaitType(events.TypeDataCommitted, 6)
+	b.Settle(t.Context())
+	n := 0
+	for _, e := range b.Events() {
+		if e.Type() == events.TypeDataArrived {
+			n++
+		}
+	}
+	require.Equal(t, 6, n)
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go/jetstream"
@@ -256,12 +257,7 @@ func compareOutbox(service string, above uint64, rows []outboxRow, counter uint6
 // such a thing did happen and the bytes are the log's.
 func (c *checker) archive(records []kafka.Record, f *Findings) {
 	for _, r := range records {
-		sequence := uint64(0)
-		for _, h := range r.Headers {
-			if h.Key == "natsseq" {
-				sequence, _ = strconv.ParseUint(string(h.Value), 10, 64)
-			}
-		}
+		sequence := archived(r)
 		m, ok := c.pending[sequence]
 		switch {
 		case sequence <= c.copied && c.repeats && sha256.Sum256(r.Value) == c.digests[sequence]:
@@ -350,13 +346,29 @@ func (c *checker) inference(ctx context.Context, s *Suite, f *Findings) error {
 
 func schemaOf(service string) string { return strings.ReplaceAll(service, "-", "_") }
 
-// readLog reads the log from a place on to its end.
+// readLog reads the log from a place on to its end. What lies before the first
+// event of its epoch is the archive's to tell.
 func readLog(ctx context.Context, s *Suite, from uint64) ([]message, error) {
-	end, err := s.end(ctx)
-	if err != nil || from > end {
+	name, err := epoch.Current(ctx, s.js)
+	if err != nil {
 		return nil, err
 	}
-	c, err := s.js.OrderedConsumer(ctx, Stream, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from})
+	stream, err := s.js.Stream(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	state := stream.CachedInfo().State
+	var all []message
+	if from < state.FirstSeq {
+		if all, err = readArchived(ctx, s, from, state.FirstSeq); err != nil {
+			return nil, err
+		}
+		from = state.FirstSeq
+	}
+	if from > state.LastSeq {
+		return all, nil
+	}
+	c, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from})
 	if err != nil {
 		return nil, err
 	}
@@ -365,7 +377,6 @@ func readLog(ctx context.Context, s *Suite, from uint64) ([]message, error) {
 		return nil, err
 	}
 	defer reading.Stop()
-	var all []message
 	for {
 		m, err := reading.Next(jetstream.NextContext(ctx))
 		if err != nil {
@@ -375,19 +386,57 @@ func readLog(ctx context.Context, s *Suite, from uint64) ([]message, error) {
 		if err != nil {
 			return nil, err
 		}
-		var e envelope
-		if err := json.Unmarshal(m.Data(), &e); err != nil {
-			return nil, fmt.Errorf("message %d: %w", meta.Sequence.Stream, err)
-		}
-		sequence, err := strconv.ParseUint(e.Sequence, 10, 64)
+		one, err := newMessage(meta.Sequence.Stream, m.Data())
 		if err != nil {
-			return nil, fmt.Errorf("message %d: its sequence: %w", meta.Sequence.Stream, err)
+			return nil, err
 		}
-		all = append(all, message{meta.Sequence.Stream, strings.TrimPrefix(e.Source, "/freshet/"), sequence, m.Data()})
-		if meta.Sequence.Stream >= end {
+		all = append(all, one)
+		if meta.Sequence.Stream >= state.LastSeq {
 			return all, nil
 		}
 	}
+}
+
+func newMessage(stream uint64, data []byte) (message, error) {
+	var e envelope
+	if err := json.Unmarshal(data, &e); err != nil {
+		return message{}, fmt.Errorf("message %d: %w", stream, err)
+	}
+	sequence, err := strconv.ParseUint(e.Sequence, 10, 64)
+	if err != nil {
+		return message{}, fmt.Errorf("message %d: its sequence: %w", stream, err)
+	}
+	return message{stream, strings.TrimPrefix(e.Source, "/freshet/"), sequence, data}, nil
+}
+
+func readArchived(ctx context.Context, s *Suite, from, to uint64) (all []message, err error) {
+	records, _, err := readArchive(ctx, s.kafka, 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range records {
+		if sequence := archived(r); sequence == from && sequence < to {
+			m, err := newMessage(sequence, r.Value)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, m)
+			from++
+		}
+	}
+	return all, nil
+}
+
+// archived is which message of the log a record of the archive is.
+func archived(r kafka.Record) uint64 {
+	for _, h := range r.Headers {
+		if h.Key == "natsseq" {
+			if n, err := strconv.ParseUint(string(h.Value), 10, 64); err == nil {
+				return n
+			}
+		}
+	}
+	return 0
 }
 
 type outboxRow struct {

@@ -132,11 +132,11 @@ func (e *answerError) Error() string { return fmt.Sprintf("%d: %s", e.status, e.
 
 // run gives work until working ends; what was begun is finished by the time that
 // ctx ends, or is an error. Rate is of each producer, per second.
-func (l *load) run(ctx, working context.Context, r *rand.Rand, round, rate int) error {
+func (l *load) run(ctx, working context.Context, r *rand.Rand, round, rate int, ways []string) error {
 	pause := time.Second / time.Duration(rate)
 	var all sync.WaitGroup
 	errs := make([]error, 6)
-	for i, via := range []string{"http", "nats", "kafka"} {
+	for i, via := range ways {
 		own := rand.New(rand.NewPCG(r.Uint64(), r.Uint64()))
 		all.Go(func() {
 			for n := 0; working.Err() == nil && errs[i] == nil; n++ {

@@ -113,7 +113,7 @@ func draw(r *rand.Rand, k kind, span time.Duration) fault {
 	switch k {
 	case pauses, slow, cut, hole, answers, full, away, clocks:
 		f.lasts = span/6 + within(span/2)
-	case takeover, zombie:
+	case takeover, zombie, rollback:
 		f.at, f.lasts = within(span/4), span/6+within(span/4)
 	}
 	return f

@@ -13,16 +13,15 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/kafkaserver"
 	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/freshet-io/freshet/libs/postgres"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
-
-// Stream is the log's name in its first epoch.
-const Stream = "FRESHET_1"
 
 // topics are Kafka's, as the suite makes them.
 var topics = []string{"freshet.in", "freshet.features", "freshet.inference", "freshet.events"}
@@ -102,7 +101,15 @@ func prepareLog(ctx context.Context, s *natsserver.Server) error {
 		return err
 	}
 	defer nc.Close()
-	return eventlog.EnsureStream(ctx, nc, Stream)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	// Only a first epoch is made here, as the suite does: the rest is audit's.
+	if _, err := epoch.Current(ctx, js); !errors.Is(err, epoch.ErrNone) {
+		return err
+	}
+	return eventlog.EnsureStream(ctx, nc, epoch.Stream(1))
 }
 
 // writeURL leaves the connection string by TCP for the others to read.

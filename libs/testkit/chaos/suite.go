@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
@@ -192,7 +193,7 @@ func (s *Suite) connect(ctx context.Context) error {
 				return err
 			}
 		}
-		_, err = s.js.Stream(ctx, Stream)
+		_, err = epoch.Current(ctx, s.js)
 		return err
 	})
 	if err != nil {
@@ -347,7 +348,11 @@ func (s *Suite) Settle(ctx context.Context, within time.Duration) error {
 }
 
 func (s *Suite) end(ctx context.Context) (uint64, error) {
-	stream, err := s.js.Stream(ctx, Stream)
+	name, err := epoch.Current(ctx, s.js)
+	if err != nil {
+		return 0, err
+	}
+	stream, err := s.js.Stream(ctx, name)
 	if err != nil {
 		return 0, err
 	}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -42,21 +44,32 @@ func (f *FromNATS) stream(ctx context.Context) (jetstream.Stream, error) {
 	return s, err
 }
 
+// errOtherServer: another server process has the stream now, maybe an older copy of
+// it, or the stream is another one.
+var errOtherServer = errors.New("the stream may be another one now")
+
 // Run reads until ctx ends.
 func (f *FromNATS) Run(ctx context.Context) error {
+	for {
+		err := f.read(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !errors.Is(err, errOtherServer) {
+			return err
+		}
+	}
+}
+
+func (f *FromNATS) read(ctx context.Context) error {
+	server := epoch.Server(f.conn)
 	s, err := f.stream(ctx)
 	if err != nil {
 		return fmt.Errorf("the stream %s: %w", InStream, err)
 	}
-	position, err := f.intake.position(ctx, inputNATS)
+	from, err := f.from(ctx, s)
 	if err != nil {
 		return err
-	}
-	from := uint64(max(position, 0)) + 1
-	if info := s.CachedInfo(); position > 0 && info.State.FirstSeq > from {
-		f.intake.logger.Error("outside events were deleted before they were read", "stream", InStream, "from", from, "to", info.State.FirstSeq-1)
-	} else if uint64(max(position, 0)) > info.State.LastSeq {
-		return fmt.Errorf("the stream %s ends at %d, before %d which was read already: it is another stream", InStream, info.State.LastSeq, position)
 	}
 	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from})
 	if err != nil {
@@ -67,11 +80,16 @@ func (f *FromNATS) Run(ctx context.Context) error {
 		return err
 	}
 	defer messages.Stop()
-	defer context.AfterFunc(ctx, messages.Stop)()
+	var read atomic.Uint64 // up to here
+	read.Store(from - 1)
+	watching, other := context.WithCancelCause(ctx)
+	defer other(nil)
+	go f.watch(watching, other, s, &read)
+	defer context.AfterFunc(watching, messages.Stop)()
 	for {
 		m, err := messages.Next()
-		if ctx.Err() != nil {
-			return nil
+		if now := epoch.Server(f.conn); context.Cause(watching) != nil || now != "" && now != server {
+			return errOtherServer
 		}
 		if err != nil {
 			return err
@@ -83,10 +101,82 @@ func (f *FromNATS) Run(ctx context.Context) error {
 		if err := f.take(ctx, m, meta.Sequence.Stream); err != nil {
 			return err
 		}
-		if err := f.intake.moved(ctx, inputNATS, int64(meta.Sequence.Stream)); err != nil {
+		if err := f.moved(ctx, meta.Sequence.Stream, meta.Timestamp); err != nil {
 			return err
 		}
+		read.Store(meta.Sequence.Stream)
 	}
+}
+
+// watch ends a reader whose server is another process now, or whose stream is
+// another one or shorter than what was read.
+func (f *FromNATS) watch(ctx context.Context, other context.CancelCauseFunc, s jetstream.Stream, read *atomic.Uint64) {
+	server, created := epoch.Server(f.conn), s.CachedInfo().Created
+	tick := time.NewTicker(watchServer)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if now := epoch.Server(f.conn); now != "" && now != server {
+			other(errOtherServer)
+		}
+		if n%watchStream != 0 {
+			continue
+		}
+		before := read.Load()
+		if info, err := s.Info(ctx); err == nil && (!info.Created.Equal(created) || info.State.LastSeq < before) {
+			other(errOtherServer)
+		}
+	}
+}
+
+const (
+	watchServer = 200 * time.Millisecond
+	watchStream = 10 // times as rarely
+)
+
+// inputMark keeps when the last message that was read had been stored, in
+// nanoseconds: whether the stream's message in its place is the same one.
+const inputMark = inputNATS + ":stored"
+
+// from is where to go on. A stream that is not the one that was read, because an
+// older copy of its store came back, is read from its first message: what was taken
+// before is found to be.
+func (f *FromNATS) from(ctx context.Context, s jetstream.Stream) (uint64, error) {
+	position, err := f.intake.position(ctx, inputNATS)
+	if err != nil || position <= 0 {
+		return 1, err
+	}
+	mark, err := f.intake.position(ctx, inputMark)
+	if err != nil {
+		return 0, err
+	}
+	read, state := uint64(position), s.CachedInfo().State
+	if state.FirstSeq > read+1 {
+		f.intake.logger.Error("outside events were deleted before they were read", "stream", InStream, "from", read+1, "to", state.FirstSeq-1)
+	}
+	if state.FirstSeq > read && state.LastSeq >= read {
+		return read + 1, nil
+	}
+	m, err := s.GetMsg(ctx, read)
+	switch {
+	case err == nil && (mark <= 0 || m.Time.UnixNano() == mark):
+		return read + 1, nil
+	case err != nil && !errors.Is(err, jetstream.ErrMsgNotFound):
+		return 0, fmt.Errorf("the stream %s at %d: %w", InStream, read, err)
+	}
+	f.intake.logger.Error("the stream for outside events is not the one that was read; it is read from its first message again", "stream", InStream, "read", read, "last", state.LastSeq)
+	_, err = f.intake.pool.Exec(ctx, "DELETE FROM input_positions WHERE input = ANY($1)", []string{inputNATS, inputMark})
+	return 1, err
+}
+
+func (f *FromNATS) moved(ctx context.Context, sequence uint64, stored time.Time) error {
+	_, err := f.intake.pool.Exec(ctx, `INSERT INTO input_positions (input, position) VALUES ($1, $2), ($3, $4)
+		ON CONFLICT (input) DO UPDATE SET position = excluded.position`, inputNATS, int64(sequence), inputMark, stored.UnixNano())
+	return err
 }
 
 func (f *FromNATS) take(ctx context.Context, m jetstream.Msg, sequence uint64) error {
@@ -138,5 +228,9 @@ func (f *FromNATS) Behind(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return max(int64(s.CachedInfo().State.LastSeq)-max(position, 0), 0), nil
+	state := s.CachedInfo().State
+	if last := int64(state.LastSeq); last >= position {
+		return last - max(position, 0), nil
+	}
+	return int64(state.Msgs), nil // an older copy, which is read from its beginning
 }
