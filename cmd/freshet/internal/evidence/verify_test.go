@@ -16,6 +16,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/testkit"
 	"github.com/freshet-io/freshet/libs/transparency"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -147,7 +148,9 @@ func tamper(t *rapid.T, files fstest.MapFS) (changed fstest.MapFS, how string) {
 		}
 	}
 	set := func(name string, b []byte) { changed[name] = &fstest.MapFile{Data: b} }
-	lines := func(name string) [][]byte { return bytes.SplitAfter(bytes.TrimSuffix(files[name].Data, []byte("\n")), []byte("\n")) }
+	lines := func(name string) [][]byte {
+		return bytes.SplitAfter(bytes.TrimSuffix(files[name].Data, []byte("\n")), []byte("\n"))
+	}
 	join := func(l [][]byte) []byte { return append(bytes.TrimSuffix(bytes.Join(l, nil), []byte("\n")), '\n') }
 	one := rapid.SampledFrom(logs).Draw(t, "file")
 	l := lines(one)
@@ -242,13 +245,10 @@ func TestTamperingWithALargeCopyIsFound(t *testing.T) {
 	t.Logf("100,000 events verified in %s", time.Since(began).Round(time.Millisecond))
 	require.EqualValues(t, 100_000, r.Events)
 	require.Equal(t, 100, r.Checkpoints)
-	rounds, err := strconv.Atoi(os.Getenv("FRESHET_TAMPER_ROUNDS"))
-	if err != nil {
-		rounds = 10
-	}
-	for round := range rounds {
+	seed := int(time.Now().UnixNano() % 1_000_000)
+	for round := range testkit.Figure(4, 200) {
 		changed, how := fstest.MapFS(nil), ""
-		rapid.Custom(func(t *rapid.T) bool { changed, how = tamper(t, files); return true }).Example(int(time.Now().UnixNano()) + round)
-		tampered(t, how, changed, o)
+		rapid.Custom(func(t *rapid.T) bool { changed, how = tamper(t, files); return true }).Example(seed + round)
+		tampered(t, fmt.Sprintf("seed %d: %s", seed+round, how), changed, o)
 	}
 }

@@ -39,15 +39,11 @@ type bundle struct {
 	lost    atomic.Int64
 }
 
+// setup is a bundle with a broker of its own.
 func setup(t *testing.T) *bundle {
 	t.Helper()
-	b := &bundle{t: t, nc: testkit.NATS(t), gaps: make(chan archive.Gap, 100)}
-	require.NoError(t, eventlog.EnsureStream(t.Context(), b.nc, stream))
+	b := logOf(t)
 	var err error
-	b.js, err = jetstream.New(b.nc)
-	require.NoError(t, err)
-	b.log, err = logread.New(b.nc, func() string { return stream }, nil)
-	require.NoError(t, err)
 	b.cluster, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.DefaultNumPartitions(1),
 		kfake.ListenFn(func(network, address string) (net.Listener, error) {
 			l, err := net.Listen(network, address)
@@ -56,6 +52,19 @@ func setup(t *testing.T) *bundle {
 	require.NoError(t, err)
 	t.Cleanup(b.cluster.Close)
 	b.addr = b.cluster.ListenAddrs()[0]
+	return b
+}
+
+// logOf is a bundle with a log alone.
+func logOf(t *testing.T) *bundle {
+	t.Helper()
+	b := &bundle{t: t, nc: testkit.NATS(t), gaps: make(chan archive.Gap, 100)}
+	require.NoError(t, eventlog.EnsureStream(t.Context(), b.nc, stream))
+	var err error
+	b.js, err = jetstream.New(b.nc)
+	require.NoError(t, err)
+	b.log, err = logread.New(b.nc, func() string { return stream }, nil)
+	require.NoError(t, err)
 	return b
 }
 
@@ -102,7 +111,7 @@ func (b *bundle) awaitCopied(c *archive.Copier) {
 	require.Eventually(b.t, func() bool {
 		n, err := c.Behind(b.t.Context())
 		return err == nil && n == 0
-	}, 30*time.Second, 5*time.Millisecond)
+	}, 2*time.Minute, 5*time.Millisecond)
 }
 
 // messages are the log's, in order.
