@@ -253,7 +253,8 @@ type meter struct {
 const meterLine = 10 * time.Second
 
 func newMeter(w io.Writer, name string) *meter {
-	m := &meter{w: w, name: name, began: time.Now()}
+	began := time.Now()
+	m := &meter{w: w, name: name, began: began}
 	if f, ok := w.(*os.File); ok {
 		info, err := f.Stat()
 		m.bar = err == nil && info.Mode()&os.ModeCharDevice != 0
