@@ -24,9 +24,18 @@
 // are applied in the log's order with no number missing, in the log and per
 // source. The same log gives the same tables, whatever the batches were.
 //
-// A rebuild (another version of the fold, or an empty schema) applies what was
-// decided then, and decides nothing again. A service that starts for the first
-// time on an old log records service_activated and decides nothing of the past.
+// A rebuild (another version of the fold, a first start on a long log, or because
+// somebody asked) folds the log into a schema beside the live one, in large
+// transactions, and swaps it in by one transaction. It applies what was decided
+// then, at the positions where it was, and decides nothing again: what an event
+// opened is a row until the swap, and starts after it. The older tables serve reads
+// meanwhile. A service that starts for the first time on an old log records
+// service_activated and decides nothing of the past.
+//
+// Verify folds in the same way and decides again, without recording: it holds every
+// table against a snapshot of the live one at the same position, every decision
+// against the recorded one, and those in the outbox against those in the log. What
+// the log no longer holds both read from its archive.
 //
 // Effects and timers. A row stays open until the fact that ends it is applied; the
 // first result recorded for it wins. An execution holds a lease with a fencing
@@ -51,10 +60,16 @@
 // the one in the outbox or not the one that was applied, a log shorter than the
 // position. Going on would lose or double events.
 //
+// A rebuild or verification that is killed leaves what is live as it was; who leads
+// next drops what it left. An event that a new version cannot apply is parked by its
+// rebuild, as if it came live; one that the very same version cannot apply again
+// ends a rebuild that somebody asked for, and is a difference to a verification.
+//
 // # Tables
 //
 // The schema <service> holds the fold's tables and, named fold_…, the position,
 // the sources' numbers, open effects, timers and parked events. The schema
 // <service>_io holds what a rebuild must not touch: outbox, inbox, counter, how
-// far was decided, and leases.
+// far was decided and by which version since when, and leases. Replays work in
+// <service>_next, _old, _verify and _verify_rows, which nobody else uses.
 package eventlog
