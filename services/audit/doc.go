@@ -16,22 +16,39 @@
 // one message of the log: its value the message's bytes, its key the namespace and
 // the event's id, its headers natsstream, natsseq, epoch and digest.
 //
+// The Merkle tree is a file that follows from the archive and is made again where it is
+// missing or damaged. The signing key is a file of its own, and follows from nothing.
+//
 // # Guarantees
 //
 //   - The archive holds the log's messages in their order, each with the same bytes.
 //     The place to go on from is the topic's own last record: nothing else remembers
 //     it, so nothing can disagree.
+//
 //   - One request is in flight. After any error the tail is read again before
 //     anything is sent again. A broker may still store a request that it answered with
 //     an error, after the tail was read; then sequences repeat. A reader drops every
 //     record whose natsseq is not above the last one it took.
+//
 //   - The copy never skips. Where the log lacks a message, or its message at the
 //     archive's end has another digest, gap_found is recorded, an alarm stands, and
 //     copying waits until the log continues the archive again.
+//
+//   - One process of several copies and signs. Where two believe they do, for the
+//     moment that the loss of a database session takes, sequences may repeat.
+//
+//   - A checkpoint is signed over the archive after so many events, or so long, where
+//     anything but checkpoints came; it continues the one before it, or nothing is
+//     signed. Its own event makes no other one due.
+//
+//   - A proof or a pack is checked before it is given.
 //
 // # When things fail
 //
 // While Kafka is away the log keeps everything and the count of messages not yet
 // archived grows; the rest of the suite goes on. Kill the process anywhere: the next
-// one reads the tail and goes on.
+// one reads the tail and goes on. An archive that is not what was signed is told by
+// freshet_audit_altered; nothing is signed or proven until it is. A topic that could
+// not keep the log's order, or of which the broker would delete, is refused at the
+// start, with the fix.
 package audit
