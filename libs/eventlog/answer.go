@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -21,14 +22,15 @@ var ErrNotParked = errors.New("the event is not parked")
 
 // A ParkedEvent is one that could not be applied and waits for an answer.
 type ParkedEvent struct {
-	ID        string `json:"id"`
-	Type      string `json:"type"`
-	Namespace string `json:"namespace"`
-	Subject   string `json:"subject"`
-	Sequence  uint64 `json:"sequence"` // in the log
-	Reason    string `json:"reason"`   // panic, sql or invalid
-	Code      string `json:"code,omitempty"`
-	Behind    int    `json:"behind"` // events that wait behind it
+	ID        string    `json:"id"`
+	Type      string    `json:"type"`
+	Namespace string    `json:"namespace"`
+	Subject   string    `json:"subject"`
+	Sequence  uint64    `json:"sequence"` // in the log
+	Reason    string    `json:"reason"`   // panic, sql or invalid
+	Code      string    `json:"code,omitempty"`
+	Behind    int       `json:"behind"` // events that wait behind it
+	Time      time.Time `json:"time"`   // the event's, on the suite's clock
 }
 
 // AnswerParked records that a parked event is to be tried again or passed over,
@@ -64,7 +66,7 @@ func (l *Log) AnswerParked(ctx context.Context, event, how, actor string) ([]Rec
 
 // ParkedEvents lists what waits for an answer, in the log's order.
 func (l *Log) ParkedEvents(ctx context.Context) ([]ParkedEvent, error) {
-	rows, err := l.pool.Query(ctx, "SELECT id, sequence, queued, type, namespace, subject, correlation, reason, code FROM "+
+	rows, err := l.pool.Query(ctx, "SELECT id, sequence, queued, type, namespace, subject, correlation, reason, code, event FROM "+
 		quote(l.schema)+".fold_parked ORDER BY sequence")
 	if err != nil {
 		return nil, fmt.Errorf("read the parked events: %w", err)
@@ -72,7 +74,7 @@ func (l *Log) ParkedEvents(ctx context.Context) ([]ParkedEvent, error) {
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (parkedRow, error) {
 		var r parkedRow
 		var sequence int64
-		err := row.Scan(&r.id, &sequence, &r.queued, &r.typ, &r.namespace, &r.subject, &r.correlation, &r.reason, &r.code)
+		err := row.Scan(&r.id, &sequence, &r.queued, &r.typ, &r.namespace, &r.subject, &r.correlation, &r.reason, &r.code, &r.data)
 		r.sequence = uint64(sequence) //nolint:gosec // a position of the log
 		return r, err
 	})
@@ -82,7 +84,11 @@ func (l *Log) ParkedEvents(ctx context.Context) ([]ParkedEvent, error) {
 	out := []ParkedEvent{}
 	for i, r := range all {
 		if !r.queued {
-			out = append(out, ParkedEvent{ID: r.id, Type: r.typ, Namespace: r.namespace, Subject: r.subject,
+			var at time.Time // stays zero where the event cannot be read
+			if e, err := l.codec.Decode(r.data); err == nil {
+				at = e.Time().UTC()
+			}
+			out = append(out, ParkedEvent{Time: at, ID: r.id, Type: r.typ, Namespace: r.namespace, Subject: r.subject,
 				Sequence: r.sequence, Reason: r.reason, Code: r.code, Behind: behind(r, all[i+1:])})
 		}
 	}

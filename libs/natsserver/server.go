@@ -153,6 +153,15 @@ func (s *Server) Healthy() error {
 	return nil
 }
 
+// Store is how much of its streams' room is used, and how much there is.
+func (s *Server) Store() (used, limit int64, err error) {
+	info, err := s.server.Jsz(nil)
+	if err != nil {
+		return 0, 0, fmt.Errorf("the embedded NATS: %w", err)
+	}
+	return int64(info.Store), info.Config.MaxStore, nil //nolint:gosec // bytes on a disk
+}
+
 // Stop closes the server and its store.
 func (s *Server) Stop() {
 	s.once.Do(func() {

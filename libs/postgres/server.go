@@ -186,6 +186,9 @@ func (s *Server) initialise(ctx context.Context) error {
 	cmd.Env, cmd.Dir = environment(s.home), s.data()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.account.credential()}
 	if out, err := cmd.CombinedOutput(); err != nil {
+		if ctx.Err() != nil { // it was told to end
+			return fmt.Errorf("initialising PostgreSQL: %w", ctx.Err())
+		}
 		return fmt.Errorf("initialising PostgreSQL with %s: %w: %s", cmd.Path, err, lastLines(out))
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/web"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -32,6 +33,23 @@ type health struct {
 	moved    time.Time // when position last moved, or nothing was waiting
 	clockErr error
 	clockAt  time.Time
+	apart    time.Duration // this machine's clock from PostgreSQL's
+	unready  int           // checks that find something wrong
+}
+
+// measure registers what alarms rest on.
+func (h *health) measure(metrics prometheus.Registerer) error {
+	gauge := func(name, help string, read func() float64) error {
+		return metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return read()
+		}))
+	}
+	return errors.Join(
+		gauge("freshet_unready_checks", "Checks of /readyz that find something wrong.", func() float64 { return float64(h.unready) }),
+		gauge("freshet_clock_apart_seconds", "How far this machine's clock is from PostgreSQL's, when last compared.", func() float64 { return h.apart.Seconds() }),
+	)
 }
 
 // watch samples progress and clocks.
@@ -60,23 +78,35 @@ func (h *health) sample(ctx context.Context, s *Service) {
 	due := now.Sub(h.clockAt) > clockEvery
 	h.mu.Unlock()
 	if due && s.o.Clock == clock.System() {
-		err := clocksAgree(ctx, s.pool)
+		apart, err := clocksAgree(ctx, s.pool)
 		h.mu.Lock()
-		h.clockErr, h.clockAt = err, now
+		h.clockErr, h.clockAt, h.apart = err, now, apart
 		h.mu.Unlock()
 	}
+	unready := len(s.Ready(ctx))
+	h.mu.Lock()
+	h.unready = unready
+	h.mu.Unlock()
 }
 
-func clocksAgree(ctx context.Context, pool *pgxpool.Pool) error {
+// clocksAgree compares this machine's clock with PostgreSQL's. What the question
+// took to be answered counts for neither.
+func clocksAgree(ctx context.Context, pool *pgxpool.Pool) (apart time.Duration, _ error) {
 	var theirs time.Time
 	before := time.Now()
 	if err := pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&theirs); err != nil {
-		return nil //nolint:nilerr // that PostgreSQL does not answer is another check's finding
+		return 0, nil //nolint:nilerr // that PostgreSQL does not answer is another check's finding
 	}
-	if after := time.Now(); theirs.Before(before.Add(-clockApart)) || theirs.After(after.Add(clockApart)) {
-		return fmt.Errorf("this machine's clock is %s off PostgreSQL's", theirs.Sub(after).Round(time.Second))
+	switch after := time.Now(); {
+	case theirs.Before(before):
+		apart = before.Sub(theirs)
+	case theirs.After(after):
+		apart = theirs.Sub(after)
 	}
-	return nil
+	if apart > clockApart {
+		return apart, fmt.Errorf("this machine's clock is %s off PostgreSQL's: set both by the same time server", apart.Round(time.Second))
+	}
+	return apart, nil
 }
 
 // Ready returns what keeps the service from doing its work, check by check; an

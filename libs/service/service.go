@@ -122,6 +122,9 @@ func (s *Service) Failed() <-chan error { return s.failed }
 // Start connects the service, builds its module, lets it catch up with the log
 // and starts its loops. When it fails, Stop releases what was started.
 func (s *Service) Start(ctx context.Context) error {
+	if err := s.health.measure(s.labeled); err != nil {
+		return fmt.Errorf("%s: %w", s.o.Name, err)
+	}
 	if err := s.connect(ctx); err != nil {
 		return fmt.Errorf("%s: %w", s.o.Name, err)
 	}

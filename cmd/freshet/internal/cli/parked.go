@@ -11,7 +11,7 @@ import (
 
 func parkedCommand(c *client) *cobra.Command {
 	list := &cobra.Command{
-		Use: "list", Short: "List events that a service could not apply, of all namespaces", Args: cobra.NoArgs,
+		Use: "list", Short: "List events that a service could not apply, of all namespaces or of --namespace", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.parked(cmd) },
 	}
 	answer := func(how, short, done string) *cobra.Command {
@@ -45,6 +45,9 @@ func (c *client) parked(cmd *cobra.Command) error {
 			continue
 		}
 		for _, i := range l.Items {
+			if only := c.only(cmd); only != "" && only != i["namespace"] {
+				continue
+			}
 			i["service"] = name
 			items = append(items, i)
 		}
@@ -67,5 +70,13 @@ func (c *client) parked(cmd *cobra.Command) error {
 		return nil
 	}
 	return table(cmd.OutOrStdout(), items, col("service", "service"), col("event", "id"), column{"type", short("type")},
-		col("namespace", "namespace"), col("subject", "subject"), col("reason", "reason"), col("code", "code"), col("behind", "behind"))
+		col("namespace", "namespace"), col("subject", "subject"), col("reason", "reason"), col("code", "code"), col("since", "time"), col("behind", "behind"))
+}
+
+// only is the namespace that was named; parked events of all are listed where none was.
+func (c *client) only(cmd *cobra.Command) string {
+	if cmd.Flags().Changed("namespace") {
+		return c.namespace
+	}
+	return ""
 }

@@ -16,8 +16,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// stopWithin is how long stopping may take; a second signal ends it at once.
-const stopWithin = 45 * time.Second
+// stopWithin is how long stopping in order may take: what is left then is ended in
+// a few seconds more, so that all of it takes less than 30. A second signal ends it
+// at once.
+const stopWithin = 22 * time.Second
 
 func upCommand() *cobra.Command {
 	var dir, listen, services, level, format string

@@ -195,8 +195,8 @@ func (s *Suite) Ready(ctx context.Context) map[string]map[string]string {
 		out[one.Name()] = one.Ready(ctx)
 	}
 	if s.started.Load() {
-		if err := s.infra.nats.Healthy(); err != nil {
-			out["suite"] = map[string]string{"log": err.Error()}
+		if wrong := s.infra.ready(); len(wrong) > 0 {
+			out["suite"] = wrong
 		}
 	}
 	return out

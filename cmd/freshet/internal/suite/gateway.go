@@ -148,6 +148,9 @@ func (g *Gateway) mount() {
 
 func (g *Gateway) ready(ctx context.Context) map[string]map[string]string {
 	out := map[string]map[string]string{}
+	if wrong := g.infra.ready(); len(wrong) > 0 {
+		out["suite"] = wrong
+	}
 	for name, r := range g.services {
 		var told struct {
 			Services map[string]map[string]string `json:"services"`

@@ -43,6 +43,8 @@ type Suite struct {
 	logger   *slog.Logger
 	started  atomic.Bool
 	failed   chan error
+	stopping chan struct{} // closed by Stop
+	stopped  sync.Once
 }
 
 // Start starts a suite and returns when everything is ready.
@@ -57,7 +59,7 @@ func Start(ctx context.Context, o Options) (*Suite, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Suite{logger: o.Logger, failed: make(chan error, 1)}
+	s := &Suite{logger: o.Logger, failed: make(chan error, 1), stopping: make(chan struct{})}
 	if s.listener, err = web.Listen(o.Listen); err != nil {
 		return nil, err
 	}
@@ -102,7 +104,7 @@ func (s *Suite) startServices(ctx context.Context) error {
 		return err
 	}
 	process := prometheus.NewRegistry()
-	if err := telemetry.Process(process); err != nil {
+	if err := errors.Join(telemetry.Process(process), s.infra.measure(process)); err != nil {
 		return err
 	}
 	if err := s.front.mount(s.services, process); err != nil {
@@ -110,11 +112,13 @@ func (s *Suite) startServices(ctx context.Context) error {
 	}
 	for _, one := range s.services {
 		go func() {
-			if err, ok := <-one.Failed(); ok {
+			select {
+			case err := <-one.Failed():
 				select {
 				case s.failed <- err:
 				default:
 				}
+			case <-s.stopping:
 			}
 		}()
 	}
@@ -142,6 +146,7 @@ func (s *Suite) Failed() <-chan error { return s.failed }
 // Stop stops everything in reverse order: the listener, the services, the servers.
 func (s *Suite) Stop(ctx context.Context) error {
 	s.started.Store(false)
+	s.stopped.Do(func() { close(s.stopping) })
 	var errs []error
 	if s.server != nil {
 		ctx, cancel := context.WithTimeout(ctx, drain)

@@ -1,0 +1,72 @@
+package suite_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"go.yaml.in/yaml/v4"
+)
+
+// Not parallel: it runs while no other test of this package does.
+func TestPromise12AStoppedSuiteLeavesNoGoroutine(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	s, err := suite.Start(context.Background(), suite.Options{DataDir: dataDir(t), Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	res, err := http.Get(s.URL() + "/readyz")
+	require.NoError(t, err)
+	_, err = io.Copy(io.Discard, res.Body)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.NoError(t, s.Stop(context.Background()))
+	http.DefaultClient.CloseIdleConnections()
+	goleak.VerifyNone(t, before)
+}
+
+var metricName = regexp.MustCompile(`\bfreshet_[a-z0-9_]+\b`)
+
+// Every alarm rests on a metric that a suite serves, and is explained.
+func TestAlarmsNameMetricsThatExist(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join("..", "..", "..", "..")
+	raw, err := os.ReadFile(filepath.Join(root, "deploy", "prometheus", "freshet.rules.yaml"))
+	require.NoError(t, err)
+	guide, err := os.ReadFile(filepath.Join(root, "docs", "operations", "README.md"))
+	require.NoError(t, err)
+	var rules struct {
+		Groups []struct {
+			Name  string
+			Rules []struct {
+				Alert, Expr, For    string
+				Labels, Annotations map[string]string
+			}
+		}
+	}
+	require.NoError(t, yaml.Unmarshal(raw, &rules))
+	s := start(t, dataDir(t))
+	code, metrics := get(t, s.URL()+"/metrics")
+	require.Equal(t, http.StatusOK, code)
+	named := 0
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			require.NotEmpty(t, r.Labels["severity"], r.Alert)
+			require.NotEmpty(t, r.Annotations["summary"], r.Alert)
+			require.Contains(t, string(guide), "`"+r.Alert+"`", "an alarm without an explanation")
+			for _, name := range metricName.FindAllString(r.Expr, -1) {
+				named++
+				require.True(t, strings.Contains(metrics, "\n"+name+"{") || strings.Contains(metrics, "\n"+name+" "), "%s rests on %s, which is not served", r.Alert, name)
+			}
+		}
+	}
+	require.Greater(t, named, 10)
+	require.NoError(t, s.Stop(context.Background()))
+}
