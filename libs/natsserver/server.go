@@ -58,6 +58,7 @@ type Options struct {
 type Server struct {
 	server  *server.Server
 	secrets map[string]string
+	store   int64
 	once    sync.Once
 }
 
@@ -111,7 +112,7 @@ func Start(o Options) (*Server, error) {
 		s.WaitForShutdown()
 		return nil, fmt.Errorf("starting the embedded NATS: %w", err)
 	}
-	return &Server{server: s, secrets: secrets}, nil
+	return &Server{server: s, secrets: secrets, store: store}, nil
 }
 
 // awaitReady waits until the server takes connections or says why it never will.
@@ -140,6 +141,9 @@ func (s *Server) URL(user string) string {
 	u := url.URL{Scheme: "nats", Host: s.server.Addr().String(), User: url.UserPassword(user, s.secrets[user])}
 	return u.String()
 }
+
+// MaxStore is how many bytes its streams may hold.
+func (s *Server) MaxStore() int64 { return s.store }
 
 // Addr is where it listens.
 func (s *Server) Addr() string { return s.server.Addr().String() }

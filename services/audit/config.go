@@ -13,6 +13,12 @@ type Config struct {
 	ListLimit int `env:"FRESHET_AUDIT_LIST_LIMIT"`
 	// Archive says whether the log is copied to Kafka.
 	Archive bool `env:"FRESHET_AUDIT_ARCHIVE"`
+	// KeepEvents, KeepFor and LogBytes say when the log gives up events that the archive
+	// has: the newest KeepEvents stay, and those younger than KeepFor; a log of more than
+	// LogBytes is halved. All 0: it keeps everything.
+	KeepEvents int           `env:"FRESHET_AUDIT_KEEP_EVENTS"`
+	KeepFor    time.Duration `env:"FRESHET_AUDIT_KEEP_FOR"`
+	LogBytes   int64         `env:"FRESHET_AUDIT_LOG_BYTES"`
 	// CheckpointEvents is how many events make a checkpoint due.
 	CheckpointEvents int `env:"FRESHET_AUDIT_CHECKPOINT_EVENTS"`
 	// CheckpointEvery is how long an event waits for a checkpoint at most, on the suite's clock.
@@ -45,6 +51,9 @@ func (c Config) Validate() error {
 	}
 	if c.Origin == "" || len(c.Origin) > 200 || strings.ContainsAny(c.Origin, "+ \t\r\n") {
 		errs = append(errs, fmt.Errorf("FRESHET_AUDIT_ORIGIN is %q; it is one word without +, such as mlops.example.com/log", c.Origin))
+	}
+	if c.KeepEvents < 0 || c.KeepFor < 0 || c.LogBytes < 0 {
+		errs = append(errs, fmt.Errorf("FRESHET_AUDIT_KEEP_EVENTS is %d, FRESHET_AUDIT_KEEP_FOR %s, FRESHET_AUDIT_LOG_BYTES %d; none can be negative", c.KeepEvents, c.KeepFor, c.LogBytes))
 	}
 	if c.AttestWait < 0 {
 		errs = append(errs, fmt.Errorf("FRESHET_AUDIT_ATTEST_WAIT is %s; it cannot be negative", c.AttestWait))

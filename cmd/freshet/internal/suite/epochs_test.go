@@ -238,7 +238,7 @@ func (h *hurt) dump() string {
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, h.suite.infra.postgres.URL())
 	require.NoError(h.t, err)
-	defer conn.Close(ctx) //nolint:errcheck // of a test
+	defer conn.Close(ctx)                //nolint:errcheck // of a test
 	for _, schema := range h.schemas() { // a position moves a little after its events
 		require.Eventually(h.t, func() bool {
 			var at uint64
@@ -274,6 +274,71 @@ func (h *hurt) schemas() []string {
 		out[i] = strings.ReplaceAll(name, "-", "_")
 	}
 	return out
+}
+
+// messages are those of the log's stream, from its first event on.
+func (h *hurt) messages() []string {
+	h.t.Helper()
+	ctx := context.Background()
+	js, err := jetstream.New(h.suite.infra.admin)
+	require.NoError(h.t, err)
+	stream, err := js.Stream(ctx, h.stream())
+	require.NoError(h.t, err)
+	var out []string
+	for n := uint64(1); n <= stream.CachedInfo().State.LastSeq; n++ {
+		m, err := stream.GetMsg(ctx, n)
+		require.NoError(h.t, err)
+		out = append(out, string(m.Data))
+	}
+	return out
+}
+
+// dumped copies schemas, or everything if none is named, and returns what puts the
+// copy in their place, for a suite that has stopped.
+func (h *hurt) dumped(schemas []string) (restore func()) {
+	h.t.Helper()
+	if schemas == nil {
+		home, err := filepath.EvalSymlinks(filepath.Join(h.dir, "postgres")) // it may be elsewhere, for root
+		require.NoError(h.t, err)
+		copied := func(from, to string) {
+			h.t.Helper()
+			out, err := exec.Command("cp", "-a", from, to).CombinedOutput()
+			require.NoError(h.t, err, "%s", out)
+		}
+		h.t.Cleanup(func() { _ = os.RemoveAll(home + ".old") })
+		h.stop()
+		copied(home, home+".old")
+		h.start()
+		return func() {
+			h.t.Helper()
+			require.NoError(h.t, os.RemoveAll(home))
+			copied(home+".old", home)
+		}
+	}
+	args := []string{"--format=plain", "--dbname=" + h.suite.infra.postgres.URL()}
+	for _, schema := range schemas {
+		args = append(args, "--schema="+schema)
+	}
+	dump, err := exec.Command("pg_dump", args...).Output()
+	require.NoError(h.t, err)
+	return func() {
+		h.t.Helper()
+		i, err := StartInfrastructure(context.Background(), h.dir, h.logger())
+		require.NoError(h.t, err)
+		ctx := context.Background()
+		conn, err := pgx.Connect(ctx, i.postgres.URL())
+		require.NoError(h.t, err)
+		for _, schema := range schemas {
+			_, err = conn.Exec(ctx, "DROP SCHEMA "+pgx.Identifier{schema}.Sanitize()+" CASCADE")
+			require.NoError(h.t, err)
+		}
+		require.NoError(h.t, conn.Close(ctx))
+		load := exec.Command("psql", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname="+i.postgres.URL())
+		load.Stdin = bytes.NewReader(dump)
+		out, err := load.CombinedOutput()
+		require.NoError(h.t, err, "%s", out)
+		require.NoError(h.t, i.Stop(ctx))
+	}
 }
 
 // rebuilt checks that folding the log again, from the archive where it has to,

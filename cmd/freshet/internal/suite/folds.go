@@ -1,6 +1,8 @@
 package suite
 
 import (
+	"os"
+
 	"errors"
 	"fmt"
 
@@ -14,7 +16,7 @@ func Folds() (map[string]*eventlog.Fold, error) {
 	found := map[string]*eventlog.Fold{}
 	var errs []error
 	for _, d := range definitions {
-		module, err := d.module()
+		module, err := d.module(os.LookupEnv)
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strconv"
 
 	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/services/audit"
@@ -21,7 +22,7 @@ import (
 // definition is one of the suite's services: the same module that its own binary runs.
 type definition struct {
 	name   string
-	module func() (fx.Option, error)
+	module func(lookup func(string) (string, bool)) (fx.Option, error)
 }
 
 var definitions = []definition{
@@ -44,11 +45,21 @@ func Names() []string {
 	return names
 }
 
+// lookup is a suite's environment: the log is trimmed before its server's store is
+// full, unless somebody says otherwise.
+func (i *Infrastructure) lookup(name string) (string, bool) {
+	value, ok := os.LookupEnv(name)
+	if !ok && name == "FRESHET_AUDIT_LOG_BYTES" {
+		return strconv.FormatInt(i.nats.MaxStore()/10*8, 10), true
+	}
+	return value, ok
+}
+
 // define takes a service's configuration from the environment.
 func define[C any](name string, defaults C, module func(C) fx.Option) definition {
-	return definition{name, func() (fx.Option, error) {
+	return definition{name, func(lookup func(string) (string, bool)) (fx.Option, error) {
 		config := defaults
-		err := service.Configure(flag.NewFlagSet(name, flag.ContinueOnError), os.LookupEnv, &config)
+		err := service.Configure(flag.NewFlagSet(name, flag.ContinueOnError), lookup, &config)
 		if v, ok := any(&config).(interface{ Validate() error }); ok {
 			err = errors.Join(err, v.Validate())
 		}

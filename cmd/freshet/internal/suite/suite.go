@@ -69,7 +69,7 @@ func Start(ctx context.Context, o Options) (*Suite, error) {
 	}
 	attested := slices.ContainsFunc(chosen, func(d definition) bool { return d.name == keeper })
 	for _, d := range chosen {
-		module, err := d.module()
+		module, err := d.module(s.infra.lookup)
 		if err != nil {
 			return nil, errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
 		}

@@ -17,6 +17,10 @@
 // the outboxes, by their relays. Old streams stay, under subjects where nobody
 // publishes.
 //
+// The log is trimmed here alone: events that the archive was found to hold byte for
+// byte and that every registered service has applied, as Trimming asks. Whoever needs
+// them again reads the archive.
+//
 // # How it fails
 //
 // Without an answer nobody publishes or applies. What is missing is told in the
@@ -54,12 +58,14 @@ type Options struct {
 	Codec   eventlog.Codec
 	Logger  *slog.Logger
 	Wait    time.Duration // for services that were not heard of, where the log looks whole
+	Trim    Trimming
 }
 
 // Keeper is the one that attests.
 type Keeper struct {
-	o  Options
-	at atomic.Pointer[attestation]
+	o         Options
+	at        atomic.Pointer[attestation]
+	forgotten atomic.Bool // somebody was taken off the list
 }
 
 // An attestation says which stream is the log, while the server process lives.

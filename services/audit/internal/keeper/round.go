@@ -64,6 +64,7 @@ type round struct {
 	archived uint64
 	current  *stream
 	looked   time.Time // at the attested stream
+	trimmed  time.Time
 
 	wanted  []place          // events that their owners are asked for
 	found   map[place][]byte // what they gave
@@ -144,6 +145,12 @@ func (r *round) missing(known uint64) []string {
 func (r *round) advance(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	if r.k.forgotten.Swap(false) {
+		var err error
+		if r.registered, err = r.k.registered(ctx); err != nil {
+			return err
+		}
+	}
 	if r.at != nil {
 		return r.look(ctx)
 	}
@@ -172,7 +179,7 @@ func (r *round) look(ctx context.Context) error {
 			r.archived = max(r.archived, tail.Sequence)
 		}
 	}
-	return nil
+	return r.trim(ctx)
 }
 
 // examine compares the log with the archive and with what every service applied.

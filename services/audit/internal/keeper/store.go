@@ -63,7 +63,11 @@ func (k *Keeper) register(ctx context.Context, p epoch.Report) error {
 // come back, or its database is gone.
 func (k *Keeper) Forget(ctx context.Context, service string) (known bool, err error) {
 	tag, err := k.o.Pool.Exec(ctx, "DELETE FROM keeper_services WHERE service = $1", service)
-	return tag.RowsAffected() > 0, err
+	if err != nil {
+		return false, fmt.Errorf("forgetting %s: %w", service, err)
+	}
+	k.forgotten.Store(true)
+	return tag.RowsAffected() > 0, nil
 }
 
 // indexed looks into audit's own index for the events at sequences that nobody

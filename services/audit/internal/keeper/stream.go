@@ -29,6 +29,7 @@ type stream struct {
 type message struct {
 	sequence uint64
 	data     []byte
+	stored   time.Time
 }
 
 func digestOf(b []byte) []byte {
@@ -85,8 +86,9 @@ func (s *stream) get(ctx context.Context, nc *nats.Conn, sequence uint64) (messa
 			Description string `json:"description"`
 		} `json:"error"`
 		Message *struct {
-			Seq  uint64 `json:"seq"`
-			Data []byte `json:"data"`
+			Seq  uint64    `json:"seq"`
+			Data []byte    `json:"data"`
+			Time time.Time `json:"time"`
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(reply.Data, &answer); err != nil {
@@ -98,7 +100,7 @@ func (s *stream) get(ctx context.Context, nc *nats.Conn, sequence uint64) (messa
 	if answer.Message == nil || answer.Message.Seq != sequence {
 		return message{}, fmt.Errorf("%s at %d: the server answered with another message", s.name, sequence)
 	}
-	return message{sequence, answer.Message.Data}, nil
+	return message{sequence, answer.Message.Data, answer.Message.Time}, nil
 }
 
 // read calls fn with the messages from a sequence to another, as far as there are.
@@ -128,7 +130,7 @@ func (s *stream) read(ctx context.Context, js jetstream.JetStream, from, to uint
 		if meta.Sequence.Stream != next {
 			return fmt.Errorf("%s goes from %d to %d", s.name, next-1, meta.Sequence.Stream)
 		}
-		if err := fn(message{next, m.Data()}); err != nil {
+		if err := fn(message{next, m.Data(), meta.Timestamp}); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,203 @@
+package suite
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/freshet-io/freshet/libs/epoch"
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+)
+
+func TestALogThatWasLostWholeComesBackFromTheArchive(t *testing.T) {
+	t.Parallel()
+	h := newHurt(t)
+	h.record(25)
+	h.settled()
+	before := h.whole()
+	h.stop()
+	require.NoError(t, os.RemoveAll(filepath.Join(h.dir, "nats")))
+	h.start()
+	require.Equal(t, "FRESHET_2", h.stream())
+	h.right(before)
+}
+
+// What was applied while Kafka was away is in no archive: its order is known to those
+// who applied it, its bytes to those who recorded it.
+func TestWhatWasAppliedBeyondTheArchiveKeepsItsPlace(t *testing.T) {
+	t.Parallel()
+	h := newHurt(t)
+	h.record(10)
+	h.settled()
+	h.nats(func() { h.copy("nats", "nats.old") })
+	h.settled()
+	back := h.stopKafka()
+	h.record(25)
+	h.applied()
+	want := h.messages()
+	h.nats(func() {
+		require.NoError(t, os.RemoveAll(filepath.Join(h.dir, "nats")))
+		h.copy("nats.old", "nats")
+	})
+	back()
+	h.settled()
+	require.Equal(t, "FRESHET_2", h.stream())
+	after := h.whole()
+	for i, data := range want {
+		require.Equal(t, data, string(after[i]), "event %d is another one", i+1)
+	}
+	h.right(after)
+}
+
+func TestAPostgresFromYesterdayLearnsWhatTheLogKnows(t *testing.T) {
+	t.Parallel()
+	for name, schemas := range map[string][]string{
+		"one service's":      {"training", "training_io"},
+		"all services'":      nil,
+		"an outbox' alone":   {"training_io"},
+		"the log's as well":  {"training", "training_io"},
+		"audit's own memory": {"audit", "audit_io", "audit_data"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHurt(t)
+			h.record(15)
+			h.settled()
+			restore := h.dumped(schemas)
+			h.record(15)
+			h.settled()
+			before := h.whole()
+			h.stop()
+			if name == "the log's as well" {
+				require.NoError(t, os.RemoveAll(filepath.Join(h.dir, "nats")))
+			}
+			restore()
+			h.start()
+			h.right(before)
+		})
+	}
+}
+
+// An archive that went back is filled again: from the log, and where the log begins
+// later, from what services and audit's index know.
+func TestAnArchiveThatWentBackIsFilledAgain(t *testing.T) {
+	t.Parallel()
+	for name, trimmed := range map[string]bool{"the log has it": false, "the log was trimmed": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHurt(t)
+			h.record(10)
+			h.settled()
+			h.stop()
+			h.copy("kafka", "kafka.old")
+			h.start()
+			h.record(15)
+			h.settled()
+			before := h.whole()
+			if trimmed {
+				js, err := jetstream.New(h.suite.infra.admin)
+				require.NoError(t, err)
+				s, err := js.Stream(context.Background(), h.stream())
+				require.NoError(t, err)
+				require.NoError(t, s.Purge(context.Background(), jetstream.WithPurgeSequence(uint64(len(before)-5))))
+			}
+			h.stop()
+			require.NoError(t, os.RemoveAll(filepath.Join(h.dir, "kafka")))
+			h.copy("kafka.old", "kafka")
+			h.start()
+			require.Equal(t, "FRESHET_1", h.stream(), "the log itself is whole")
+			h.right(before)
+		})
+	}
+}
+
+// Where an event is in no place any more, nobody goes on, and the alarm says which.
+func TestWhatIsGoneIsToldAndNobodyGoesOn(t *testing.T) {
+	t.Parallel()
+	h := newHurt(t)
+	h.record(10)
+	h.settled()
+	h.nats(func() { h.copy("nats", "nats.old") })
+	h.settled()
+	back := h.stopKafka()
+	h.record(5)
+	h.applied()
+	h.sql("DELETE FROM training_io.outbox WHERE sequence > 12")
+	end := h.suite.Status(context.Background()).End
+	h.nats(func() {
+		require.NoError(t, os.RemoveAll(filepath.Join(h.dir, "nats")))
+		h.copy("nats.old", "nats")
+	})
+	back()
+	var told string
+	require.Eventually(t, func() bool {
+		err := h.log("console").Status(context.Background()).Err
+		if err != nil {
+			told = err.Error()
+		}
+		return errors.Is(err, eventlog.ErrAlarm) && strings.Contains(told, "event 13 of /freshet/training")
+	}, patience, poll, "%s", &told)
+	for _, s := range h.suite.services {
+		require.EqualValues(t, end, s.Log().Status(context.Background()).Position, s.Name())
+	}
+	js, err := jetstream.New(h.suite.infra.admin)
+	require.NoError(t, err)
+	name, err := epoch.Current(context.Background(), js)
+	require.NoError(t, err)
+	require.Equal(t, "FRESHET_1", name, "no epoch is opened")
+	// Another start says the same, and does not come up.
+	_ = h.suite.Stop(context.Background())
+	h.suite = nil
+	err = h.tryStart()
+	require.ErrorContains(t, err, "in no outbox any more")
+	require.ErrorContains(t, err, "event 13 of /freshet/training")
+}
+
+// The log gives up what the archive has; whoever needs it again reads that.
+func TestTheLogIsTrimmed(t *testing.T) {
+	t.Setenv("FRESHET_AUDIT_KEEP_EVENTS", "20")
+	h := newHurt(t)
+	h.record(40)
+	h.settled()
+	before := h.whole()
+	js, err := jetstream.New(h.suite.infra.admin)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		s, err := js.Stream(context.Background(), h.stream())
+		return err == nil && s.CachedInfo().State.FirstSeq == uint64(len(before)-20+1)
+	}, patience, poll)
+	code, body := asked(t, http.MethodGet, h.suite.URL()+"/v1/events?limit=1")
+	require.Equal(t, http.StatusOK, code)
+	var list struct{ Items []struct{ ID string } }
+	require.NoError(t, json.Unmarshal(body, &list))
+	code, body = asked(t, http.MethodGet, h.suite.URL()+"/v1/events/"+list.Items[0].ID)
+	require.Equal(t, http.StatusOK, code, "%s", body)
+	require.Equal(t, string(before[0]), string(body), "the log has it no more")
+	h.right(before)
+
+	// A service that will not come back is not waited for.
+	code, _ = asked(t, http.MethodDelete, h.suite.URL()+"/v1/log/services/training")
+	require.Equal(t, http.StatusNoContent, code)
+	code, _ = asked(t, http.MethodDelete, h.suite.URL()+"/v1/log/services/nobody")
+	require.Equal(t, http.StatusNotFound, code)
+}
+
+func asked(t *testing.T, method, url string) (int, []byte) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	require.NoError(t, err)
+	res, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer res.Body.Close() //nolint:errcheck // only read from
+	b, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	return res.StatusCode, b
+}
