@@ -42,7 +42,19 @@
 // token; what a stopped or killed process left is taken up at once. Attempts,
 // timeouts and pauses are the handler's to state.
 //
+// The log's epochs. A process of the log's server that comes back may have an older
+// copy of the log. Everything that publishes or applies does it through a connection
+// to one server process, and, with Attested, only after audit has found the log there
+// to be the one that everybody applied; audit puts back what it lost, in the next
+// epoch's stream, from what each service remembers: its outbox, and which event it
+// applied at which sequence beyond the archive. A database that went back learns its
+// own events from the log and the archive before anything more is recorded.
+//
 // # How it fails
+//
+// While nobody attests, nothing is published or applied; facts are recorded all the
+// same, once the outbox was held against the log. Without Attested the position alone
+// is compared: a log that ends before it, or has another event there, is an alarm.
 //
 // What is wrong with the infrastructure (connections, serialization, disk, memory,
 // a statement that does not fit the tables) is tried again in place, for ever, and

@@ -43,6 +43,12 @@
 //
 //   - A proof or a pack is checked before it is given.
 //
+// # The log's keeper
+//
+// Audit attests the log to every service after each start of the log's server, opens
+// the next epoch where that server lost events, and trims the log. See
+// docs/architecture/decisions/0003-epochs-and-attestation.md and internal/keeper.
+//
 // # When things fail
 //
 // While Kafka is away the log keeps everything and the count of messages not yet
