@@ -77,7 +77,9 @@ func (l *Log) reconcile(ctx context.Context, k *link, conn *pgx.Conn) (fresh boo
 			return false, alarmf("event %d of %s in the log (at %d) is not the one in the outbox: another history", last.sequence, l.service, last.stream)
 		}
 	}
-	l.wasRestored(count)
+	if err := l.wasRestored(ctx, conn); err != nil {
+		return false, err
+	}
 	l.relay.raise(&l.relay.recorded, count)
 	l.relay.raise(&l.relay.published, last.sequence)
 	var decided bool
@@ -95,16 +97,23 @@ func (l *Log) reconcile(ctx context.Context, k *link, conn *pgx.Conn) (fresh boo
 }
 
 // wasRestored tells what a database that went back while this process lives has
-// lost: what was recorded and is in neither the log nor the archive.
-func (l *Log) wasRestored(count uint64) {
+// lost: what was recorded and is in neither the log nor the archive. Nothing is
+// recorded while it looks.
+func (l *Log) wasRestored(ctx context.Context, conn *pgx.Conn) error {
 	l.counter.mu.Lock()
 	defer l.counter.mu.Unlock()
-	if l.counter.value > count {
-		l.logger.Error("PostgreSQL went back while this process ran, and facts that were not in the log yet are gone", "service", l.service, "first", count+1, "last", l.counter.value)
+	var counter int64
+	if err := conn.QueryRow(ctx, "SELECT sequence FROM "+quote(l.schema+"_io")+".counter").Scan(&counter); err != nil {
+		return fmt.Errorf("read the counter: %w", err)
+	}
+	if count := uint64(counter); l.counter.value > count {
+		l.logger.Error("PostgreSQL went back while this process ran, and facts that were not in the log yet are gone", "first", count+1, "last", l.counter.value)
 		l.relay.recorded.Store(count)
 		l.relay.published.Store(min(l.relay.published.Load(), count))
+		l.counter.value = 0
 	}
-	l.counter.value, l.counter.known = 0, false
+	l.counter.known = false
+	return nil
 }
 
 // importArchived copies the service's events above a counter from the archive into
