@@ -35,11 +35,11 @@ func newMetrics(reg prometheus.Registerer, l *Log) (*metrics, error) {
 		m.recorded, m.applied,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("log_held_up", "1 while something outside holds up a part of the log; it goes on by itself.")), func() float64 {
 			held, _ := l.troubles()
-			return flag(held)
+			return oneIf(held)
 		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("log_stopped", "1 where a part of the log stopped for good: a gap, or an event that is not the one that was recorded or applied.")), func() float64 {
 			_, stopped := l.troubles()
-			return flag(stopped)
+			return oneIf(stopped)
 		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("relay_lag_events", "Events in the outbox that are not in the log.")), func() float64 { return float64(l.relay.lag()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("processor_lag_events", "Events of the log that are not applied, as far as is known.")), locked(func() float64 {
@@ -61,7 +61,7 @@ func newMetrics(reg prometheus.Registerer, l *Log) (*metrics, error) {
 	return m, nil
 }
 
-func flag(on bool) float64 {
+func oneIf(on bool) float64 {
 	if on {
 		return 1
 	}
