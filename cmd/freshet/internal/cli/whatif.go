@@ -42,7 +42,8 @@ func whatIfCommand(c *client) *cobra.Command {
 			if err := c.span(ctx, &q, from, to); err != nil {
 				return err
 			}
-			meter, began := newMeter(cmd.ErrOrStderr(), "what if"), time.Now()
+			meter := newMeter(cmd.ErrOrStderr(), "what if")
+			began := time.Now()
 			report, err := whatif.Simulate(ctx, func(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
 				return c.open(ctx, method, path, nil, "application/json", body)
 			}, c.recorded(ctx, q.To), q, func(at uint64) {
