@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/freshet-io/freshet/events"
+	logarchive "github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/kafka"
@@ -14,6 +15,8 @@ import (
 	"github.com/freshet-io/freshet/libs/web"
 	"github.com/freshet-io/freshet/services/audit/internal/archive"
 	"github.com/freshet-io/freshet/services/audit/internal/edge"
+	"github.com/freshet-io/freshet/services/audit/internal/keeper"
+	"github.com/freshet-io/freshet/services/audit/internal/keeping"
 	"github.com/freshet-io/freshet/services/audit/internal/lineage"
 	"github.com/freshet-io/freshet/services/audit/internal/logread"
 	"github.com/freshet-io/freshet/services/audit/internal/owner"
@@ -25,7 +28,7 @@ import (
 
 // Module is the whole service: its fold, its routes, and the copy to Kafka.
 func Module(cfg Config) fx.Option {
-	options := []fx.Option{fx.Supply(cfg), fx.Provide(newFold, newReader), keeping(), fx.Invoke(routes)}
+	options := []fx.Option{fx.Supply(cfg), fx.Provide(newFold, newReader), keeping.Module(keepingOptions), fx.Invoke(routes)}
 	if cfg.Archive {
 		options = append(options, fx.Invoke(checkTopic), fx.Provide(
 			newOwner, newCopier, newArchive, newKey, newMerkle,
@@ -43,6 +46,19 @@ func newFold() *eventlog.Fold {
 	fold := eventlog.NewFold("audit", state.FoldVersion, state.Tables)
 	state.Register(fold)
 	return fold
+}
+
+// archiveOf reads the archive, where the log is archived.
+func archiveOf(cfg Config, client *kafka.Client) *logarchive.Reader {
+	if !cfg.Archive {
+		return nil
+	}
+	return logarchive.New(client)
+}
+
+func keepingOptions(cfg Config, client *kafka.Client) keeping.Options {
+	return keeping.Options{Archive: archiveOf(cfg, client), Wait: cfg.AttestWait,
+		Trim: keeper.Trimming{KeepEvents: uint64(cfg.KeepEvents), KeepFor: cfg.KeepFor, LogBytes: uint64(cfg.LogBytes)}} //nolint:gosec // not negative
 }
 
 func newReader(cfg Config, nc *nats.Conn, client *kafka.Client, log *eventlog.Log) (*logread.Reader, error) {

@@ -49,9 +49,21 @@ func newHurt(t *testing.T, services ...string) *hurt {
 	if len(services) == 0 {
 		services = []string{"audit", "training", "console"}
 	}
+	// Ports that no other suite takes while a server is away.
+	require.NoError(t, ports{NATS: freePort(t), Kafka: freePort(t)}.write(dir))
 	h := &hurt{t: t, dir: dir, services: services, acknowledged: map[string]bool{}}
 	h.start()
 	return h
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr, ok := l.Addr().(*net.TCPAddr)
+	require.True(t, ok)
+	require.NoError(t, l.Close())
+	return addr.Port
 }
 
 func (h *hurt) logger() *slog.Logger {

@@ -125,7 +125,8 @@ func (k *Keeper) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r := &round{k: k, nc: nc, js: js, server: epoch.Server(nc), began: time.Now(), heard: map[string]*heard{}, found: map[place][]byte{}, lacking: map[place]bool{}}
+	began := time.Now()
+	r := &round{k: k, nc: nc, js: js, server: epoch.Server(nc), began: began, heard: map[string]*heard{}, found: map[place][]byte{}, lacking: map[place]bool{}}
 	if r.registered, err = k.registered(ctx); err != nil {
 		return err
 	}

@@ -1,9 +1,11 @@
-package audit
+// Package keeping wires the log's keeper.
+package keeping
 
 import (
 	"context"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/archive"
@@ -16,11 +18,18 @@ import (
 	"go.uber.org/fx"
 )
 
-// keeping attests the log: before this service's own log is live, which waits for
+// Options say how the log is kept.
+type Options struct {
+	Archive *archive.Reader // nil where the log is not archived
+	Wait    time.Duration
+	Trim    keeper.Trimming
+}
+
+// Module attests the log, as a constructor of Options says: before this service's own log is live, which waits for
 // the attestation like everybody's, and until after it has stopped.
-func keeping() fx.Option {
+func Module(options any) fx.Option {
 	return fx.Options(
-		fx.Provide(newKeeper, fx.Annotate(keeperTables, fx.ResultTags(`group:"migrations"`))),
+		fx.Provide(options, newKeeper, fx.Annotate(keeperTables, fx.ResultTags(`group:"migrations"`))),
 		fx.Invoke(keep, keeperRoutes),
 	)
 }
@@ -30,18 +39,9 @@ func keeperTables() (service.Migrations, error) {
 	return service.Migrations{FS: files}, err
 }
 
-// archiveOf reads the archive, where the log is archived.
-func archiveOf(cfg Config, client *kafka.Client) *archive.Reader {
-	if !cfg.Archive {
-		return nil
-	}
-	return archive.New(client)
-}
-
-func newKeeper(cfg Config, nc *nats.Conn, pool *pgxpool.Pool, client *kafka.Client, logger *slog.Logger) *keeper.Keeper {
+func newKeeper(o Options, nc *nats.Conn, pool *pgxpool.Pool, client *kafka.Client, logger *slog.Logger) *keeper.Keeper {
 	return keeper.New(keeper.Options{
-		NATS: nc, Pool: pool, Archive: archiveOf(cfg, client), Codec: events.Codec{}, Logger: logger, Wait: cfg.AttestWait,
-		Trim: keeper.Trimming{KeepEvents: uint64(cfg.KeepEvents), KeepFor: cfg.KeepFor, LogBytes: uint64(cfg.LogBytes)}, //nolint:gosec // not negative
+		NATS: nc, Pool: pool, Archive: o.Archive, Codec: events.Codec{}, Logger: logger, Wait: o.Wait, Trim: o.Trim,
 		Restore: func(ctx context.Context, records []kafka.Record) error {
 			return client.Produce(ctx, archive.Topic, records...)
 		},
