@@ -158,11 +158,11 @@ func TestParkedEventsOfAllServicesAreListedAndAnswered(t *testing.T) {
 		"GET /v1/parked/training":             `{"items":[{"id":"e1","type":"io.freshet.training.v1.run_completed","subject":"m","reason":"panic","behind":2}]}`,
 		"POST /v1/parked/training/e1/discard": `{"id":"e2","existing":false}`,
 	})
-	out, err := run(t, "parked", "list", "--url", url)
+	out, err := run(t, "events", "parked", "--url", url)
 	require.NoError(t, err)
 	require.Contains(t, out, "not asked: registry: ")
 	require.Contains(t, out, "training  e1     training run_completed  m        panic   2\n")
-	out, err = run(t, "parked", "discard", "training", "e1", "--url", url)
+	out, err = run(t, "events", "discard", "training", "e1", "--url", url)
 	require.NoError(t, err)
 	require.Equal(t, "asked training to pass over e1 (event e2)\n", out)
 	require.Contains(t, (*sent)[3], "POST /v1/parked/training/e1/discard")

@@ -20,7 +20,8 @@ import (
 const longestLine = 16 << 20
 
 func eventsCommand(c *client) *cobra.Command {
-	return group("events", "The log", eventsList(c), eventsShow(c), eventsTail(c), eventsReplay(c))
+	commands := []*cobra.Command{eventsList(c), eventsShow(c), eventsTail(c), eventsReplay(c)}
+	return group("events", "The log, and the events that a service could not apply", append(commands, parkedCommands(c)...)...)
 }
 
 func eventColumns() []column {

@@ -9,9 +9,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func parkedCommand(c *client) *cobra.Command {
+// parkedCommands list the events that a service could not apply, and answer them.
+func parkedCommands(c *client) []*cobra.Command {
 	list := &cobra.Command{
-		Use: "list", Short: "List events that a service could not apply, of all namespaces or of --namespace", Args: cobra.NoArgs,
+		Use: "parked", Short: "List events that a service could not apply, of all namespaces or of --namespace", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.parked(cmd) },
 	}
 	answer := func(how, short, done string) *cobra.Command {
@@ -23,9 +24,9 @@ func parkedCommand(c *client) *cobra.Command {
 			},
 		}
 	}
-	return group("parked", "Events that a service could not apply", list,
+	return []*cobra.Command{list,
 		answer("retry", "Have a service try a parked event again", "asked %s to try %s again"),
-		answer("discard", "Have a service pass over a parked event", "asked %s to pass over %s"))
+		answer("discard", "Have a service pass over a parked event", "asked %s to pass over %s")}
 }
 
 // parked asks every service of the suite. One that does not answer is named, and

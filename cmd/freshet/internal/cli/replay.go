@@ -55,7 +55,7 @@ func parkedAnew(n int) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; %d events could not be applied and are parked (freshet parked list)", n)
+	return fmt.Sprintf("; %d events could not be applied and are parked (freshet events parked)", n)
 }
 
 func replayVerify(c *client) *cobra.Command {

@@ -43,7 +43,7 @@ func Root() *cobra.Command {
 	in("look", eventsCommand(c), whyCommand(c), impactCommand(c), asOfCommand(c), ripplesCommand(c), modelsCommand(c), versionsCommand(c), runsCommand(c),
 		datasetsCommand(c), rolloutsCommand(c), environmentsCommand(c), alertsCommand(c), windowsCommand(c), statusCommand(c))
 	in("act", dataCommand(c), reposCommand(c), approvalsCommand(c), approveCommand(c), denyCommand(c), trainCommand(c),
-		rollbackCommand(c), promoteCommand(c), parkedCommand(c), replayCommand(c), validateCommand(c))
+		rollbackCommand(c), promoteCommand(c), replayCommand(c), validateCommand(c))
 	in("look", auditCommand(c))
 	root.AddCommand(&cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
