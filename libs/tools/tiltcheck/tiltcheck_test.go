@@ -45,7 +45,11 @@ func TestTiltfileDeclaresEveryService(t *testing.T) {
 	for _, name := range all {
 		r := found[name]
 		require.Equal(t, name, r.Name)
-		require.Equal(t, []string{"infrastructure"}, r.ResourceDeps)
+		if name == "audit" {
+			require.Equal(t, []string{"infrastructure"}, r.ResourceDeps)
+		} else {
+			require.Equal(t, []string{"infrastructure", "audit"}, r.ResourceDeps, "audit attests the log first")
+		}
 		require.Equal(t, "/readyz", r.Probe.Path)
 		require.False(t, ports[r.Probe.Port], "%s shares a port", name)
 		ports[r.Probe.Port] = true
@@ -68,6 +72,8 @@ func TestTiltfileHonoursSettings(t *testing.T) {
 	require.Equal(t, 9000, found["infrastructure"].Probe.Port)
 	require.Contains(t, found["infrastructure"].ServeCmd, `--data-dir "/somewhere"`)
 	require.Contains(t, found["registry"].ServeCmd, "/somewhere/env/registry.env")
+	require.Equal(t, []string{"infrastructure"}, found["registry"].ResourceDeps)
+	require.Contains(t, found["registry"].ServeCmd, "FRESHET_ATTESTED=false", "there is no audit to wait for")
 	_, err := Evaluate(root, map[string]any{"services": []string{"kitchen"}})
 	require.ErrorContains(t, err, "kitchen")
 }
@@ -84,14 +90,14 @@ func TestResourcesRun(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o755))
 	port := freePorts(t, len(all)+1)
-	found := byName(t, map[string]any{"port": port, "data_dir": filepath.Join(dir, "data"), "services": []string{"registry", "audit"}})
+	found := byName(t, map[string]any{"port": port, "data_dir": filepath.Join(dir, "data"), "services": []string{"audit", "registry"}})
 	infra := found["infrastructure"]
 	build(t, infra)
 	start(t, infra)
-	for _, name := range []string{"registry", "audit"} {
+	for _, name := range []string{"audit", "registry"} {
 		build(t, found[name])
 	}
-	for _, name := range []string{"registry", "audit"} {
+	for _, name := range []string{"audit", "registry"} { // as their dependencies ask
 		start(t, found[name])
 	}
 	// The one listener serves the routes of both.

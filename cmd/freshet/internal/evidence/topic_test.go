@@ -177,12 +177,12 @@ func output(t *testing.T, program string, args ...string) []string {
 }
 
 // pythonWith returns a Python that has what a requirements.txt names. Where there is
-// none the test is skipped, or fails if FRESHET_TEST_PYTHON is "required".
+// none the test is skipped, or fails if FRESHET_TEST_CONSUMERS is "required".
 func pythonWith(t *testing.T, requirements string) string {
 	t.Helper()
 	unavailable := func(reason string) {
-		if os.Getenv("FRESHET_TEST_PYTHON") == "required" {
-			t.Fatal("Python is required (FRESHET_TEST_PYTHON):", reason)
+		if os.Getenv("FRESHET_TEST_CONSUMERS") == "required" {
+			t.Fatal("Python is required (FRESHET_TEST_CONSUMERS):", reason)
 		}
 		t.Skip("without Python: " + reason)
 	}
