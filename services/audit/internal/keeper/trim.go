@@ -38,6 +38,9 @@ func (r *round) trim(ctx context.Context) error {
 		return fmt.Errorf("stream %s: %w", r.at.stream, err)
 	}
 	state := s.CachedInfo().State
+	if state.Msgs == 0 {
+		return nil
+	}
 	through := r.archived
 	for _, p := range r.registered {
 		through = min(through, p.sequence)
