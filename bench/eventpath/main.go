@@ -40,7 +40,7 @@ type contender interface {
 
 func main() {
 	n := flag.Int("n", 60_000, "events per round of ours; peers get a share that takes about as long")
-	producers := flag.Int("producers", 256, "concurrent producers")
+	producers := flag.Int("producers", 1024, "concurrent producers")
 	rounds := flag.Int("rounds", 3, "rounds, each in the order ABCCBA")
 	seconds := flag.Int("seconds", 4, "length of the latency measurement")
 	only := flag.Bool("only", false, "measure ours alone")
