@@ -152,7 +152,7 @@ func (k *apache) start(target, advertised string) (func(), error) {
 	go func() { ended <- cmd.Wait() }()
 	kill := func() {
 		_ = cmd.Process.Kill() // it may have ended
-		<-ended                // killed
+		<-ended                //nolint:errcheck // it was killed
 	}
 	deadline := time.NewTimer(startTimeout)
 	defer deadline.Stop()
