@@ -102,6 +102,9 @@ func (a *Reader) bounds(ctx context.Context) (first, end int64, err error) {
 	if err != nil {
 		return 0, 0, fmt.Errorf("the archive: %w", err)
 	}
+	if len(e) != 1 {
+		return 0, 0, fmt.Errorf("%w: topic %s has %d partitions and must have one", ErrForeign, Topic, len(e))
+	}
 	return f[0], e[0], nil
 }
 
@@ -116,7 +119,7 @@ func (a *Reader) at(ctx context.Context, offset, end int64) ([]kafka.Record, int
 			return records, after, nil
 		}
 		if after <= next || after >= end {
-			return nil, 0, fmt.Errorf("%w: nothing was answered from offset %d on, of %d", ErrMissing, offset, end)
+			return nil, 0, fmt.Errorf("the archive answered nothing from offset %d on, of %d", offset, end)
 		}
 		next = after
 	}

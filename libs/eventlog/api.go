@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -191,7 +192,7 @@ type Options struct {
 	// attested the log. Without it, what this service applied is all that the log is
 	// held against, and nobody puts back what the log's server lost.
 	Attested bool
-	Archive  Archive // the log's past beyond JetStream; nil where there is none
+	Archive  *archive.Reader // the log's past beyond JetStream; nil where there is none
 	Clock    clock.Clock
 	Handlers []Handler
 	Batch    int // events that share a transaction at most; 256 if zero

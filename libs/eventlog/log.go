@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -32,7 +33,7 @@ type Log struct {
 	ownsPool   bool
 	nc         *nats.Conn
 	clock      clock.Clock
-	archive    Archive
+	archive    *archive.Reader
 	judge      *judge // of a replay that verifies; else nil
 	halts      chan *halt
 	renewing   atomic.Pointer[Progress]

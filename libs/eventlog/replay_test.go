@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/kafkaserver"
@@ -311,6 +310,12 @@ func TestALongPastIsFoldedBesideAtAFirstStart(t *testing.T) {
 	require.Equal(t, w.dump("adder", "sums"), w.rebuild("adder", counts("adder"), "sums"))
 }
 
+// archiveRecord is what the log's copier makes of a message.
+func archiveRecord(sequence uint64, data []byte) kafka.Record {
+	return kafka.Record{Topic: archive.Topic, Value: data, Headers: []kafka.Header{
+		{Key: archive.HeaderSequence, Value: strconv.AppendUint(nil, sequence, 10)}, {Key: archive.HeaderDigest, Value: []byte(archive.Digest(data))}}}
+}
+
 func TestAReplayReadsTheArchive(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -320,9 +325,9 @@ func TestAReplayReadsTheArchive(t *testing.T) {
 	t.Cleanup(server.Stop)
 	client := kafka.New(server.Addr())
 	t.Cleanup(client.Close)
-	require.NoError(t, client.Ensure(ctx, ArchiveTopic, 1))
+	require.NoError(t, client.Ensure(ctx, archive.Topic, 1))
 	o := w.options(counts("adder"))
-	o.Archive = client
+	o.Archive = archive.New(client)
 	l, err := Open(ctx, o)
 	require.NoError(t, err)
 	stop := run(t, l)
@@ -333,19 +338,18 @@ func TestAReplayReadsTheArchive(t *testing.T) {
 	_, err = l.RecordAndWait(ctx, facts...)
 	require.NoError(t, err)
 	settle(t, l)
-	archive := func(from, to uint64, change func([]byte) []byte) {
+	copied := func(from, to uint64) {
 		t.Helper()
 		for n := from; n <= to; n++ {
 			m, err := l.messageAt(ctx, l.link.Load(), n)
 			require.NoError(t, err)
-			sum := sha256.Sum256(m.data)
-			require.NoError(t, client.Produce(ctx, ArchiveTopic, kafka.Record{Topic: ArchiveTopic, Key: []byte("k"), Value: change(m.data), Headers: []kafka.Header{
-				{Key: archiveSequence, Value: strconv.AppendUint(nil, n, 10)}, {Key: archiveDigest, Value: []byte("sha256:" + hex.EncodeToString(sum[:]))}}}))
+			require.NoError(t, client.Produce(ctx, archive.Topic, archiveRecord(n, m.data)))
 		}
 	}
-	same := func(b []byte) []byte { return b }
-	archive(1, 30, same)
-	archive(29, 60, same) // two are there twice
+	_, err = l.Verify(ctx, FromArchive, nil)
+	require.ErrorIs(t, err, ErrNoArchive, "it is empty")
+	copied(1, 30)
+	copied(29, 60) // two are there twice
 	for _, from := range []Origin{FromLog, FromArchive} {
 		report, err := l.Verify(ctx, from, nil)
 		require.NoError(t, err, from)
@@ -368,7 +372,7 @@ func TestAReplayReadsTheArchive(t *testing.T) {
 	// A service that is new to a trimmed log begins in the archive too.
 	again := &world{t: t, url: databaseURL(t), nats: w.nats, clock: w.clock}
 	o = again.options(counts("late"))
-	o.Archive = client
+	o.Archive = archive.New(client)
 	late, err := Open(ctx, o)
 	require.NoError(t, err)
 	run(t, late)
@@ -379,7 +383,7 @@ func TestAReplayReadsTheArchive(t *testing.T) {
 	require.NoError(t, js.PurgeStream(stream, &nats.StreamPurgeRequest{Sequence: 71}))
 	third := &world{t: t, url: databaseURL(t), nats: w.nats, clock: w.clock}
 	o = third.options(counts("third"))
-	o.Archive = client
+	o.Archive = archive.New(client)
 	_, err = Open(ctx, o)
 	require.ErrorIs(t, err, ErrAlarm)
 	require.ErrorContains(t, err, "event 61 is neither in the archive nor in the log")
@@ -394,9 +398,9 @@ func TestAChangedRecordOfTheArchiveIsFound(t *testing.T) {
 	t.Cleanup(server.Stop)
 	client := kafka.New(server.Addr())
 	t.Cleanup(client.Close)
-	require.NoError(t, client.Ensure(ctx, ArchiveTopic, 1))
+	require.NoError(t, client.Ensure(ctx, archive.Topic, 1))
 	l, _ := summed(t, w, 10)
-	l.archive = client
+	l.archive = archive.New(client)
 	for n := uint64(1); n <= 20; n++ {
 		m, err := l.messageAt(ctx, l.link.Load(), n)
 		require.NoError(t, err)
@@ -405,7 +409,7 @@ func TestAChangedRecordOfTheArchiveIsFound(t *testing.T) {
 			data = bytes.Replace(data, []byte(`"n":4`), []byte(`"n":5`), 1)
 			require.NotEqual(t, m.data, data)
 		}
-		require.NoError(t, client.Produce(ctx, ArchiveTopic, kafka.Record{Topic: ArchiveTopic, Value: data, Headers: []kafka.Header{{Key: archiveSequence, Value: strconv.AppendUint(nil, n, 10)}}}))
+		require.NoError(t, client.Produce(ctx, archive.Topic, archiveRecord(n, data)))
 	}
 	report, err := l.Verify(ctx, FromArchive, nil)
 	require.NoError(t, err)

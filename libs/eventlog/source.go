@@ -2,14 +2,11 @@ package eventlog
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
-	"github.com/freshet-io/freshet/libs/kafka"
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -23,32 +20,16 @@ const (
 	FromArchive Origin = "archive"
 )
 
-// ArchiveTopic is where the log is kept for years: one partition, a record per
-// event, its value the event's bytes.
-const ArchiveTopic = "freshet.events"
-
-// Headers of the archive's records.
 const (
-	archiveSequence = "natsseq"
-	archiveDigest   = "digest"
-)
-
-const (
-	archiveWait = 500 * time.Millisecond
 	// chunkEvents is how many events of a replay share a transaction.
 	chunkEvents = 4096
 	// chunkBytes bounds what a chunk holds in memory.
 	chunkBytes = 16 << 20
 )
 
-// Archive reads the log's Kafka archive. *kafka.Client is one.
-type Archive interface {
-	Bounds(ctx context.Context, topic string) (first, end map[int]int64, err error)
-	Fetch(ctx context.Context, topic string, partition int, offset int64, maxWait time.Duration) (records []kafka.Record, next int64, err error)
-}
-
-// ErrNoArchive: a part of the log is only in the archive, and none was given.
-var ErrNoArchive = errors.New("the archive is needed, and none is configured")
+// ErrNoArchive: the archive was asked for, or has what the log no longer has, and none
+// is configured or it is empty.
+var ErrNoArchive = errors.New("the archive is needed, and there is none")
 
 // A chunk is a run of events of the log without a gap.
 type chunk []*logEvent
@@ -79,6 +60,9 @@ func (l *Log) readPast(ctx context.Context, origin Origin, after, until uint64, 
 	if next <= limit && (origin == FromArchive || next < first) {
 		if next, err = l.readArchive(ctx, next, limit, out); err != nil {
 			return fmt.Errorf("read the archive: %w", err)
+		}
+		if origin == FromArchive && next == 1 {
+			return ErrNoArchive
 		}
 	}
 	if next > until {
@@ -227,112 +211,32 @@ func (l *Log) readStreamOnce(ctx context.Context, next *uint64, until uint64, g 
 }
 
 // readArchive delivers [next, until] as far as the archive has them, and returns
-// the sequence to go on with. A record that is repeated is passed over; a missing
-// or changed one is an error.
+// the sequence to go on with.
 func (l *Log) readArchive(ctx context.Context, next, until uint64, out func(chunk) error) (uint64, error) {
 	if l.archive == nil {
 		return next, ErrNoArchive
 	}
-	firsts, ends, err := l.archive.Bounds(ctx, ArchiveTopic)
-	if err != nil {
-		return next, err
-	}
-	if len(ends) != 1 {
-		return next, fmt.Errorf("topic %s has %d partitions and must have one", ArchiveTopic, len(ends))
-	}
-	offset, err := l.archiveOffset(ctx, next, firsts[0], ends[0])
-	if err != nil {
-		return next, err
-	}
-	g := &gather{out: out, now: make(chunk, 0, chunkEvents)}
-	for offset < ends[0] && next <= until {
-		records, after, err := l.archive.Fetch(ctx, ArchiveTopic, 0, offset, archiveWait)
-		if err != nil {
-			return next, err
-		}
-		if after <= offset && len(records) == 0 {
-			if ctx.Err() != nil {
-				return next, ctx.Err()
+	tail, err := l.archive.Tail(ctx)
+	if err == nil {
+		g := &gather{out: out, now: make(chunk, 0, chunkEvents)}
+		err = l.archive.Read(ctx, next, min(until, tail.Sequence), func(batch []archive.Record) error {
+			for _, r := range batch {
+				// Its type is inside it only: it is known once it was decoded.
+				if err := g.add(&logEvent{stream: r.Sequence, data: r.Data}); err != nil {
+					return err
+				}
+				next++
 			}
-			continue
-		}
-		offset = after
-		for i := range records {
-			v, err := l.archived(&records[i])
-			if err != nil {
-				return next, err
-			}
-			if v.stream < next {
-				continue
-			}
-			if v.stream > next {
-				return next, alarmf("the archive goes from %d to %d, at offset %d", next-1, v.stream, records[i].Offset)
-			}
-			if v.stream > until {
-				break
-			}
-			if err := g.add(v); err != nil {
-				return next, err
-			}
-			next++
+			return nil
+		})
+		if err == nil {
+			err = g.flush()
 		}
 	}
-	return next, g.flush()
-}
-
-// archiveOffset is the offset of a record at or before the one with a sequence:
-// records are in order and never missing, and repeated ones only lie later.
-func (l *Log) archiveOffset(ctx context.Context, sequence uint64, first, end int64) (int64, error) {
-	for offset := first; offset < end; {
-		records, next, err := l.archive.Fetch(ctx, ArchiveTopic, 0, offset, archiveWait)
-		if err != nil {
-			return 0, err
-		}
-		if len(records) > 0 {
-			begins, err := sequenceOf(&records[0])
-			if err != nil {
-				return 0, err
-			}
-			if begins >= sequence {
-				return first, nil
-			}
-			return min(records[0].Offset+int64(sequence-begins), end), nil //nolint:gosec // a distance in a topic
-		}
-		if next <= offset {
-			return 0, fmt.Errorf("its record at offset %d was not answered", offset)
-		}
-		offset = next
+	if errors.Is(err, archive.ErrForeign) || errors.Is(err, archive.ErrMissing) {
+		err = &alarm{err}
 	}
-	return first, nil
-}
-
-func sequenceOf(r *kafka.Record) (uint64, error) {
-	for _, h := range r.Headers {
-		if h.Key == archiveSequence {
-			if n, err := strconv.ParseUint(string(h.Value), 10, 64); err == nil && n > 0 {
-				return n, nil
-			}
-		}
-	}
-	return 0, alarmf("the record at offset %d of the archive says no sequence", r.Offset)
-}
-
-// archived is the event of an archive's record. Its type is inside it only: it is
-// known once it was decoded.
-func (l *Log) archived(r *kafka.Record) (*logEvent, error) {
-	sequence, err := sequenceOf(r)
-	if err != nil {
-		return nil, err
-	}
-	for _, h := range r.Headers {
-		if h.Key != archiveDigest {
-			continue
-		}
-		if sum := sha256.Sum256(r.Value); string(h.Value) != "sha256:"+hex.EncodeToString(sum[:]) {
-			return nil, alarmf("event %d of the archive, at offset %d, is not what its digest says", sequence, r.Offset)
-		}
-	}
-	return &logEvent{stream: sequence, data: r.Value}, nil
+	return next, err
 }
 
 // open decodes an event that the fold has to see inside.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/prometheus/client_golang/prometheus"
@@ -80,7 +81,7 @@ func (s *Service) open(ctx context.Context, p parts) (*eventlog.Log, error) {
 	slices.SortFunc(p.Handlers, func(a, b eventlog.Handler) int { return strings.Compare(a.Kind, b.Kind) })
 	return eventlog.Open(ctx, eventlog.Options{
 		Fold: p.Fold, IsDecision: s.o.Language.IsDecision, Codec: s.o.Language.Codec,
-		Pool: s.pool, NATS: s.nats, Attested: s.o.Attested, Archive: s.kafka, Clock: s.o.Clock,
+		Pool: s.pool, NATS: s.nats, Attested: s.o.Attested, Archive: archive.New(s.kafka), Clock: s.o.Clock,
 		Handlers: p.Handlers, Logger: s.o.Logger, Metrics: s.metrics, // it labels both itself
 	})
 }

@@ -110,11 +110,11 @@ func (s *simulation) survey(recorded Recorded) (*event.Event, error) {
 		case at < s.q.From:
 			s.past[e.ID()] = true
 		case events.IsDecision(e.Type()):
-			var err error
-			if e, err = s.rules.over(e); err != nil {
+			d, err := s.rules.over(e)
+			if err != nil {
 				return err
 			}
-			s.then[eventlog.Causation(e)] = append(s.then[eventlog.Causation(e)], e)
+			s.then[eventlog.Causation(d)] = append(s.then[eventlog.Causation(d)], d)
 		default:
 			s.facts[e.ID()] = true
 		}

@@ -6,8 +6,6 @@ package archive
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,32 +16,18 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/services/audit/internal/logread"
-)
-
-// Topic is where the log is kept for years.
-const Topic = "freshet.events"
-
-// Names of a record's headers.
-const (
-	HeaderStream   = "natsstream"
-	HeaderSequence = "natsseq"
-	HeaderEpoch    = "epoch"
-	HeaderDigest   = "digest"
 )
 
 const (
 	batchLimit = 500
 	batchBytes = 384 << 10 // of the values: one request carries it with its headers
-	fetchWait  = 500 * time.Millisecond
 	retryFirst = 50 * time.Millisecond
 	retryLast  = 5 * time.Second
 	lastAnswer = 5 * time.Second // to a request that was sent when the copy is stopped
 )
-
-// ErrForeign: the topic holds a record that is not a copy of a message.
-var ErrForeign = errors.New("the archive holds a record that the log's copier did not write")
 
 // A Gap is where the log does not continue the archive.
 type Gap struct {
@@ -149,13 +133,13 @@ func (c *Copier) Run(ctx context.Context) error {
 
 // session goes on from the topic's tail until the first error.
 func (c *Copier) session(ctx context.Context) error {
-	if err := c.kafka.Ensure(ctx, Topic, 1); err != nil {
+	if err := c.kafka.Ensure(ctx, archive.Topic, 1); err != nil {
 		return err
 	}
 	if err := Check(ctx, c.kafka); err != nil {
 		return err
 	}
-	tail, err := ReadTail(ctx, c.kafka)
+	tail, err := archive.New(c.kafka).Tail(ctx)
 	if err != nil {
 		return err
 	}
@@ -199,7 +183,7 @@ func (c *Copier) store(ctx context.Context, last uint64, records []kafka.Record)
 	patient, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastAnswer, cancel) })()
-	if err := c.kafka.Produce(patient, Topic, records...); err != nil {
+	if err := c.kafka.Produce(patient, archive.Topic, records...); err != nil {
 		return err
 	}
 	c.reached(last)
@@ -207,7 +191,7 @@ func (c *Copier) store(ctx context.Context, last uint64, records []kafka.Record)
 }
 
 // attest compares the archive's end with the log.
-func (c *Copier) attest(ctx context.Context, tail Tail) error {
+func (c *Copier) attest(ctx context.Context, tail archive.Record) error {
 	first, last, err := c.log.Bounds(ctx)
 	if err != nil {
 		return err
@@ -227,7 +211,7 @@ func (c *Copier) attest(ctx context.Context, tail Tail) error {
 	if err != nil {
 		return err
 	}
-	if d := Digest(m.Data); d != tail.Digest {
+	if d := archive.Digest(m.Data); d != tail.Digest {
 		return &Gap{Sequence: tail.Sequence, Expected: tail.Digest, Found: d}
 	}
 	return nil
@@ -236,12 +220,12 @@ func (c *Copier) attest(ctx context.Context, tail Tail) error {
 // record makes the archive's record of a message.
 func (c *Copier) record(m logread.Message) kafka.Record {
 	return kafka.Record{
-		Topic: Topic, Key: key(m), Value: m.Data, Time: m.Stored,
+		Topic: archive.Topic, Key: key(m), Value: m.Data, Time: m.Stored,
 		Headers: []kafka.Header{
-			{Key: HeaderStream, Value: []byte(c.log.Stream())},
-			{Key: HeaderSequence, Value: strconv.AppendUint(nil, m.Sequence, 10)},
-			{Key: HeaderEpoch, Value: []byte(Epoch(c.log.Stream()))},
-			{Key: HeaderDigest, Value: []byte(Digest(m.Data))},
+			{Key: archive.HeaderStream, Value: []byte(c.log.Stream())},
+			{Key: archive.HeaderSequence, Value: strconv.AppendUint(nil, m.Sequence, 10)},
+			{Key: archive.HeaderEpoch, Value: []byte(Epoch(c.log.Stream()))},
+			{Key: archive.HeaderDigest, Value: []byte(archive.Digest(m.Data))},
 		},
 	}
 }
@@ -259,72 +243,8 @@ func key(m logread.Message) []byte {
 	return []byte(e.Namespace + "/" + e.ID)
 }
 
-// Digest is how a message's bytes are named everywhere.
-func Digest(b []byte) string {
-	sum := sha256.Sum256(b)
-	return "sha256:" + hex.EncodeToString(sum[:])
-}
-
 // Epoch is the epoch that a stream's name says: FRESHET_<epoch>.
 func Epoch(stream string) string {
 	_, epoch, _ := strings.Cut(stream, "_")
 	return epoch
-}
-
-// A Tail is the archive's last record: the zero Tail where it has none.
-type Tail struct {
-	Sequence uint64
-	Digest   string
-}
-
-// ReadTail reads the archive's last record.
-func ReadTail(ctx context.Context, client Kafka) (Tail, error) {
-	first, end, err := client.Bounds(ctx, Topic)
-	if err != nil {
-		return Tail{}, err
-	}
-	if end[0] == 0 {
-		return Tail{}, nil
-	}
-	if first[0] == end[0] {
-		return Tail{}, fmt.Errorf("%w: its records were deleted, so nothing says how far it is", ErrForeign)
-	}
-	var last *kafka.Record
-	for offset := end[0] - 1; offset < end[0]; {
-		records, next, err := client.Fetch(ctx, Topic, 0, offset, fetchWait)
-		if err != nil {
-			return Tail{}, err
-		}
-		if len(records) > 0 {
-			last = &records[len(records)-1]
-		}
-		if next <= offset && len(records) == 0 {
-			return Tail{}, fmt.Errorf("the archive's last record, at offset %d, was not answered", offset)
-		}
-		offset = next
-	}
-	return tailOf(last)
-}
-
-func tailOf(r *kafka.Record) (Tail, error) {
-	if r == nil {
-		return Tail{}, fmt.Errorf("%w: its end cannot be read", ErrForeign)
-	}
-	var t Tail
-	for _, h := range r.Headers {
-		switch h.Key {
-		case HeaderSequence:
-			seq, err := strconv.ParseUint(string(h.Value), 10, 64)
-			if err != nil {
-				return Tail{}, fmt.Errorf("%w: at offset %d: %w", ErrForeign, r.Offset, err)
-			}
-			t.Sequence = seq
-		case HeaderDigest:
-			t.Digest = string(h.Value)
-		}
-	}
-	if t.Sequence == 0 || t.Digest != Digest(r.Value) {
-		return Tail{}, fmt.Errorf("%w: at offset %d", ErrForeign, r.Offset)
-	}
-	return t, nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	logarchive "github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/testkit"
@@ -131,7 +132,7 @@ func (b *bundle) messages() []logread.Message {
 // foreign reads the archive with a client that is not the suite's.
 func (b *bundle) foreign(n int) []*kgo.Record {
 	b.t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.addr), kgo.ConsumeTopics(archive.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.addr), kgo.ConsumeTopics(logarchive.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	require.NoError(b.t, err)
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
@@ -161,21 +162,21 @@ func (b *bundle) requireCopy() {
 	log := b.messages()
 	for i, r := range b.foreign(len(log)) {
 		require.Equal(b.t, string(log[i].Data), string(r.Value))
-		require.Equal(b.t, strconv.Itoa(i+1), header(r, archive.HeaderSequence))
-		require.Equal(b.t, stream, header(r, archive.HeaderStream))
-		require.Equal(b.t, "1", header(r, archive.HeaderEpoch))
-		require.Equal(b.t, archive.Digest(log[i].Data), header(r, archive.HeaderDigest))
+		require.Equal(b.t, strconv.Itoa(i+1), header(r, logarchive.HeaderSequence))
+		require.Equal(b.t, stream, header(r, logarchive.HeaderStream))
+		require.Equal(b.t, "1", header(r, logarchive.HeaderEpoch))
+		require.Equal(b.t, logarchive.Digest(log[i].Data), header(r, logarchive.HeaderDigest))
 		require.Equal(b.t, "default/"+strconv.Itoa(i+1), string(r.Key))
 		require.EqualValues(b.t, 0, r.Partition)
 	}
 	client := kafka.New(b.addr)
 	defer client.Close()
-	_, end, err := client.Bounds(b.t.Context(), archive.Topic)
+	_, end, err := client.Bounds(b.t.Context(), logarchive.Topic)
 	require.NoError(b.t, err)
 	require.EqualValues(b.t, len(log), end[0], "nothing is there twice")
 	var own []kafka.Record
 	for offset := int64(0); offset < end[0]; {
-		records, next, err := client.Fetch(b.t.Context(), archive.Topic, 0, offset, time.Second)
+		records, next, err := client.Fetch(b.t.Context(), logarchive.Topic, 0, offset, time.Second)
 		require.NoError(b.t, err)
 		own, offset = append(own, records...), next
 	}
@@ -303,7 +304,7 @@ func TestALogThatWasRestoredStopsTheCopy(t *testing.T) {
 	c, stop := b.copy()
 	b.awaitCopied(c)
 	stop()
-	digest := archive.Digest(b.messages()[19].Data)
+	digest := logarchive.Digest(b.messages()[19].Data)
 
 	require.NoError(t, b.js.DeleteStream(t.Context(), stream))
 	require.NoError(t, eventlog.EnsureStream(t.Context(), b.nc, stream))
@@ -332,8 +333,8 @@ func TestATopicOfSomebodyElse(t *testing.T) {
 	b.publish(3)
 	client := kafka.New(b.addr)
 	defer client.Close()
-	require.NoError(t, client.Ensure(t.Context(), archive.Topic, 1))
-	require.NoError(t, client.Produce(t.Context(), archive.Topic, kafka.Record{Value: []byte("hello")}))
-	_, err := archive.ReadTail(t.Context(), client)
-	require.ErrorIs(t, err, archive.ErrForeign)
+	require.NoError(t, client.Ensure(t.Context(), logarchive.Topic, 1))
+	require.NoError(t, client.Produce(t.Context(), logarchive.Topic, kafka.Record{Value: []byte("hello")}))
+	_, err := logarchive.New(client).Tail(t.Context())
+	require.ErrorIs(t, err, logarchive.ErrForeign)
 }

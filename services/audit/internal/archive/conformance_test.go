@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	logarchive "github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/testkit"
 	"github.com/freshet-io/freshet/libs/testkit/brokers"
@@ -98,7 +99,7 @@ func conformance(t *testing.T, broker *brokers.Broker) {
 		client := kafka.New(b.addr)
 		defer client.Close()
 		require.NoError(t, archive.Check(t.Context(), client), "none is there")
-		require.NoError(t, client.Ensure(t.Context(), archive.Topic, 1))
+		require.NoError(t, client.Ensure(t.Context(), logarchive.Topic, 1))
 		require.NoError(t, archive.Check(t.Context(), client), "as the client makes it")
 		for setting, value := range map[string]string{"retention.ms": "604800000", "retention.bytes": "1000", "cleanup.policy": "compact"} {
 			set(t, b.addr, setting, value)
@@ -116,7 +117,7 @@ func conformance(t *testing.T, broker *brokers.Broker) {
 		forget(t, b.addr)
 		three := kafka.New(b.addr)
 		defer three.Close()
-		require.NoError(t, three.Ensure(t.Context(), archive.Topic, 3))
+		require.NoError(t, three.Ensure(t.Context(), logarchive.Topic, 3))
 		err := archive.Check(t.Context(), three)
 		require.ErrorIs(t, err, archive.ErrTopic)
 		require.ErrorContains(t, err, "3 partitions")
@@ -135,7 +136,7 @@ func set(t *testing.T, addr, name, value string) {
 	}
 	client := &kgo.Client{Addr: kgo.TCP(addr)}
 	res, err := client.IncrementalAlterConfigs(t.Context(), &kgo.IncrementalAlterConfigsRequest{Resources: []kgo.IncrementalAlterConfigsRequestResource{{
-		ResourceType: kgo.ResourceTypeTopic, ResourceName: archive.Topic,
+		ResourceType: kgo.ResourceTypeTopic, ResourceName: logarchive.Topic,
 		Configs: []kgo.IncrementalAlterConfigsRequestConfig{{Name: name, Value: value, ConfigOperation: kgo.ConfigOperationSet}},
 	}}})
 	require.NoError(t, err)
@@ -156,8 +157,8 @@ func forget(t *testing.T, addr string) {
 			return false
 		}
 		for _, topic := range m.Topics {
-			if topic.Name == archive.Topic {
-				_, last = client.DeleteTopics(t.Context(), &kgo.DeleteTopicsRequest{Topics: []string{archive.Topic}})
+			if topic.Name == logarchive.Topic {
+				_, last = client.DeleteTopics(t.Context(), &kgo.DeleteTopicsRequest{Topics: []string{logarchive.Topic}})
 				return false
 			}
 		}
