@@ -15,6 +15,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -174,19 +175,9 @@ func (a *Reader) Read(ctx context.Context, from, to uint64, fn func([]Record) er
 			return err
 		}
 		offset = after
-		batch := make([]Record, 0, len(raw))
-		for _, r := range raw {
-			record, err := Parse(r)
-			switch {
-			case err != nil:
-				return err
-			case record.Sequence < next || next > to: // stored twice, or read ahead
-				continue
-			case record.Sequence > next:
-				return fmt.Errorf("%w: it goes from %d to %d at offset %d", ErrMissing, next-1, record.Sequence, record.Offset)
-			}
-			batch = append(batch, record)
-			next++
+		batch, err := inOrder(raw, &next, to)
+		if err != nil {
+			return err
 		}
 		if len(batch) == 0 {
 			continue
@@ -196,6 +187,54 @@ func (a *Reader) Read(ctx context.Context, from, to uint64, fn func([]Record) er
 		}
 	}
 	return nil
+}
+
+// Follow calls fn with every message from the log's first on, in batches and in
+// order, and then with what is added, until ctx ends.
+func (a *Reader) Follow(ctx context.Context, fn func([]Record) error) error {
+	offset, _, err := a.bounds(ctx)
+	if err != nil {
+		return err
+	}
+	for next := uint64(1); ; {
+		raw, after, err := a.kafka.Fetch(ctx, Topic, 0, offset, fetchWait)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // it was to end
+		}
+		if err != nil {
+			return fmt.Errorf("the archive: %w", err)
+		}
+		offset = after
+		batch, err := inOrder(raw, &next, math.MaxUint64)
+		if err != nil {
+			return err
+		}
+		if len(batch) == 0 {
+			continue
+		}
+		if err := fn(batch); err != nil {
+			return err
+		}
+	}
+}
+
+// inOrder parses the records that go on with next, up to to, and moves next.
+func inOrder(raw []kafka.Record, next *uint64, to uint64) ([]Record, error) {
+	batch := make([]Record, 0, len(raw))
+	for _, r := range raw {
+		record, err := Parse(r)
+		switch {
+		case err != nil:
+			return nil, err
+		case record.Sequence < *next || *next > to: // stored twice, or read ahead
+			continue
+		case record.Sequence > *next:
+			return nil, fmt.Errorf("%w: it goes from %d to %d at offset %d", ErrMissing, *next-1, record.Sequence, record.Offset)
+		}
+		batch = append(batch, record)
+		*next++
+	}
+	return batch, nil
 }
 
 // seek returns the offset of the first record of a sequence. A sequence rises by one

@@ -23,7 +23,6 @@ import (
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/services/training"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 )
 
@@ -168,19 +167,12 @@ func infer(t *testing.T, url string) string {
 // copies are the log and its archive, event by event.
 func copies(t *testing.T, s *suite.Suite) (log, archive []string) {
 	t.Helper()
-	nc, err := s.Log()
+	res, err := http.Get(s.URL() + "/v1/events/replay")
 	require.NoError(t, err)
-	defer nc.Close()
-	js, err := jetstream.New(nc)
+	defer res.Body.Close()
+	raw, err := io.ReadAll(res.Body)
 	require.NoError(t, err)
-	stream, err := js.Stream(t.Context(), suite.Stream)
-	require.NoError(t, err)
-	last := stream.CachedInfo().State.LastSeq
-	for n := uint64(1); n <= last; n++ {
-		m, err := stream.GetMsg(t.Context(), n)
-		require.NoError(t, err)
-		log = append(log, string(m.Data))
-	}
+	log = strings.Split(strings.TrimSpace(string(raw)), "\n")
 	client := kafka.New(s.KafkaAddr())
 	defer client.Close()
 	_, ends, err := client.Bounds(t.Context(), "freshet.events")

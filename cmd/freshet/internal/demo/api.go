@@ -74,22 +74,14 @@ func (a *api) post(ctx context.Context, path string, body, answer any) error {
 	return a.do(ctx, http.MethodPost, path, "application/json", raw, answer)
 }
 
-// settle waits until no service has anything left to do at the present instant
-// of the suite's clock.
-func (a *api) settle(ctx context.Context, limit time.Duration) error {
-	_, err := a.settled(ctx, limit)
-	return err
-}
-
-// settled settles and returns how many events the log then has.
-func (a *api) settled(ctx context.Context, limit time.Duration) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
+// settled waits until no service has anything left to do at the present instant of
+// the suite's clock, and returns how many events the log then has.
+func (a *api) settled(ctx context.Context) (int, error) {
 	var last json.RawMessage
 	quiet := 0
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		if err := a.get(ctx, "/statusz", &last); err != nil {
-			return 0, fmt.Errorf("the suite did not settle within %s: %w; last it said %s", limit, err, last)
+			return 0, fmt.Errorf("the suite did not settle within %s: %w; last it said %s", settleLimit, err, last)
 		}
 		var s struct {
 			Settled bool `json:"settled"`
@@ -110,7 +102,7 @@ func (a *api) settled(ctx context.Context, limit time.Duration) (int, error) {
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return 0, fmt.Errorf("the suite did not settle within %s; last it said %s", limit, last)
+			return 0, fmt.Errorf("the suite did not settle within %s; last it said %s", settleLimit, last)
 		}
 	}
 }

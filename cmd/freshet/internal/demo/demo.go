@@ -24,8 +24,10 @@ type Options struct {
 	Stay    bool   // stay up when the days are over
 	Kept    bool   // DataDir outlives the run
 	TTY     bool
-	Out     io.Writer
-	Logger  *slog.Logger
+	// Meanwhile is called after each half hour of the days, when the suite has settled.
+	Meanwhile func(ctx context.Context, at time.Time, s *suite.Suite) error
+	Out       io.Writer
+	Logger    *slog.Logger
 }
 
 const (
@@ -130,7 +132,7 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	seconds := time.Since(started).Seconds()
-	if err := d.report(ctx, s, seconds, time.Since(began).Seconds()); err != nil {
+	if err := d.report(ctx, seconds, time.Since(began).Seconds()); err != nil {
 		return err
 	}
 	if !o.Stay {
@@ -162,6 +164,7 @@ type demo struct {
 	clock       *clock.Driven
 	world       *world
 	story       *story
+	suite       *suite.Suite
 	api         *api
 	producer    *producer
 	application *application
@@ -174,6 +177,7 @@ type demo struct {
 
 // begin connects everybody and has the model declared.
 func (d *demo) begin(ctx context.Context, s *suite.Suite) error {
+	d.suite = s
 	d.api = &api{url: s.URL(), http: &http.Client{Timeout: settleLimit}}
 	d.application = &application{api: d.api, answers: map[string]answer{}}
 	var (
@@ -184,13 +188,9 @@ func (d *demo) begin(ctx context.Context, s *suite.Suite) error {
 		return err
 	}
 	d.closers = append(d.closers, stop)
-	log, err := s.Log()
-	if err != nil {
-		return fmt.Errorf("connecting to the log: %w", err)
-	}
 	reading, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	d.followed = make(chan error, 1)
-	go func() { d.followed <- follow(reading, log, s.KafkaAddr(), d.story) }()
+	go func() { d.followed <- follow(reading, s.KafkaAddr(), d.story) }()
 	d.closers = append(d.closers, func() { cancel(); <-d.followed }) //nolint:errcheck // it ends as it is told to
 	if d.repository, err = createRepository(ctx, filepath.Join(d.DataDir, "repositories", "flight-delays")); err != nil {
 		return err
@@ -201,7 +201,18 @@ func (d *demo) begin(ctx context.Context, s *suite.Suite) error {
 	if err := d.committed(ctx); err != nil {
 		return err
 	}
-	return d.api.settle(ctx, settleLimit)
+	return d.settle(ctx)
+}
+
+// settle waits until the suite has nothing left to do, and the story has heard of it.
+func (d *demo) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	end, err := d.api.settled(ctx)
+	if err != nil {
+		return err
+	}
+	return d.story.caughtUp(ctx, end)
 }
 
 func (d *demo) end() {
@@ -237,7 +248,7 @@ func (d *demo) live(ctx context.Context, end time.Time, pace time.Duration) erro
 		if err := d.happenings(ctx); err != nil {
 			return err
 		}
-		if err := d.api.settle(ctx, settleLimit); err != nil {
+		if err := d.settle(ctx); err != nil {
 			return err
 		}
 		// At a terminal that stays up, its person approves.
@@ -245,11 +256,16 @@ func (d *demo) live(ctx context.Context, end time.Time, pace time.Duration) erro
 			if err := d.approve(ctx); err != nil {
 				return err
 			}
-			if err := d.api.settle(ctx, settleLimit); err != nil {
+			if err := d.settle(ctx); err != nil {
 				return err
 			}
 		}
 		d.story.progress(d.at, d.application.asked)
+		if d.Meanwhile != nil {
+			if err := d.Meanwhile(ctx, d.at, d.suite); err != nil {
+				return err
+			}
+		}
 		select {
 		case err := <-d.followed:
 			d.followed <- err

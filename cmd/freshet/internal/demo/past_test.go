@@ -81,7 +81,7 @@ func TestThePastIsAsItWasSeen(t *testing.T) {
 		look()
 		for d.story.waits() {
 			require.NoError(t, d.approve(t.Context()))
-			require.NoError(t, d.api.settle(t.Context(), settleLimit))
+			require.NoError(t, d.settle(t.Context()))
 			look()
 		}
 	}
@@ -163,7 +163,7 @@ func (d *demo) position(t *testing.T) int64 {
 		if s.Settled {
 			return int64(s.End) //nolint:gosec // a sequence of the log
 		}
-		require.NoError(t, d.api.settle(t.Context(), settleLimit))
+		require.NoError(t, d.settle(t.Context()))
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/objects"
 	"github.com/freshet-io/freshet/libs/onnx"
@@ -57,12 +56,8 @@ type champion struct {
 	NaiveAUC   float64 `json:"naive_auc"`
 }
 
-func (d *demo) report(ctx context.Context, s *suite.Suite, running, total float64) error {
-	end, err := d.api.settled(ctx, settleLimit)
-	if err != nil {
-		return err
-	}
-	if err := d.story.caughtUp(ctx, end); err != nil {
+func (d *demo) report(ctx context.Context, running, total float64) error {
+	if err := d.settle(ctx); err != nil {
 		return err
 	}
 	var ripples struct {
@@ -71,7 +66,7 @@ func (d *demo) report(ctx context.Context, s *suite.Suite, running, total float6
 	if err := d.api.get(ctx, "/v1/ripples?limit=5000", &ripples); err != nil {
 		return err
 	}
-	store, err := s.Objects(ctx)
+	store, err := d.suite.Objects(ctx)
 	if err != nil {
 		return err
 	}
@@ -85,7 +80,7 @@ func (d *demo) report(ctx context.Context, s *suite.Suite, running, total float6
 	sum := summary{Ripples: ripples.Items, Versions: st.versions, Rollouts: st.rollouts, Drift: st.drift, Champion: best,
 		Rejected: st.rejected, Parked: st.parked, Events: st.count, HopP50: median(st.hops),
 		ClockRate: float64(d.Days) * 24 * 3600 / running, Seconds: total}
-	d.print(ctx, s, sum)
+	d.print(ctx, sum)
 	if d.JSON == "" {
 		return nil
 	}
@@ -96,7 +91,7 @@ func (d *demo) report(ctx context.Context, s *suite.Suite, running, total float6
 	return os.WriteFile(d.JSON, append(raw, '\n'), 0o644)
 }
 
-func (d *demo) print(ctx context.Context, s *suite.Suite, sum summary) {
+func (d *demo) print(ctx context.Context, sum summary) {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(d.Out, format+"\n", args...) }
 	if d.TTY {
 		_, _ = fmt.Fprint(d.Out, "\r\033[K")
@@ -116,13 +111,13 @@ func (d *demo) print(ctx context.Context, s *suite.Suite, sum summary) {
 	}
 	why := []string{"why", lastingModel}
 	if exe, err := os.Executable(); err == nil {
-		out, err := exec.CommandContext(ctx, exe, append(why, "--url", s.URL())...).CombinedOutput()
+		out, err := exec.CommandContext(ctx, exe, append(why, "--url", d.suite.URL())...).CombinedOutput()
 		say("\n$ freshet why %s\n%s", lastingModel, out)
 		if err != nil {
 			say("(%v)", err)
 		}
 	}
-	say("Console: %s", s.URL())
+	say("Console: %s", d.suite.URL())
 }
 
 // curl asks about one flight, as a newcomer can from a shell.

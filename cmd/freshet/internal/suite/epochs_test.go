@@ -16,6 +16,7 @@ import (
 
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/archive"
+	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/kafka"
@@ -36,6 +37,7 @@ type hurt struct {
 	t            *testing.T
 	dir          string
 	services     []string
+	clock        clock.Clock // the system's if nil
 	suite        *Suite
 	acknowledged map[string]bool // ids of facts whose recording was acknowledged
 	asked        int
@@ -43,17 +45,24 @@ type hurt struct {
 
 func newHurt(t *testing.T, services ...string) *hurt {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "freshet-epochs-")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	h := hurtIn(t)
 	if len(services) == 0 {
 		services = []string{"audit", "training", "console"}
 	}
-	// Ports that no other suite takes while a server is away.
-	require.NoError(t, ports{NATS: freePort(t), Kafka: freePort(t)}.write(dir))
-	h := &hurt{t: t, dir: dir, services: services, acknowledged: map[string]bool{}}
+	h.services = services
 	h.start()
 	return h
+}
+
+// hurtIn prepares a directory for a suite.
+func hurtIn(t *testing.T) *hurt {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "freshet-epochs-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	// Ports that no other suite takes while a server is away.
+	require.NoError(t, ports{NATS: freePort(t), Kafka: freePort(t)}.write(dir))
+	return &hurt{t: t, dir: dir, acknowledged: map[string]bool{}}
 }
 
 func freePort(t *testing.T) int {
@@ -76,7 +85,7 @@ func (h *hurt) logger() *slog.Logger {
 
 func (h *hurt) tryStart() error {
 	var err error
-	h.suite, err = Start(context.Background(), Options{DataDir: h.dir, Listen: "127.0.0.1:0", Services: h.services, Logger: h.logger()})
+	h.suite, err = Start(context.Background(), Options{DataDir: h.dir, Listen: "127.0.0.1:0", Services: h.services, Clock: h.clock, Logger: h.logger()})
 	return err
 }
 
@@ -350,6 +359,20 @@ func (h *hurt) dumped(schemas []string) (restore func()) {
 		out, err := load.CombinedOutput()
 		require.NoError(h.t, err, "%s", out)
 		require.NoError(h.t, i.Stop(ctx))
+	}
+}
+
+// verified checks that every service's tables and decisions are what the log, and its
+// archive, make of it.
+func (h *hurt) verified() {
+	h.t.Helper()
+	for _, s := range h.suite.services {
+		for _, from := range []eventlog.Origin{eventlog.FromLog, eventlog.FromArchive} {
+			report, err := s.Log().Verify(context.Background(), from, nil)
+			require.NoError(h.t, err, "%s from the %s", s.Name(), from)
+			require.True(h.t, report.Equal, "%s from the %s: %+v", s.Name(), from, report.Difference)
+			require.NotZero(h.t, report.Rows, s.Name())
+		}
 	}
 }
 

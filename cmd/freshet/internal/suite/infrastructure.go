@@ -146,11 +146,13 @@ func ensureTopics(ctx context.Context, addr string) error {
 	return nil
 }
 
-// keeper is the service that attests the log, opens its epochs and trims it.
-const keeper = "audit"
+const (
+	keeper = "audit"     // attests the log, opens its epochs and trims it
+	intake = "ingestion" // reads what outside producers publish
+)
 
-// users are the log's: each service publishes only its own events, and the keeper
-// puts back whatever a new epoch begins with.
+// users are the log's: each service publishes only its own events, the keeper puts
+// back whatever a new epoch begins with, and the intake has a stream of its own.
 func users() []natsserver.User {
 	all := []natsserver.User{
 		natsserver.All(adminUser),
@@ -161,6 +163,9 @@ func users() []natsserver.User {
 			Name:      name,
 			Publish:   slices.Concat(natsserver.ReadStream("*"), events.PublishSubjects(name), []string{"freshet-hint.>", epoch.Subject}),
 			Subscribe: []string{natsserver.InboxPrefix(name) + ".>", "freshet-hint.>"},
+		}
+		if name == intake { // makes its stream again on a server that has lost it
+			u.Publish = append(u.Publish, "$JS.API.STREAM.CREATE."+InStream)
 		}
 		if name == keeper {
 			u.Publish = slices.Concat(u.Publish, natsserver.KeepStreams(), []string{"freshet.>"})

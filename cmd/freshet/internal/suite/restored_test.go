@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/nats-io/nats.go/jetstream"
@@ -84,6 +86,74 @@ func TestAPostgresFromYesterdayLearnsWhatTheLogKnows(t *testing.T) {
 			h.right(before)
 		})
 	}
+}
+
+// RequireStoresSetBack hurts the stores of a suite that somebody runs in a directory for
+// some days by its own clock, and then once more when they are over.
+func RequireStoresSetBack(t *testing.T, run func(dir string, days int, meanwhile func(at time.Time, s *Suite) error) error) {
+	t.Helper()
+	h := hurtIn(t)
+	h.services = Names()
+	const days = 7
+	var began, now time.Time
+	var before [][]byte
+	var restore func()
+	enough := errors.New("the days are over")
+	at := map[time.Duration]func(){ // since the first step
+		60 * time.Hour: func() {
+			h.nats(func() { h.copy("nats", "nats.old") })
+			restore = h.dumped([]string{"registry", "registry_io"})
+		},
+		100 * time.Hour: func() {
+			before = h.whole()
+			h.nats(func() {
+				require.NoError(t, os.RemoveAll(filepath.Join(h.dir, "nats")))
+				h.copy("nats.old", "nats")
+			})
+		},
+		130 * time.Hour: func() {
+			require.Equal(t, "FRESHET_2", h.stream())
+			after := h.whole()
+			require.Equal(t, before, after[:len(before)])
+			require.Greater(t, len(after), len(before), "the suite went on")
+			before = after
+			h.nats(func() { require.NoError(t, os.RemoveAll(filepath.Join(h.dir, "nats", "jetstream"))) })
+		},
+		days*24*time.Hour - time.Hour: func() {
+			require.Equal(t, "FRESHET_3", h.stream())
+			after := h.whole()
+			require.Equal(t, before, after[:len(before)])
+			require.Greater(t, len(after), len(before), "the suite went on")
+			before = after
+			h.verified()
+		},
+	}
+	err := run(h.dir, days, func(step time.Time, s *Suite) error {
+		if began.IsZero() {
+			began = step
+		}
+		h.suite, now = s, step
+		if hurt := at[step.Sub(began)]; hurt != nil {
+			delete(at, step.Sub(began))
+			hurt()
+		}
+		if len(at) == 0 {
+			return enough
+		}
+		return nil
+	})
+	require.ErrorIs(t, err, enough)
+
+	h.clock = clock.NewDriven(now)
+	restore()
+	h.start()
+	h.settled()
+	require.Equal(t, before, h.whole()[:len(before)])
+	h.verified()
+	h.record(5)
+	h.settled()
+	h.whole()
+	h.verified()
 }
 
 // An archive that went back is filled again: from the log, and where the log begins

@@ -19,10 +19,10 @@ import (
 	"github.com/freshet-io/freshet/cmd/freshet/internal/demo"
 	"github.com/freshet-io/freshet/cmd/freshet/internal/golden"
 	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/clock"
+	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/services/training"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 func main() {
@@ -89,12 +89,7 @@ func after(ctx context.Context, s *suite.Suite, dir string) ([][]byte, error) {
 	if err := settle(ctx, s.URL()); err != nil {
 		return nil, err
 	}
-	nc, err := s.Log()
-	if err != nil {
-		return nil, err
-	}
-	defer nc.Close()
-	return read(ctx, nc)
+	return read(ctx, s.KafkaAddr())
 }
 
 // deny denies whatever waits for a person.
@@ -187,36 +182,20 @@ func settle(ctx context.Context, url string) error {
 	return nil
 }
 
-// read reads the log from its first event to its last.
-func read(ctx context.Context, nc *nats.Conn) ([][]byte, error) {
-	js, err := jetstream.New(nc)
+// read reads the log, as its archive has it, from its first event to its last.
+func read(ctx context.Context, kafkaAddr string) (events [][]byte, err error) {
+	client := kafka.New(kafkaAddr)
+	defer client.Close()
+	reader := archive.New(client)
+	last, err := reader.Tail(ctx)
 	if err != nil {
 		return nil, err
 	}
-	stream, err := js.Stream(ctx, suite.Stream)
-	if err != nil {
-		return nil, err
-	}
-	state := stream.CachedInfo().State
-	if state.FirstSeq > 1 {
-		return nil, fmt.Errorf("the log begins at %d", state.FirstSeq)
-	}
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
-	if err != nil {
-		return nil, err
-	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		return nil, err
-	}
-	defer messages.Stop()
-	var events [][]byte
-	for uint64(len(events)) < state.LastSeq {
-		m, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return nil, err
+	err = reader.Read(ctx, 1, last.Sequence, func(batch []archive.Record) error {
+		for _, r := range batch {
+			events = append(events, r.Data)
 		}
-		events = append(events, bytes.Clone(m.Data()))
-	}
-	return events, nil
+		return nil
+	})
+	return events, err
 }
