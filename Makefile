@@ -103,6 +103,8 @@ bench: build ## run the benchmarks; each prints a ratio
 ROUNDS ?= 10
 SEED   ?= 1
 FROM   ?= 0
+# How long servers stay away at most: seconds in a few rounds, minutes in many.
+OUTAGE ?= $(shell if [ $(ROUNDS) -ge 200 ]; then echo 2m; fi)
 
 .PHONY: services
 services: prerequisites ## build each service's own binary into ./bin/services
@@ -121,7 +123,7 @@ promises: ## the tests of the promises with all the rounds and events that were 
 chaos: services ## hurt the suite's processes: ROUNDS=200 SEED=1; FROM=12 ROUNDS=1 to see one round again
 	cd libs/testkit && go build -o $(CURDIR)/bin/chaos ./chaos/cmd/chaos
 	@if [ $(ROUNDS) -ge 200 ]; then $(MAKE) --no-print-directory promises; fi
-	./bin/chaos -rounds $(ROUNDS) -seed $(SEED) -from $(FROM)
+	./bin/chaos -rounds $(ROUNDS) -seed $(SEED) -from $(FROM) $(if $(OUTAGE),-outage $(OUTAGE))
 
 .PHONY: fuzz
 fuzz: ## fuzz the codec for a minute

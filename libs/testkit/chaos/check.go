@@ -484,10 +484,13 @@ func readArchive(ctx context.Context, client *kafka.Client, from int64) (all []k
 	return all, next, nil
 }
 
+// patience is how long the harness tries again what needs a server that was hurt.
+const patience = 15 * time.Second
+
 func retry(ctx context.Context, fn func() error) error {
-	for try := 0; ; try++ {
+	for began := time.Now(); ; {
 		err := fn()
-		if err == nil || try == 10 || ctx.Err() != nil {
+		if err == nil || time.Since(began) > patience || ctx.Err() != nil {
 			return err
 		}
 		sleep(ctx, 50*time.Millisecond)

@@ -1,8 +1,8 @@
 // Package chaos runs the whole suite as processes, each service its own binary
 // beside nats-server, Kafka and PostgreSQL, gives it work through its real edges,
 // and hurts it: processes are killed, stopped and resumed, servers go away, disks
-// fill, links slow down and break, clocks step, and what was delivered comes
-// again.
+// fill, links slow down and break, clocks step, what was delivered comes again, the
+// log's store is lost or becomes an older copy, and a database one from a dump.
 //
 // A round is a plan drawn from (seed, round): the same pair hurts the same
 // processes in the same way at the same times. After each round everything is

@@ -58,6 +58,10 @@ func (s *Suite) inflict(ctx context.Context, f fault, l *load) error {
 		return s.step(ctx, f)
 	case rollback:
 		return s.rollBack(ctx, f)
+	case lost:
+		return s.loseStore()
+	case older:
+		return s.restoreDatabase(ctx, f)
 	case rebuild:
 		// It may be refused, or be killed: what is left then is what was there.
 		_, _ = s.replay(ctx, f.target, "rebuild", origins[f.number%2])
@@ -216,41 +220,6 @@ func (s *Suite) step(ctx context.Context, f fault) error {
 	return os.Remove(s.clockFile(f.target))
 }
 
-// rollBack takes a copy of the log's store, and after a while puts it in the place of
-// what the store has become.
-func (s *Suite) rollBack(ctx context.Context, f fault) error {
-	p, store := s.procs["nats"], s.disks["nats"].path
-	before, err := os.MkdirTemp(s.o.Dir, "nats-before-")
-	if err != nil {
-		return err
-	}
-	if _, err := p.Down(syscall.SIGTERM, time.Minute); err != nil {
-		return err
-	}
-	if err := os.CopyFS(before, os.DirFS(store)); err != nil {
-		return err
-	}
-	p.Up()
-	sleep(ctx, f.lasts)
-	if _, err := p.Down(syscall.SIGKILL, time.Minute); err != nil {
-		return err
-	}
-	entries, err := os.ReadDir(store)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(store, e.Name())); err != nil {
-			return err
-		}
-	}
-	if err := os.CopyFS(store, os.DirFS(before)); err != nil {
-		return err
-	}
-	p.Up()
-	return os.RemoveAll(before)
-}
-
 // deliverAgain lets a service read its input once more from an older place, and
 // producers announce once more what was acknowledged.
 func (s *Suite) deliverAgain(ctx context.Context, f fault, l *load) error {
@@ -262,7 +231,11 @@ func (s *Suite) deliverAgain(ctx context.Context, f fault, l *load) error {
 	if f.target == "monitoring" {
 		sql = "UPDATE monitoring_data.consumed SET next = greatest(0, next - $1)"
 	}
-	if _, err := s.db.Exec(ctx, sql, 1+f.number%200); err != nil {
+	err := retry(ctx, func() error { // it may be a round that hurts the database as well
+		_, err := s.db.Exec(ctx, sql, 1+f.number%200)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	p.Up()

@@ -49,12 +49,14 @@ const (
 	stop     kind = "stop"      // SIGTERM, and a start right after
 	rebuild  kind = "rebuild"   // from the log or its archive, swapped in
 	rollback kind = "roll back" // the log's store is an older copy
+	lost     kind = "lose"      // the log's store is empty
+	older    kind = "restore"   // a service's database is from an older dump
 )
 
 // everything that a round can be about, in the order in which a cycle of rounds is
 // dealt.
 func kinds(can func(kind) bool) []kind {
-	all := []kind{kill, crash, pauses, away, slow, cut, hole, answers, takeover, zombie, full, clocks, again, stop, rebuild, rollback}
+	all := []kind{kill, crash, pauses, away, slow, cut, hole, answers, takeover, zombie, full, clocks, again, stop, rebuild, rollback, lost, older}
 	return slices.DeleteFunc(all, func(k kind) bool { return !can(k) })
 }
 
@@ -67,7 +69,7 @@ func targets(k kind) []string {
 		return append(slices.Clone(Services), Servers...)
 	case away, slow, cut, hole, answers:
 		return Servers
-	case takeover, clocks, stop, rebuild:
+	case takeover, clocks, stop, rebuild, older:
 		return Services
 	case zombie:
 		return []string{"ingestion", "feature-store", "training", "deployment"}
@@ -75,7 +77,7 @@ func targets(k kind) []string {
 		return []string{"nats", "kafka", "postgres", "objects"}
 	case again:
 		return []string{"ingestion", "monitoring"}
-	case rollback:
+	case rollback, lost:
 		return []string{"nats"}
 	}
 	return []string{""}
@@ -86,24 +88,25 @@ func randomness(seed uint64, round int) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, uint64(round)*0x9e3779b97f4a7c15+1)) //nolint:gosec // not a secret
 }
 
-// plan draws what happens in a round. Rounds are dealt from a shuffled deck, so
+// plan draws what happens in a round. Span is when faults begin, outage how long a
+// server is away at most. Rounds are dealt from a shuffled deck, so
 // that every kind of fault has its turn; up to two kills come on top.
-func plan(seed uint64, round int, span time.Duration, can func(kind) bool) []fault {
+func plan(seed uint64, round int, span, outage time.Duration, can func(kind) bool) []fault {
 	deck := kinds(can)
 	dealer := randomness(seed, -1-round/len(deck))
 	dealer.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 	r := randomness(seed, round)
-	faults := []fault{draw(r, deck[round%len(deck)], span)}
+	faults := []fault{draw(r, deck[round%len(deck)], span, outage)}
 	for range r.IntN(3) {
 		if can(kill) {
-			faults = append(faults, draw(r, kill, span))
+			faults = append(faults, draw(r, kill, span, outage))
 		}
 	}
 	slices.SortStableFunc(faults, func(a, b fault) int { return int(a.at - b.at) })
 	return faults
 }
 
-func draw(r *rand.Rand, k kind, span time.Duration) fault {
+func draw(r *rand.Rand, k kind, span, outage time.Duration) fault {
 	within := func(d time.Duration) time.Duration {
 		return time.Duration(r.Int64N(int64(d))).Truncate(time.Millisecond)
 	}
@@ -111,9 +114,11 @@ func draw(r *rand.Rand, k kind, span time.Duration) fault {
 	all := targets(k)
 	f.target = all[r.IntN(len(all))]
 	switch k {
-	case pauses, slow, cut, hole, answers, full, away, clocks:
+	case pauses, slow, cut, hole, answers, full, clocks:
 		f.lasts = span/6 + within(span/2)
-	case takeover, zombie, rollback:
+	case away:
+		f.lasts = outage/4 + within(outage*3/4)
+	case takeover, zombie, rollback, older:
 		f.at, f.lasts = within(span/4), span/6+within(span/4)
 	}
 	return f

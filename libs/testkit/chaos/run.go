@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ type Config struct {
 	From   int // first round
 	Rounds int
 	Span   time.Duration // of faults and load in a round
+	Outage time.Duration // of a server that goes away, at most; the round lasts as long
 	Rate   int           // events per second and producer
 	Kinds  []string      // only these; all if empty
 	Out    io.Writer
@@ -71,12 +73,16 @@ func (c Config) can() (func(kind) bool, []string) {
 	if !c.Inside {
 		skipped = append(skipped, "full disks: mounting file systems needs root")
 	}
+	dumps := true
+	for _, program := range []string{"pg_dump", "psql"} {
+		if _, err := exec.LookPath(program); err != nil {
+			dumps = false
+			skipped = append(skipped, "restored databases: "+err.Error())
+		}
+	}
 	return func(k kind) bool {
-		switch k {
-		case full:
-			if !c.Inside {
-				return false
-			}
+		if k == full && !c.Inside || k == older && !dumps {
+			return false
 		}
 		for _, only := range c.Kinds {
 			if only == string(k) {
@@ -91,14 +97,14 @@ func (c Config) rounds(ctx context.Context, s *Suite, l *load, can func(kind) bo
 	check := newChecker()
 	for round := c.From; round < c.From+c.Rounds; round++ {
 		began := time.Now()
-		faults := plan(c.Seed, round, c.Span, can)
+		faults := plan(c.Seed, round, c.Span, c.Outage, can)
 		before, asked := check.next, l.ledger.inferred
 		fmt.Fprintf(c.Out, "round %d: %s", round, describe(faults))
 		err := c.round(ctx, s, l, check, faults, round, f)
 		fmt.Fprintf(c.Out, ": %d events, %d answers, %.1f s", check.next-before, l.ledger.inferred-asked, time.Since(began).Seconds())
 		if err != nil || !f.None() {
 			fmt.Fprintf(c.Out, "\n%s", report(f))
-			fmt.Fprintf(c.Out, "to see it again: make chaos SEED=%d FROM=%d ROUNDS=1\n", c.Seed, round)
+			fmt.Fprintf(c.Out, "to see it again: make chaos SEED=%d FROM=%d ROUNDS=1 OUTAGE=%s\n", c.Seed, round, c.Outage)
 			return err
 		}
 		fmt.Fprintln(c.Out, ": ok")
@@ -128,7 +134,7 @@ func (c Config) rounds(ctx context.Context, s *Suite, l *load, can func(kind) bo
 // told, and nobody had read yet, goes with its store where that is an older copy.
 func ways(faults []fault) []string {
 	for _, f := range faults {
-		if f.kind == rollback {
+		if f.kind == rollback || f.kind == lost {
 			return []string{"http", "kafka"}
 		}
 	}
@@ -140,9 +146,15 @@ var origins = []string{"log", "archive"}
 
 // round hurts the suite under load, heals it, lets it settle, and checks.
 func (c Config) round(ctx context.Context, s *Suite, l *load, check *checker, faults []fault, round int, f *Findings) error {
-	ctx, cancel := context.WithTimeout(ctx, c.Span+4*time.Minute)
+	span := c.Span
+	for _, x := range faults {
+		if x.kind == away {
+			span = max(span, x.at+x.lasts)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, span+4*time.Minute)
 	defer cancel()
-	working, stop := context.WithTimeout(ctx, c.Span)
+	working, stop := context.WithTimeout(ctx, span)
 	defer stop()
 	loaded := make(chan error, 1)
 	go func() { loaded <- l.run(ctx, working, randomness(c.Seed, 1<<30+round), round, c.Rate, ways(faults)) }()

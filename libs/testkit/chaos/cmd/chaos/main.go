@@ -43,6 +43,7 @@ func run(args []string) (ok bool, err error) {
 	rounds := flags.Int("rounds", 10, "how many rounds")
 	from := flags.Int("from", 0, "the first round")
 	span := flags.Duration("span", 3*time.Second, "how long a round gives work and does harm")
+	outage := flags.Duration("outage", 2*time.Second, "how long a server that goes away is away at most")
 	rate := flags.Int("rate", 4, "events per second of each producer")
 	kinds := flags.String("kinds", "", "only these kinds of faults, separated by commas")
 	binaries := flags.String("binaries", "bin/services", "directory of the services' binaries")
@@ -80,7 +81,7 @@ func run(args []string) (ok bool, err error) {
 	}
 	found, err := chaos.Run(ctx, chaos.Config{
 		Options: chaos.Options{Dir: dir, Binaries: bin, Self: self, Inside: inside},
-		Seed:    *seed, From: *from, Rounds: *rounds, Span: *span, Rate: *rate, Kinds: only, Out: os.Stdout,
+		Seed:    *seed, From: *from, Rounds: *rounds, Span: *span, Outage: *outage, Rate: *rate, Kinds: only, Out: os.Stdout,
 	})
 	if err == nil && found.None() && !*keep {
 		err = os.RemoveAll(dir)
