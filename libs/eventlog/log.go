@@ -276,16 +276,30 @@ func (l *Log) sawEnd(sequence uint64) {
 	}
 }
 
-// setTrouble notes what holds a part up, nil once it goes on, and logs a change.
+// heldUp is after how long something that holds a part up is worth a warning: a start,
+// and a server's restart, end sooner.
+const heldUp = 2 * time.Second
+
+// setTrouble notes what holds a part up, nil once it goes on, and warns where it stays.
 func (l *Log) setTrouble(part int, err error) {
 	if err == nil {
 		l.trouble[part].Store(nil)
 		return
 	}
-	if old := l.trouble[part].Load(); old == nil || (*old).Error() != err.Error() {
-		l.logger.Warn("held up", "err", err)
+	old := l.trouble[part].Swap(&err)
+	if old != nil && (*old).Error() == err.Error() {
+		return
 	}
-	l.trouble[part].Store(&err)
+	time.AfterFunc(heldUp, func() {
+		select {
+		case <-l.stopped:
+			return
+		default:
+		}
+		if now := l.trouble[part].Load(); now != nil && (*now).Error() == err.Error() {
+			l.logger.Warn("held up", "err", err)
+		}
+	})
 }
 
 // An alarm stops a part for good: going on would lose or double events. It is
