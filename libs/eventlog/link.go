@@ -251,14 +251,20 @@ func (l *Log) reportPosition(ctx context.Context, r *epoch.Report) error {
 	return nil
 }
 
-// attend tells audit how far the service is while it runs, and forgets what was
-// applied as soon as the archive has it.
+// attend tells audit how far the service is while it runs, forgets what was applied
+// as soon as the archive has it, and notices a database that went back.
 func (l *Log) attend(ctx context.Context, k *link) {
 	t := time.NewTicker(reportEvery)
 	defer t.Stop()
 	for {
 		r := epoch.Report{Service: l.service, Server: k.server, Runs: true}
+		saved := l.saved.Load()
 		err := l.reportPosition(ctx, &r)
+		if err == nil && r.Sequence < saved {
+			l.logger.Error("PostgreSQL went back while this process ran", "applied", saved, "database", r.Sequence)
+			l.restored()
+			return
+		}
 		var answer epoch.Answer
 		if err == nil {
 			answer, err = ask(ctx, k, r)

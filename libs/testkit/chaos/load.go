@@ -131,9 +131,8 @@ type answerError struct {
 func (e *answerError) Error() string { return fmt.Sprintf("%d: %s", e.status, e.body) }
 
 // run gives work until working ends; what was begun is finished by the time that
-// ctx ends, or is an error. Rate is of each producer, per second.
-func (l *load) run(ctx, working context.Context, r *rand.Rand, round, rate int, ways []string) error {
-	pause := time.Second / time.Duration(rate)
+// ctx ends, or is an error. Each producer pauses after each piece.
+func (l *load) run(ctx, working context.Context, r *rand.Rand, round int, pause time.Duration, ways []string) error {
 	var all sync.WaitGroup
 	errs := make([]error, 6)
 	for i, via := range ways {

@@ -24,8 +24,12 @@ type Config struct {
 	Out    io.Writer
 }
 
-// settleWithin is how long a suite that was healed may take to finish its work.
-const settleWithin = 90 * time.Second
+const (
+	// settleWithin is how long a suite that was healed may take to finish its work.
+	settleWithin = 90 * time.Second
+	// mostEach is how much a producer announces at most while a server is away for long.
+	mostEach = 60
+)
 
 // Run runs rounds until one finds something, and returns what it found.
 func Run(ctx context.Context, c Config) (*Findings, error) {
@@ -157,7 +161,8 @@ func (c Config) round(ctx context.Context, s *Suite, l *load, check *checker, fa
 	working, stop := context.WithTimeout(ctx, span)
 	defer stop()
 	loaded := make(chan error, 1)
-	go func() { loaded <- l.run(ctx, working, randomness(c.Seed, 1<<30+round), round, c.Rate, ways(faults)) }()
+	pause := max(time.Second/time.Duration(c.Rate), span/mostEach) // all of it has to be done with in the end
+	go func() { loaded <- l.run(ctx, working, randomness(c.Seed, 1<<30+round), round, pause, ways(faults)) }()
 	began := time.Now()
 	errs := group(faults, func(x fault) error {
 		sleep(ctx, x.at-time.Since(began))

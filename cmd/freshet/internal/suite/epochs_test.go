@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -337,30 +338,35 @@ func (h *hurt) dumped(schemas []string) (restore func()) {
 			copied(home+".old", home)
 		}
 	}
+	dump := h.dumpOf(schemas)
+	return func() {
+		h.t.Helper()
+		i, err := StartInfrastructure(context.Background(), h.dir, h.logger())
+		require.NoError(h.t, err)
+		h.load(i.postgres.URL(), schemas, dump)
+		require.NoError(h.t, i.Stop(context.Background()))
+	}
+}
+
+// dumpOf is what an operator's backup has of schemas.
+func (h *hurt) dumpOf(schemas []string) []byte {
+	h.t.Helper()
 	args := []string{"--format=plain", "--dbname=" + h.suite.infra.postgres.URL()}
 	for _, schema := range schemas {
 		args = append(args, "--schema="+schema)
 	}
 	dump, err := exec.Command("pg_dump", args...).Output()
 	require.NoError(h.t, err)
-	return func() {
-		h.t.Helper()
-		i, err := StartInfrastructure(context.Background(), h.dir, h.logger())
-		require.NoError(h.t, err)
-		ctx := context.Background()
-		conn, err := pgx.Connect(ctx, i.postgres.URL())
-		require.NoError(h.t, err)
-		for _, schema := range schemas {
-			_, err = conn.Exec(ctx, "DROP SCHEMA "+pgx.Identifier{schema}.Sanitize()+" CASCADE")
-			require.NoError(h.t, err)
-		}
-		require.NoError(h.t, conn.Close(ctx))
-		load := exec.Command("psql", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname="+i.postgres.URL())
-		load.Stdin = bytes.NewReader(dump)
-		out, err := load.CombinedOutput()
-		require.NoError(h.t, err, "%s", out)
-		require.NoError(h.t, i.Stop(ctx))
-	}
+	return dump
+}
+
+// load puts a dump in the place of schemas, at once.
+func (h *hurt) load(url string, schemas []string, dump []byte) {
+	h.t.Helper()
+	load := exec.Command("psql", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--dbname="+url)
+	load.Stdin = io.MultiReader(strings.NewReader("DROP SCHEMA "+strings.Join(schemas, ", ")+" CASCADE;\n"), bytes.NewReader(dump))
+	out, err := load.CombinedOutput()
+	require.NoError(h.t, err, "%s", out)
 }
 
 // verified checks that every service's tables and decisions are what the log, and its

@@ -88,6 +88,22 @@ func TestAPostgresFromYesterdayLearnsWhatTheLogKnows(t *testing.T) {
 	}
 }
 
+// Nothing has to happen for a service to notice that its database went back.
+func TestADatabaseThatGoesBackUnderALivingServiceIsNoticed(t *testing.T) {
+	t.Parallel()
+	h := newHurt(t)
+	h.record(15)
+	h.settled()
+	schemas := []string{"training", "training_io"}
+	dump := h.dumpOf(schemas)
+	h.record(15)
+	h.settled()
+	before, live := h.whole(), h.dump()
+	h.load(h.suite.infra.postgres.URL(), schemas, dump)
+	require.Equal(t, live, h.dump())
+	h.right(before)
+}
+
 // RequireStoresSetBack hurts the stores of a suite that somebody runs in a directory for
 // some days by its own clock, and then once more when they are over.
 func RequireStoresSetBack(t *testing.T, run func(dir string, days int, meanwhile func(at time.Time, s *Suite) error) error) {
