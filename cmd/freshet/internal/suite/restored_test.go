@@ -32,6 +32,28 @@ func TestALogThatWasLostWholeComesBackFromTheArchive(t *testing.T) {
 	h.right(before)
 }
 
+// An epoch in which nothing was recorded yet has its number all the same.
+func TestAnEpochsNumberIsNotUsedTwice(t *testing.T) {
+	t.Parallel()
+	h := newHurt(t)
+	h.record(10)
+	h.settled()
+	h.nats(func() { h.copy("nats", "nats.old") })
+	h.record(5)
+	h.settled()
+	before := h.whole()
+	h.nats(func() {
+		require.NoError(t, os.RemoveAll(filepath.Join(h.dir, "nats")))
+		h.copy("nats.old", "nats")
+	})
+	h.settled()
+	require.Equal(t, "FRESHET_2", h.stream())
+	h.nats(func() { require.NoError(t, os.RemoveAll(filepath.Join(h.dir, "nats", "jetstream"))) })
+	h.settled()
+	require.Equal(t, "FRESHET_3", h.stream())
+	h.right(before)
+}
+
 // What was applied while Kafka was away is in no archive: its order is known to those
 // who applied it, its bytes to those who recorded it.
 func TestWhatWasAppliedBeyondTheArchiveKeepsItsPlace(t *testing.T) {

@@ -200,7 +200,11 @@ func (r *round) examine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	newest := epoch.Number(epoch.Prefix + tail.Epoch)
+	newest, err := r.k.newest(ctx)
+	if err != nil {
+		return err
+	}
+	newest = max(newest, epoch.Number(epoch.Prefix+tail.Epoch))
 	for _, p := range r.registered {
 		newest = max(newest, p.epoch)
 	}

@@ -101,10 +101,19 @@ type Opened struct {
 }
 
 func (k *Keeper) opened(ctx context.Context, o Opened) error {
-	_, err := k.o.Pool.Exec(ctx, `INSERT INTO keeper_epochs (epoch, begins, archived, restored, reason) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (epoch) DO NOTHING`, o.Epoch, int64(o.Begins), int64(o.Archived), int64(o.Restored), o.Reason)
+	_, err := k.o.Pool.Exec(ctx, `INSERT INTO keeper_epochs (epoch, begins, archived, restored, reason) VALUES ($1, $2, $3, $4, $5)`, o.Epoch, int64(o.Begins), int64(o.Archived), int64(o.Restored), o.Reason)
 	if err != nil {
 		return fmt.Errorf("remembering epoch %d: %w", o.Epoch, err)
 	}
 	return nil
+}
+
+// newest is the last epoch that was opened here, 0 where none was: nothing may have
+// been recorded in it.
+func (k *Keeper) newest(ctx context.Context) (number int, err error) {
+	err = k.o.Pool.QueryRow(ctx, "SELECT coalesce(max(epoch), 0) FROM keeper_epochs").Scan(&number)
+	if err != nil {
+		return 0, fmt.Errorf("the epochs that were opened: %w", err)
+	}
+	return number, nil
 }
