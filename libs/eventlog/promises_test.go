@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -219,4 +219,37 @@ func TestPromise09PoisonNeverBlocks(t *testing.T) {
 	}
 	sequences(t, w.wholeLog())
 	require.NoError(t, l.Status(ctx).Err)
+}
+
+// Facts that are recorded beside poison are applied as soon as those that are not.
+func TestPromise09PoisonDelaysNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	l := w.start(fragile(func() bool { return false }))
+	const block, every = 50, 20 // facts; one in so many has poison before it
+	var took [2][]time.Duration // without and with poison
+	for round := range figure(4, 100) {
+		beside := round % 2
+		for n := range block {
+			if beside == 1 && n%every == 0 {
+				_, err := l.Record(ctx, fact("fragile.added", fmt.Sprintf("poison %d.%d", round, n), 13+n/every))
+				require.NoError(t, err)
+			}
+			began := time.Now()
+			_, err := l.RecordAndWait(ctx, fact("fragile.added", "x", 2))
+			require.NoError(t, err)
+			took[beside] = append(took[beside], time.Since(began))
+		}
+	}
+	var p99 [2]time.Duration
+	for i := range took {
+		slices.Sort(took[i])
+		p99[i] = took[i][len(took[i])*99/100]
+	}
+	t.Logf("p99 %s, beside poison %s", p99[0], p99[1])
+	require.NotZero(t, l.Status(ctx).Parked)
+	if figure(0, 1) == 1 {
+		require.Less(t, p99[1], 2*p99[0], "what was promised")
+	}
 }

@@ -231,7 +231,7 @@ func (failNow) Errorf(format string, args ...any) { panic(fmt.Sprintf(format, ar
 func (failNow) FailNow()                          { panic("the made log cannot be made") }
 
 // The same for a copy of 100,000 events.
-func TestTamperingWithALargeCopyIsFound(t *testing.T) {
+func TestPromise08TamperingIsFound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it verifies 100,000 events several times")
 	}

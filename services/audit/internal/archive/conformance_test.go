@@ -17,13 +17,13 @@ import (
 )
 
 // The archive on the broker that a suite embeds.
-func TestArchiveOnTheEmbeddedBroker(t *testing.T) {
+func TestPromise06TheArchiveOnTheEmbeddedBroker(t *testing.T) {
 	t.Parallel()
 	conformance(t, brokers.Embedded(t))
 }
 
 // The archive on Apache Kafka.
-func TestArchiveOnApacheKafka(t *testing.T) {
+func TestPromise06TheArchiveOnApacheKafka(t *testing.T) {
 	t.Parallel()
 	conformance(t, brokers.Apache(t))
 }
