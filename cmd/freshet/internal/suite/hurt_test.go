@@ -417,4 +417,3 @@ func (h *hurt) stream() string {
 	require.NoError(h.t, err)
 	return name
 }
-

@@ -22,6 +22,7 @@ import (
 	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/kafka"
+	"github.com/freshet-io/freshet/libs/postgres"
 	"github.com/freshet-io/freshet/services/training"
 )
 
@@ -44,16 +45,38 @@ func run(ctx context.Context, days int, dir, out string) error {
 		return errors.New("--data-dir and --out are needed")
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	err := demo.Run(ctx, demo.Options{Days: days, DataDir: dir, Listen: "127.0.0.1:0", Kept: true, Out: os.Stdout, Logger: logger})
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	pg, err := postgres.Start(ctx, postgres.Options{DataDir: dir, Logger: logger}) // here, because after asks it for more than the suite does
 	if err != nil {
 		return err
 	}
-	end := time.Date(2001, 1, 6, 0, 0, 0, 0, time.UTC).AddDate(0, 0, days)
-	s, err := suite.Start(ctx, suite.Options{DataDir: dir, Listen: "127.0.0.1:0", Clock: clock.NewDriven(end), Logger: logger})
+	defer func() { _ = pg.Stop(context.WithoutCancel(ctx)) }()
+	if err := os.Setenv("FRESHET_POSTGRES_URL", pg.URL()); err != nil {
+		return err
+	}
+	if err := before(ctx, dir, logger); err != nil {
+		return err
+	}
+	err = demo.Run(ctx, demo.Options{Days: days, DataDir: dir, Listen: "127.0.0.1:0", Kept: true, Out: os.Stdout, Logger: logger})
 	if err != nil {
 		return err
 	}
-	events, err := after(ctx, s, dir)
+	now := clock.NewDriven(firstDay.AddDate(0, 0, days))
+	s, err := suite.Start(ctx, suite.Options{DataDir: dir, Listen: "127.0.0.1:0", Clock: now, Logger: logger})
+	if err != nil {
+		return err
+	}
+	var events [][]byte
+	err = after(ctx, s, dir)
+	if err == nil {
+		o := &operator{suite: s, clock: now, dir: dir, database: pg.URL()}
+		err = o.run(ctx)
+	}
+	if err == nil {
+		events, err = read(ctx, s.KafkaAddr())
+	}
 	if err := errors.Join(err, s.Stop(ctx)); err != nil {
 		return err
 	}
@@ -61,35 +84,54 @@ func run(ctx context.Context, days int, dir, out string) error {
 	return golden.Write(out, events)
 }
 
-// after does what the demo's people do not, and reads the log.
-func after(ctx context.Context, s *suite.Suite, dir string) ([][]byte, error) {
-	file, err := put(ctx, s.URL()+"/v1/files", []byte("no Parquet at all"))
+var firstDay = time.Date(2001, 1, 6, 0, 0, 0, 0, time.UTC)
+
+// before lets the log begin with a part of the suite: the others come to an old log.
+func before(ctx context.Context, dir string, logger *slog.Logger) error {
+	s, err := suite.Start(ctx, suite.Options{DataDir: dir, Listen: "127.0.0.1:0", Services: []string{"ingestion", "audit"}, Clock: clock.NewDriven(firstDay), Logger: logger})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for _, act := range []struct{ path, kind, body string }{
-		{"/v1/rollbacks", jsonType, `{"model":"flight-delays","environment":"production"}`},
-		{"/v1/trainings", jsonType, `{"model":"flight-delays"}`},
-		{"/v1/promotions", jsonType, `{"model":"flight-delays","version":1,"environment":"staging"}`},
-		{"/v1/arrivals", "application/cloudevents+json", fmt.Sprintf(`{"specversion":"1.0","id":"unreadable","source":"/example/flights-producer",
-			"type":"com.example.flights.arrived","datacontenttype":"application/json",
-			"data":{"dataset":"flights","files":[{"uri":"objects:%s","format":"parquet","name":"unreadable"}]}}`, file)},
-		{"/v1/repositories", jsonType, fmt.Sprintf(`{"name":"flight-delays-fork","url":%q,"branch":"main"}`, filepath.Join(dir, "repositories", "flight-delays"))},
+	err = arrive(ctx, s.URL(), "too-early")
+	if err == nil {
+		err = settle(ctx, s.URL())
+	}
+	return errors.Join(err, s.Stop(ctx))
+}
+
+// arrive announces a file that is no data.
+func arrive(ctx context.Context, url, name string) error {
+	file, err := put(ctx, url+"/v1/files", []byte("no Parquet at all"))
+	if err != nil {
+		return err
+	}
+	return post(ctx, url+"/v1/arrivals", "application/cloudevents+json", fmt.Appendf(nil, `{"specversion":"1.0","id":%q,"source":"/example/flights-producer",
+		"type":"com.example.flights.arrived","datacontenttype":"application/json",
+		"data":{"dataset":"flights","files":[{"uri":"objects:%s","format":"parquet","name":%[1]q}]}}`, name, file))
+}
+
+// after does what the demo's people do not.
+func after(ctx context.Context, s *suite.Suite, dir string) error {
+	if err := arrive(ctx, s.URL(), "unreadable"); err != nil {
+		return err
+	}
+	for _, act := range []struct{ path, body string }{
+		{"/v1/rollbacks", `{"model":"flight-delays","environment":"production"}`},
+		{"/v1/trainings", `{"model":"flight-delays"}`},
+		{"/v1/promotions", `{"model":"flight-delays","version":1,"environment":"staging"}`},
+		{"/v1/repositories", fmt.Sprintf(`{"name":"flight-delays-fork","url":%q,"branch":"main"}`, filepath.Join(dir, "repositories", "flight-delays"))},
 	} {
-		if err := post(ctx, s.URL()+act.path, act.kind, []byte(act.body)); err != nil {
-			return nil, err
+		if err := post(ctx, s.URL()+act.path, jsonType, []byte(act.body)); err != nil {
+			return err
 		}
 		if err := settle(ctx, s.URL()); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := deny(ctx, s.URL()); err != nil {
-		return nil, err
+		return err
 	}
-	if err := settle(ctx, s.URL()); err != nil {
-		return nil, err
-	}
-	return read(ctx, s.KafkaAddr())
+	return settle(ctx, s.URL())
 }
 
 // deny denies whatever waits for a person.
