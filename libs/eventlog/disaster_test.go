@@ -156,6 +156,34 @@ func TestBrokenDatabaseConnectionsAreReplaced(t *testing.T) {
 	sequences(t, w.wholeLog())
 }
 
+// What could not be recorded is trouble for as long as somebody waits for it, not
+// until somebody records something else.
+func TestTroubleEndsWithWhoeverWaitsForIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.start(counts("adder"))
+	_, err := a.Record(context.Background(), fact("adder.added", "x", 1, "k1"))
+	require.NoError(t, err)
+	settle(t, a)
+	admin(t, w.url, "ALTER TABLE adder_io.outbox RENAME TO away")
+	ctx, giveUp := context.WithCancel(context.Background())
+	defer giveUp()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := a.Record(ctx, fact("adder.added", "x", 2, "k2"))
+		ended <- err
+	}()
+	recording := func() bool {
+		err := a.Status(context.Background()).Err
+		return err != nil && strings.Contains(err.Error(), "record: ")
+	}
+	require.Eventually(t, recording, patience, 2*time.Millisecond)
+	giveUp()
+	require.Error(t, <-ended)
+	admin(t, w.url, "ALTER TABLE adder_io.away RENAME TO outbox")
+	require.Eventually(t, func() bool { return !recording() }, patience, 2*time.Millisecond)
+}
+
 func TestAStreamThatIsNoLogIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

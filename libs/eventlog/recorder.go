@@ -240,6 +240,7 @@ func (l *Log) recordGroup(ctx context.Context, group []*request) {
 		}
 		group = waiting
 	}
+	l.setTrouble(troubleRecorder, nil) // nobody waits for it any more
 }
 
 // errInbox: some of the facts were recorded before.
