@@ -20,16 +20,22 @@ func Free(dir string) (int64, error) {
 	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:gosec,unconvert // sizes differ by system
 }
 
+// room is what is free, or an error where that is too little to work with.
+func room(dir string) (int64, error) {
+	free, err := Free(dir)
+	if err == nil && free < reserve/4 {
+		err = fmt.Errorf("only %d MB are left in %s: free some space", free>>20, dir)
+	}
+	return free, err
+}
+
 // maxStore leaves a reserve of the disk: a full disk latches the server, its own
 // limit is answered with a clean error. What the store holds already counts beside
 // what is free.
 func maxStore(dir string) (int64, error) {
-	free, err := Free(dir)
+	free, err := room(dir)
 	if err != nil {
 		return 0, err
-	}
-	if free < reserve/4 {
-		return 0, fmt.Errorf("only %d MB are left in %s: free some space", free>>20, dir)
 	}
 	var held int64
 	err = filepath.WalkDir(filepath.Join(dir, "jetstream"), func(_ string, d fs.DirEntry, err error) error {

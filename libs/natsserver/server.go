@@ -5,21 +5,25 @@
 // random secret, kept in the data directory for its owner only, and may publish
 // and subscribe to what the caller listed and nothing else (allow-lists, never
 // deny-lists); that there is no user without a password, no WebSocket, no MQTT, no
-// monitoring port; and that Stop returns once the store is closed. Clients are
-// closed before it.
+// monitoring port; that a store which could not write is healed once its disk has
+// room: the server is started again in place, and what it had acknowledged is there;
+// and that Stop returns once the store is closed. Clients are closed before it.
 package natsserver
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -56,9 +60,14 @@ type Options struct {
 
 // Server is a running server.
 type Server struct {
-	server  *server.Server
+	o       Options // its port is the one that it got
 	secrets map[string]string
 	store   int64
+	addr    string
+	logger  *slog.Logger
+	running atomic.Pointer[server.Server]
+	cancel  context.CancelFunc
+	watched chan struct{} // closed when the watch has ended
 	once    sync.Once
 }
 
@@ -71,26 +80,43 @@ func Start(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	logger := o.Logger
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	port := o.Port
-	if port == 0 {
-		port = server.RANDOM_PORT
-	}
 	store, err := maxStore(o.DataDir)
 	if err != nil {
 		return nil, err
 	}
+	s := &Server{o: o, secrets: secrets, store: store, logger: o.Logger, watched: make(chan struct{})}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Port == 0 {
+		s.o.Port = server.RANDOM_PORT
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	first, err := s.launch(ctx)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	s.running.Store(first)
+	s.addr = first.Addr().String()
+	if addr, ok := first.Addr().(*net.TCPAddr); ok {
+		s.o.Port = addr.Port
+	}
+	go s.watch(ctx)
+	return s, nil
+}
+
+// launch starts a nats-server and returns when it takes connections.
+func (s *Server) launch(ctx context.Context) (*server.Server, error) {
 	options := &server.Options{
-		ServerName: "freshet", Host: "127.0.0.1", Port: port,
-		JetStream: true, StoreDir: o.DataDir, SyncAlways: true,
-		JetStreamMaxMemory: maxMemory, JetStreamMaxStore: store,
+		ServerName: "freshet", Host: "127.0.0.1", Port: s.o.Port,
+		JetStream: true, StoreDir: s.o.DataDir, SyncAlways: true,
+		JetStreamMaxMemory: maxMemory, JetStreamMaxStore: s.store,
 		MaxPayload: maxPayload, MaxPending: 64 << 20, WriteDeadline: 10 * time.Second,
 		NoSigs: true, DisableJetStreamBanner: true, NoSystemAccount: false,
 	}
-	for _, u := range o.Users {
+	for _, u := range s.o.Users {
 		may := &server.Permissions{
 			Publish:   &server.SubjectPermission{Allow: u.Publish},
 			Subscribe: &server.SubjectPermission{Allow: u.Subscribe},
@@ -98,25 +124,25 @@ func Start(o Options) (*Server, error) {
 		if u.Answers {
 			may.Response = &server.ResponsePermission{MaxMsgs: 1, Expires: answerWithin}
 		}
-		options.Users = append(options.Users, &server.User{Username: u.Name, Password: secrets[u.Name], Permissions: may})
+		options.Users = append(options.Users, &server.User{Username: u.Name, Password: s.secrets[u.Name], Permissions: may})
 	}
-	s, err := server.NewServer(options)
+	n, err := server.NewServer(options)
 	if err != nil {
 		return nil, fmt.Errorf("starting the embedded NATS: %w", err)
 	}
-	lines := &natsLogger{logger: logger, fatal: make(chan string, 1)}
-	s.SetLoggerV2(lines, false, false, false)
-	s.Start()
-	if err := awaitReady(s, lines.fatal); err != nil {
-		s.Shutdown()
-		s.WaitForShutdown()
+	lines := &natsLogger{logger: s.logger, fatal: make(chan string, 1)}
+	n.SetLoggerV2(lines, false, false, false)
+	n.Start()
+	if err := awaitReady(ctx, n, lines.fatal); err != nil {
+		n.Shutdown()
+		n.WaitForShutdown()
 		return nil, fmt.Errorf("starting the embedded NATS: %w", err)
 	}
-	return &Server{server: s, secrets: secrets, store: store}, nil
+	return n, nil
 }
 
 // awaitReady waits until the server takes connections or says why it never will.
-func awaitReady(s *server.Server, fatal <-chan string) error {
+func awaitReady(ctx context.Context, s *server.Server, fatal <-chan string) error {
 	for began := time.Now(); time.Since(began) < startTimeout; {
 		if s.ReadyForConnections(startPoll) {
 			if !s.JetStreamEnabled() {
@@ -130,6 +156,8 @@ func awaitReady(s *server.Server, fatal <-chan string) error {
 				return fmt.Errorf("%s: %w", msg, syscall.EADDRINUSE)
 			}
 			return errors.New(msg)
+		case <-ctx.Done():
+			return ctx.Err()
 		default:
 		}
 	}
@@ -138,7 +166,7 @@ func awaitReady(s *server.Server, fatal <-chan string) error {
 
 // URL is a user's connection string, secret included.
 func (s *Server) URL(user string) string {
-	u := url.URL{Scheme: "nats", Host: s.server.Addr().String(), User: url.UserPassword(user, s.secrets[user])}
+	u := url.URL{Scheme: "nats", Host: s.addr, User: url.UserPassword(user, s.secrets[user])}
 	return u.String()
 }
 
@@ -146,11 +174,11 @@ func (s *Server) URL(user string) string {
 func (s *Server) MaxStore() int64 { return s.store }
 
 // Addr is where it listens.
-func (s *Server) Addr() string { return s.server.Addr().String() }
+func (s *Server) Addr() string { return s.addr }
 
 // Healthy is nil when the server and its store work.
 func (s *Server) Healthy() error {
-	h := s.server.Healthz(&server.HealthzOptions{})
+	h := s.running.Load().Healthz(&server.HealthzOptions{})
 	if h.StatusCode != 200 {
 		return fmt.Errorf("the embedded NATS is not well: %s", h.Error)
 	}
@@ -159,18 +187,23 @@ func (s *Server) Healthy() error {
 
 // Store is how much of its streams' room is used, and how much there is.
 func (s *Server) Store() (used, limit int64, err error) {
-	info, err := s.server.Jsz(nil)
-	if err != nil {
-		return 0, 0, fmt.Errorf("the embedded NATS: %w", err)
+	info, err := s.running.Load().Jsz(nil)
+	if err == nil && info.Disabled {
+		err = errors.New("its store is not enabled")
 	}
-	return int64(info.Store), info.Config.MaxStore, nil //nolint:gosec // bytes on a disk
+	if err != nil {
+		return 0, s.store, fmt.Errorf("the embedded NATS: %w", err)
+	}
+	return int64(info.Store), s.store, nil //nolint:gosec // bytes on a disk
 }
 
 // Stop closes the server and its store.
 func (s *Server) Stop() {
 	s.once.Do(func() {
-		s.server.Shutdown()
-		s.server.WaitForShutdown()
+		s.cancel()
+		<-s.watched
+		s.running.Load().Shutdown()
+		s.running.Load().WaitForShutdown()
 	})
 }
 

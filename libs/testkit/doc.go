@@ -4,5 +4,5 @@
 //
 // One PostgreSQL server serves all test processes of a machine that run at the
 // same time; each test has a database of its own. NATS and Kafka are embedded,
-// one of each per test.
+// one of each per test. On Linux, for root, there are disks that can be filled.
 package testkit

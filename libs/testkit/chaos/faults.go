@@ -189,23 +189,15 @@ func (s *Suite) sessions(ctx context.Context, service string) (pids []int32, err
 	return pids, err
 }
 
-// fillDisk leaves a server, or the objects, without room. NATS does not take
-// messages again until it is started anew, as its operator has to.
+// fillDisk leaves a server, or the objects, without room for a while.
 func (s *Suite) fillDisk(ctx context.Context, f fault) error {
 	d := s.disks[f.target]
-	if err := d.fill(); err != nil {
+	if err := d.Fill(); err != nil {
 		return fmt.Errorf("filling the disk of %s: %w", f.target, err)
 	}
 	sleep(ctx, f.lasts)
-	if err := d.free(); err != nil {
+	if err := d.Free(); err != nil {
 		return fmt.Errorf("freeing the disk of %s: %w", f.target, err)
-	}
-	if f.target == "nats" {
-		p := s.procs["nats"]
-		if _, err := p.Down(syscall.SIGTERM, time.Minute); err != nil {
-			return err
-		}
-		p.Up()
 	}
 	return nil
 }
@@ -245,13 +237,13 @@ func (s *Suite) deliverAgain(ctx context.Context, f fault, l *load) error {
 
 // heal makes everything run and every link and disk be as it was.
 func (s *Suite) heal(ctx context.Context) error {
+	for _, d := range s.disks {
+		if err := d.Free(); err != nil {
+			return err
+		}
+	}
 	for _, name := range Servers {
 		s.procs[name].Signal(syscall.SIGCONT)
-		if s.disks[name].own {
-			if err := s.disks[name].free(); err != nil {
-				return err
-			}
-		}
 		s.procs[name].Up()
 	}
 	for _, name := range Services {
@@ -276,7 +268,7 @@ func group[T any](items []T, fn func(T) error) []error {
 
 // postmaster is PostgreSQL's first process.
 func (s *Suite) postmaster() (int, error) {
-	matches, err := filepath.Glob(filepath.Join(s.disks["postgres"].path, "postgres", "data", "postmaster.pid"))
+	matches, err := filepath.Glob(filepath.Join(s.dir("postgres"), "postgres", "data", "postmaster.pid"))
 	if err != nil || len(matches) == 0 {
 		return 0, errors.New("PostgreSQL does not run")
 	}

@@ -14,7 +14,7 @@ import (
 // rollBack takes a copy of the log's store, and after a while puts it in the place of
 // what the store has become.
 func (s *Suite) rollBack(ctx context.Context, f fault) error {
-	p, store := s.procs["nats"], s.disks["nats"].path
+	p, store := s.procs["nats"], s.dir("nats")
 	before, err := os.MkdirTemp(s.o.Dir, "nats-before-")
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func (s *Suite) loseStore() error {
 	if _, err := p.Down(syscall.SIGKILL, time.Minute); err != nil {
 		return err
 	}
-	err := os.RemoveAll(filepath.Join(s.disks["nats"].path, "jetstream"))
+	err := os.RemoveAll(filepath.Join(s.dir("nats"), "jetstream"))
 	p.Up()
 	return err
 }

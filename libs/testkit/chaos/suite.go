@@ -17,6 +17,7 @@ import (
 
 	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/kafka"
+	"github.com/freshet-io/freshet/libs/testkit/disk"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -42,7 +43,7 @@ type Suite struct {
 	o     Options
 	procs map[string]*Process
 	links map[string]*link
-	disks map[string]*disk
+	disks map[string]*disk.Disk // none without namespaces
 	ports map[string]int
 	http  *http.Client
 
@@ -62,7 +63,7 @@ const stopWithin = 30 * time.Second
 
 // Start starts everything and returns when it is ready.
 func Start(ctx context.Context, o Options) (*Suite, error) {
-	s := &Suite{o: o, procs: map[string]*Process{}, links: map[string]*link{}, disks: map[string]*disk{}, ports: map[string]int{},
+	s := &Suite{o: o, procs: map[string]*Process{}, links: map[string]*link{}, disks: map[string]*disk.Disk{}, ports: map[string]int{},
 		second: map[string]*Process{}, http: &http.Client{Timeout: 20 * time.Second}, stopReaping: make(chan struct{})}
 	go s.reap()
 	for _, name := range Services {
@@ -87,17 +88,17 @@ func (s *Suite) start(ctx context.Context) (err error) {
 	}
 	proxies := newLinks()
 	for _, name := range Servers {
-		if s.disks[name], err = mountDisk(filepath.Join(s.o.Dir, name), s.o.Inside); err != nil {
+		if err := s.mount(name); err != nil {
 			return err
 		}
 		if s.links[name], err = newLink(proxies, name, s.addr(name+"/link"), s.addr(name)); err != nil {
 			return err
 		}
 		s.procs[name] = newProcess(name, s.logs(), s.o.Self, os.Environ, "serve", name,
-			"-dir", s.disks[name].path, "-port", fmt.Sprint(s.ports[name]), "-advertise", s.addr(name+"/link"))
+			"-dir", s.dir(name), "-port", fmt.Sprint(s.ports[name]), "-advertise", s.addr(name+"/link"))
 		s.procs[name].Up()
 	}
-	if s.disks["objects"], err = mountDisk(filepath.Join(s.o.Dir, "objects"), s.o.Inside); err != nil {
+	if err := s.mount("objects"); err != nil {
 		return err
 	}
 	starting, cancel := context.WithTimeout(ctx, 2*time.Minute)
@@ -113,6 +114,21 @@ func (s *Suite) start(ctx context.Context) (err error) {
 		return fmt.Errorf("%w\n%s", err, s.lastWords())
 	}
 	return nil
+}
+
+// dir is a server's directory, or the objects'.
+func (s *Suite) dir(name string) string { return filepath.Join(s.o.Dir, name) }
+
+// mount makes such a directory a disk of its own, where that is possible.
+func (s *Suite) mount(name string) error {
+	if !s.o.Inside {
+		return os.MkdirAll(s.dir(name), 0o755)
+	}
+	d, err := disk.Mount(s.dir(name))
+	if err == nil {
+		s.disks[name] = d
+	}
+	return err
 }
 
 func (s *Suite) logs() string { return filepath.Join(s.o.Dir, "logs") }
@@ -464,7 +480,7 @@ func (s *Suite) Stop() error {
 	}
 	close(s.stopReaping)
 	for _, d := range s.disks {
-		errs = append(errs, d.unmount())
+		errs = append(errs, d.Unmount())
 	}
 	return errors.Join(errs...)
 }
