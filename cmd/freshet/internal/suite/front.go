@@ -191,9 +191,18 @@ func (s *Suite) Ready(ctx context.Context) map[string]map[string]string {
 	if !s.started.Load() {
 		out["suite"] = map[string]string{"start": "starting or stopping"}
 	}
+	// At once: where PostgreSQL hangs, each of them takes as long as it may.
+	var mu sync.Mutex
+	var all sync.WaitGroup
 	for _, one := range s.services {
-		out[one.Name()] = one.Ready(ctx)
+		all.Go(func() {
+			wrong := one.Ready(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			out[one.Name()] = wrong
+		})
 	}
+	all.Wait()
 	if s.started.Load() {
 		if wrong := s.infra.ready(); len(wrong) > 0 {
 			out["suite"] = wrong

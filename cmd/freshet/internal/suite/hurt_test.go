@@ -46,24 +46,33 @@ type hurt struct {
 
 func newHurt(t *testing.T, services ...string) *hurt {
 	t.Helper()
-	h := hurtIn(t)
-	if len(services) == 0 {
-		services = []string{"audit", "training", "console"}
-	}
-	h.services = services
-	h.start()
-	return h
+	return newHurtIn(t, hurtDir(t), services...)
 }
 
-// hurtIn prepares a directory for a suite.
-func hurtIn(t *testing.T) *hurt {
+func hurtDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "freshet-epochs-")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
+}
+
+func newHurtIn(t *testing.T, dir string, services ...string) *hurt {
+	t.Helper()
+	if len(services) == 0 {
+		services = []string{"audit", "training", "console"}
+	}
+	h := hurtOf(t, dir, services)
+	h.start()
+	return h
+}
+
+// hurtOf is one whose suite is started by somebody else.
+func hurtOf(t *testing.T, dir string, services []string) *hurt {
+	t.Helper()
 	// Ports that no other suite takes while a server is away.
 	require.NoError(t, ports{NATS: freePort(t), Kafka: freePort(t)}.write(dir))
-	return &hurt{t: t, dir: dir, acknowledged: map[string]bool{}}
+	return &hurt{t: t, dir: dir, services: services, acknowledged: map[string]bool{}}
 }
 
 func freePort(t *testing.T) int {
@@ -121,16 +130,23 @@ func (h *hurt) log(name string) *eventlog.Log {
 // record records facts that another service decides on, and remembers them.
 func (h *hurt) record(n int) {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
 	for range n {
-		h.asked++
-		draft, err := events.NewTrainingAsked("default", "m", events.TrainingAsked{Model: "m"})
-		require.NoError(h.t, err)
-		receipts, err := h.log("console").Record(ctx, eventlog.Fact{Event: draft, Key: []string{"asked", strconv.Itoa(h.asked)}, Actor: "tester"})
-		require.NoError(h.t, err)
+		require.NoError(h.t, h.tryRecord(patience))
+	}
+}
+
+func (h *hurt) tryRecord(within time.Duration) error {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	h.asked++
+	draft, err := events.NewTrainingAsked("default", "m", events.TrainingAsked{Model: "m"})
+	require.NoError(h.t, err)
+	receipts, err := h.log("console").Record(ctx, eventlog.Fact{Event: draft, Key: []string{"asked", strconv.Itoa(h.asked)}, Actor: "tester"})
+	if err == nil {
 		h.acknowledged[receipts[0].ID] = true
 	}
+	return err
 }
 
 // applied waits until every service has applied the whole log.

@@ -130,8 +130,7 @@ func TestADatabaseThatGoesBackUnderALivingServiceIsNoticed(t *testing.T) {
 // some days by its own clock, and then once more when they are over.
 func RequireStoresSetBack(t *testing.T, run func(dir string, days int, meanwhile func(at time.Time, s *Suite) error) error) {
 	t.Helper()
-	h := hurtIn(t)
-	h.services = Names()
+	h := hurtOf(t, hurtDir(t), Names())
 	const days = 7
 	var began, now time.Time
 	var before [][]byte

@@ -4,6 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
 
 	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,18 +25,44 @@ const (
 func (i *Infrastructure) ready() map[string]string {
 	wrong := map[string]string{}
 	if err := i.nats.Healthy(); err != nil {
-		// A store that could not write stays so when there is room again.
-		wrong["log"] = err.Error() + "; if its disk was full, free space and start freshet again"
+		wrong["log"] = err.Error() + "; if its disk is full, free some space: it heals by itself"
 	}
 	if used, limit, err := i.nats.Store(); err == nil && limit > 0 && float64(used) >= nearlyFull*float64(limit) {
 		wrong["store"] = fmt.Sprintf("the log's store holds %d of %d MB: give it a larger disk", used>>20, limit>>20)
 	}
-	if free, err := natsserver.Free(i.dir); err != nil {
-		wrong["disk"] = err.Error()
-	} else if free < leastFree {
-		wrong["disk"] = fmt.Sprintf("only %d MB are left in %s: free some space", free>>20, i.dir)
+	var full []string
+	for _, dir := range i.disks() {
+		if free, err := natsserver.Free(dir); err != nil {
+			full = append(full, err.Error())
+		} else if free < leastFree {
+			full = append(full, fmt.Sprintf("only %d MB are left in %s: free some space", free>>20, dir))
+		}
+	}
+	if len(full) > 0 {
+		wrong["disk"] = strings.Join(full, "; ")
 	}
 	return wrong
+}
+
+// disks are the directories that something is written to, one of each file system.
+func (i *Infrastructure) disks() []string {
+	var dirs []string
+	seen := map[any]bool{}
+	for _, dir := range []string{i.dir, filepath.Join(i.dir, "postgres"), filepath.Join(i.dir, "nats"), filepath.Join(i.dir, "kafka"), i.objects()} {
+		info, err := os.Stat(dir)
+		if errors.Is(err, os.ErrNotExist) { // PostgreSQL may be elsewhere
+			continue
+		}
+		if err == nil {
+			if st, ok := info.Sys().(*syscall.Stat_t); ok && seen[st.Dev] {
+				continue
+			} else if ok {
+				seen[st.Dev] = true
+			}
+		}
+		dirs = append(dirs, dir)
+	}
+	return dirs
 }
 
 // measure registers what alarms about the servers rest on.
@@ -51,12 +82,16 @@ func (i *Infrastructure) measure(metrics prometheus.Registerer) error {
 			}
 			return float64(end)
 		}),
-		gauge("freshet_disk_free_bytes", "Space left where the data directory is.", func() float64 {
-			free, err := natsserver.Free(i.dir)
-			if err != nil {
-				return 0
+		gauge("freshet_disk_free_bytes", "Space left on the fullest of the suite's disks.", func() float64 {
+			least := int64(math.MaxInt64)
+			for _, dir := range i.disks() {
+				free, err := natsserver.Free(dir)
+				if err != nil {
+					return 0
+				}
+				least = min(least, free)
 			}
-			return float64(free)
+			return float64(least)
 		}),
 		gauge("freshet_server_unready_checks", "Checks of the servers that find something wrong.", func() float64 { return float64(len(i.ready())) }),
 	)
