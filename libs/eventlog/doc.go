@@ -61,6 +61,13 @@
 // is seen in Status.Err. Nothing is skipped meanwhile; facts are still recorded
 // while only the log is out of reach.
 //
+// Of several processes of a service one leads. A process that is frozen, or cut off
+// while its connections stay open, keeps its sessions and whatever they lock, the lead
+// for one; ten seconds after PostgreSQL last heard of it another process of the service
+// ends them all. One that goes on again finds that its session is gone, in a log where
+// nothing happens within seconds, stands down, and follows; what it was about to commit
+// or publish is refused.
+//
 // An event at fault (its handler panics or returns an error of its own, or its
 // data is refused with SQLSTATE class 22, 23 or 54) is tried twice and then
 // parked, by a decision, with a reason of one word. Later events of its subject or

@@ -393,9 +393,7 @@ func (l *Log) lease(ctx context.Context, r *effectRow) (attempt int, token int64
 	err = l.pool.QueryRow(ctx, `INSERT INTO `+io+`.leases AS l (effect, holder, token, attempt, until)
 		VALUES ($1, $2, 1, 1, now() + $3::interval)
 		ON CONFLICT (effect) DO UPDATE SET holder = $2, token = l.token + 1, attempt = l.attempt + 1, until = now() + $3::interval
-		WHERE l.holder = $2 OR l.until < now() OR NOT EXISTS (SELECT FROM pg_locks k WHERE k.locktype = 'advisory' AND k.objsubid = 1
-			AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-			AND (k.classid::bigint << 32 | k.objid::bigint) = l.holder)
+		WHERE l.holder = $2 OR l.until < now() OR NOT EXISTS (SELECT FROM (`+heldSQL+`) held WHERE key = l.holder)
 		RETURNING token, attempt`, uuid.MustParse(r.id), l.holder, leaseFor).Scan(&token, &attempt)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, 0, false, nil

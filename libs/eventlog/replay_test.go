@@ -482,12 +482,19 @@ func (w *world) whileWaitingFor(lock string, start io.Writer, then func()) {
 	require.NoError(w.t, err)
 	_, err = fmt.Fprintln(start, "go")
 	require.NoError(w.t, err)
+	w.awaitWaiting()
+	then()
+}
+
+// awaitWaiting waits until some session waits for a lock.
+func (w *world) awaitWaiting() {
+	w.t.Helper()
+	conn := w.session("test")
 	require.Eventually(w.t, func() bool {
 		var waiting int
-		require.NoError(w.t, conn.QueryRow(ctx, "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&waiting))
+		require.NoError(w.t, conn.QueryRow(context.Background(), "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&waiting))
 		return waiting > 0
 	}, patience, pollTest)
-	then()
 }
 
 // rebuildingChild leads, and rebuilds until it is killed.

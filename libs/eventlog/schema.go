@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -143,14 +144,18 @@ func tablesDigest(f *Fold) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// withSearchPath returns a pool whose connections see the service's schemas
-// first: the given one if it does already, else one of its own (owned is true).
+// withSearchPath returns a pool whose connections have a name and see the service's
+// schemas first: the given one if they do already, else one of its own (owned is true).
 func withSearchPath(ctx context.Context, pool *pgxpool.Pool, service string) (_ *pgxpool.Pool, owned bool, err error) {
 	cfg := pool.Config()
 	schema := schemaOf(service)
 	first, _, _ := strings.Cut(cfg.ConnConfig.RuntimeParams["search_path"], ",")
-	if strings.Trim(strings.TrimSpace(first), `"`) == schema {
+	name := cfg.ConnConfig.RuntimeParams["application_name"]
+	if strings.Trim(strings.TrimSpace(first), `"`) == schema && name != "" {
 		return pool, false, nil
+	}
+	if name == "" {
+		cfg.ConnConfig.RuntimeParams["application_name"] = "freshet-" + service + "/" + rand.Text()[:8]
 	}
 	cfg.ConnConfig.RuntimeParams["search_path"] = strings.Join([]string{quote(schema), quote(schema + "_io"), quote(schema + "_data")}, ", ")
 	cfg.MaxConns = max(cfg.MaxConns, 4)

@@ -45,20 +45,32 @@ func (l *Log) runSession(ctx context.Context) {
 }
 
 func (l *Log) session(ctx, executions context.Context) error {
-	pooled, err := l.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("database: %w", err)
-	}
 	// The session's locks go with its connection.
-	conn := pooled.Hijack()
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1)", l.holder); err != nil {
-		return fmt.Errorf("database: %w", err)
+	conn, err := l.dedicated(ctx)
+	if err != nil {
+		return err
 	}
-	lead := "freshet/" + l.service + "/lead"
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	if err := l.arrive(ctx, conn); err != nil {
+		return err
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	var alive sync.WaitGroup
+	alive.Go(func() { l.stayAlive(ctx, end) })
+	err = l.takePart(ctx, conn, executions)
+	if cause := context.Cause(ctx); errors.Is(cause, errEnded) {
+		err = cause
+	}
+	end(nil)
+	alive.Wait()
+	return err
+}
+
+// takePart leads the service whenever nobody else does, until it fails.
+func (l *Log) takePart(ctx context.Context, conn *pgx.Conn, executions context.Context) error {
 	for try := 0; ; {
 		var leads bool
-		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", lead).Scan(&leads); err != nil {
+		if err := conn.QueryRow(ctx, leadSQL, l.leadLock(), l.followLock()).Scan(&leads); err != nil {
 			return fmt.Errorf("database: %w", err)
 		}
 		err := l.attachOnce(ctx, conn, leads)
@@ -78,9 +90,9 @@ func (l *Log) session(ctx, executions context.Context) error {
 				l.work.begin(executions)
 			}
 		}
-		if leads {
+		if leads && !errors.Is(context.Cause(ctx), errEnded) {
 			// It may be asked for again at once; a lock that is taken twice is held twice.
-			if _, unlocked := conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock(hashtextextended($1, 0))", lead); unlocked != nil {
+			if _, unlocked := conn.Exec(context.WithoutCancel(ctx), unleadSQL, l.leadLock(), l.followLock()); unlocked != nil {
 				return errors.Join(err, fmt.Errorf("database: %w", unlocked))
 			}
 		}
@@ -223,7 +235,7 @@ func (l *Log) lead(ctx context.Context, conn *pgx.Conn, executions context.Conte
 	cancel(nil)
 	parts.Wait()
 	l.leading.Store(false)
-	if outer.Err() != nil {
+	if outer.Err() != nil && !errors.Is(context.Cause(outer), errEnded) {
 		l.leave(context.WithoutCancel(outer), k)
 	} else if cause != nil {
 		err = cause

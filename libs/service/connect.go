@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -52,7 +53,8 @@ func openPool(ctx context.Context, o Options) (*pgxpool.Pool, error) {
 	}
 	fold, io, data := Schemas(o.Name)
 	config.ConnConfig.RuntimeParams["search_path"] = fmt.Sprintf(`"%s","%s","%s"`, fold, data, io)
-	config.ConnConfig.RuntimeParams["application_name"] = "freshet-" + o.Name
+	// Of this process alone, so that its sessions can be told from a replica's.
+	config.ConnConfig.RuntimeParams["application_name"] = "freshet-" + o.Name + "/" + rand.Text()[:8]
 	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
 	config.MaxConns, config.MinConns, config.MaxConnIdleTime = maxConns, 0, connIdle
 	config.HealthCheckPeriod = connIdle / 3
