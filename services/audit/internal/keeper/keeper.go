@@ -44,6 +44,7 @@ import (
 	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/kafka"
+	"github.com/freshet-io/freshet/services/audit/internal/owner"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -85,12 +86,14 @@ const (
 	askTimeout   = 10 * time.Second
 )
 
-// Run answers services until the context ends.
+// Run answers services until the context ends, in one process of several: another
+// one waits for its turn.
 func (k *Keeper) Run(ctx context.Context) {
+	alone := owner.New(k.o.Pool, "keeper")
 	pause := retryFirst
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := k.session(ctx)
+		err := alone.Run(ctx, k.session)
 		k.at.Store(nil)
 		if ctx.Err() != nil {
 			return
@@ -110,11 +113,6 @@ func (k *Keeper) Run(ctx context.Context) {
 
 // session answers through one connection to one server process.
 func (k *Keeper) session(ctx context.Context) error {
-	unlock, err := k.alone(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	lost := make(chan struct{})
 	nc, err := epoch.Dial(k.o.NATS, func() { close(lost) })
 	if err != nil {
@@ -152,32 +150,6 @@ func (k *Keeper) session(ctx context.Context) error {
 		}
 		if err := r.advance(ctx); err != nil {
 			return err
-		}
-	}
-}
-
-// alone makes this the only keeper: another process waits for its turn.
-func (k *Keeper) alone(ctx context.Context) (unlock func(), err error) {
-	pooled, err := k.o.Pool.Acquire(ctx)
-	if err != nil {
-		return nil, err
-	}
-	conn := pooled.Hijack()
-	unlock = func() { _ = conn.Close(context.WithoutCancel(ctx)) }
-	for {
-		var got bool
-		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended('freshet/keeper', 0))").Scan(&got); err != nil {
-			unlock()
-			return nil, err
-		}
-		if got {
-			return unlock, nil
-		}
-		select {
-		case <-time.After(retryLast):
-		case <-ctx.Done():
-			unlock()
-			return nil, ctx.Err()
 		}
 	}
 }
