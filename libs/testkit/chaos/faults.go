@@ -120,11 +120,11 @@ func (s *Suite) strain(ctx context.Context, f fault) error {
 }
 
 // takeOver stops the leading process of a service, ends its sessions as the
-// database's administrator would, and lets a second one lead; then the first goes
-// on, as a zombie, until one of them is killed. For a zombie executor its leases
-// are over before the second one looks.
+// database's administrator would or sees the second process do it, and lets that
+// lead; then the first goes on, as a zombie, until one of them is killed. For a
+// zombie executor its leases are over before the second one looks.
 func (s *Suite) takeOver(ctx context.Context, f fault) error {
-	sessions, err := s.sessions(ctx, f.target)
+	stopped, err := s.instances(ctx, f.target)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,12 @@ func (s *Suite) takeOver(ctx context.Context, f fault) error {
 			return err
 		}
 	}
-	if _, err := s.db.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid", sessions); err != nil {
+	if f.alone() {
+		err = s.awaitEnded(ctx, f.target, stopped)
+	} else {
+		_, err = s.db.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = ANY($1)", stopped)
+	}
+	if err != nil {
 		return err
 	}
 	sleep(ctx, f.lasts)
@@ -183,10 +188,28 @@ func (s *Suite) awaitInstance(ctx context.Context, instance string) error {
 	}
 }
 
-// sessions are a service's connections to the database.
-func (s *Suite) sessions(ctx context.Context, service string) (pids []int32, err error) {
-	err = s.db.QueryRow(ctx, "SELECT coalesce(array_agg(pid), '{}') FROM pg_stat_activity WHERE application_name = $1", "freshet-"+service).Scan(&pids)
-	return pids, err
+// instances are the names under which a service's processes have sessions.
+func (s *Suite) instances(ctx context.Context, service string) (names []string, err error) {
+	err = s.db.QueryRow(ctx, "SELECT coalesce(array_agg(DISTINCT application_name), '{}') FROM pg_stat_activity WHERE application_name LIKE $1", "freshet-"+service+"/%").Scan(&names)
+	return names, err
+}
+
+// awaitEnded waits until processes that are stopped have no sessions left.
+func (s *Suite) awaitEnded(ctx context.Context, service string, names []string) error {
+	const within = 30 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for {
+		left := -1
+		err := s.db.QueryRow(ctx, "SELECT count(*) FROM pg_stat_activity WHERE application_name = ANY($1)", names).Scan(&left)
+		if err == nil && left == 0 {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return &slowStop{fmt.Sprintf("the first process of %s is frozen, and the second has not ended its sessions within %s", service, within)}
+		}
+		sleep(ctx, 20*time.Millisecond)
+	}
 }
 
 // fillDisk leaves a server, or the objects, without room for a while.
