@@ -11,9 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// options give a size that is only a limit: what is not used takes no memory. The
-// stream for outside producers reserves 8 GB.
-const options = "size=16g,mode=0755"
+// options give a size that is only a limit: what is not used takes no memory.
+const options = "size=4g,mode=0755"
 
 // Disk is a file system in memory.
 type Disk struct{ path string }

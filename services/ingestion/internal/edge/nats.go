@@ -37,9 +37,9 @@ func (f *FromNATS) stream(ctx context.Context) (jetstream.Stream, error) {
 		return nil, err
 	}
 	s, err := js.Stream(ctx, InStream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) { // with the limits that `freshet up` gives it
+	if errors.Is(err, jetstream.ErrStreamNotFound) { // with little room, which every server has; its operator gives it more
 		return js.CreateStream(ctx, jetstream.StreamConfig{Name: InStream, Subjects: []string{"freshet-in.>"}, Storage: jetstream.FileStorage,
-			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: 7 * 24 * time.Hour, MaxBytes: 8 << 30, MaxMsgSize: 128 << 10})
+			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: 7 * 24 * time.Hour, MaxBytes: 1 << 30, MaxMsgSize: 128 << 10})
 	}
 	return s, err
 }
