@@ -27,7 +27,9 @@ type Beside struct {
 	schema string
 	merger *merger
 	judge  *judge // decides again; nil in a rebuild
-	parks  bool   // an event at fault is parked, as when it came live; else it ends the fold
+	// Of a trial: what is applied in the place of events of the log, by their id.
+	instead map[string]event.Event
+	parks   bool // an event at fault is parked, as when it came live; else it ends the fold
 
 	entries []*entry // decisions to park, for the outbox, at the swap
 	parked  int
@@ -227,6 +229,9 @@ func (b *Beside) prepare(ctx context.Context, c chunk) (*prepared, error) {
 		all.Go(func() {
 			for _, v := range part {
 				b.shadow.open(v)
+				if e, ok := b.instead[v.id]; ok && v.decoded && v.err == nil {
+					v.event = e
+				}
 			}
 		})
 	}

@@ -78,20 +78,11 @@ func (v *verdict) add(w verdict) {
 // newJudge reads who decided when.
 func (l *Log) newJudge(ctx context.Context, q Reader) (*judge, error) {
 	j := &judge{l: l, pending: map[string]event.Event{}}
-	io := quote(l.schema + "_io")
-	var data []byte
-	err := q.QueryRow(ctx, "SELECT event FROM "+io+".outbox WHERE sequence = 1").Scan(&data)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-	case err != nil:
-		return nil, fmt.Errorf("read the outbox: %w", err)
-	default:
-		e, err := l.codec.Decode(data)
-		if err != nil {
-			return nil, fmt.Errorf("read the outbox: %w", err)
-		}
-		j.activated = uint64(max(0, l.activatedThrough(e)))
+	var err error
+	if j.activated, err = l.undecided(ctx, q); err != nil {
+		return nil, err
 	}
+	io := quote(l.schema + "_io")
 	rows, err := q.Query(ctx, "SELECT since, version FROM "+io+".versions ORDER BY since")
 	if err != nil {
 		return nil, fmt.Errorf("read the versions: %w", err)
@@ -105,6 +96,24 @@ func (l *Log) newJudge(ctx context.Context, q Reader) (*judge, error) {
 		return nil, fmt.Errorf("read the versions: %w", err)
 	}
 	return j, nil
+}
+
+// undecided is up to where the service decided nothing, because the log had that
+// before it started for the first time.
+func (l *Log) undecided(ctx context.Context, q Reader) (uint64, error) {
+	var data []byte
+	err := q.QueryRow(ctx, "SELECT event FROM "+quote(l.schema+"_io")+".outbox WHERE sequence = 1").Scan(&data)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the outbox: %w", err)
+	}
+	e, err := l.codec.Decode(data)
+	if err != nil {
+		return 0, fmt.Errorf("read the outbox: %w", err)
+	}
+	return uint64(max(0, l.activatedThrough(e))), nil
 }
 
 // version is which version decided on an event; 0 where that is not known.

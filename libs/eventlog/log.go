@@ -35,6 +35,7 @@ type Log struct {
 	clock      clock.Clock
 	archive    *archive.Reader
 	judge      *judge // of a replay that verifies; else nil
+	anew       bool   // of a trial: what was decided is decided anew
 	halts      chan *halt
 	renewing   atomic.Pointer[Progress]
 	logger     *slog.Logger

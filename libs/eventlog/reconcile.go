@@ -320,7 +320,7 @@ func (l *Log) activate(ctx context.Context, k *link, conn *pgx.Conn) error {
 }
 
 // recordedDecisions are the decisions in the outbox that events of a batch led
-// to, by cause, in their order.
+// to, by cause, in their order. A trial asks only what was set aside.
 func (l *Log) recordedDecisions(ctx context.Context, q Reader, batch []*logEvent) (map[string][]event.Event, error) {
 	ids := make([]string, len(batch))
 	for i, v := range batch {
@@ -341,7 +341,9 @@ func (l *Log) recordedDecisions(ctx context.Context, q Reader, batch []*logEvent
 		if err != nil {
 			return alarmf("a decision in the outbox cannot be read: %w", err)
 		}
-		found[cause] = append(found[cause], e)
+		if !l.anew || e.Type() == l.parkedType() {
+			found[cause] = append(found[cause], e)
+		}
 		return nil
 	})
 	if err != nil {

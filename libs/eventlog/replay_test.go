@@ -367,6 +367,12 @@ func TestAReplayReadsTheArchive(t *testing.T) {
 	_, err = l.Rebuild(ctx, FromLog, nil)
 	require.NoError(t, err)
 	require.Equal(t, before, w.dump("adder", "sums"))
+	for _, until := range []uint64{20, 60} {
+		trial, err := l.Trial(ctx, until)
+		require.NoError(t, err)
+		require.Equal(t, until, trial.b.Position())
+		require.NoError(t, trial.Close(ctx))
+	}
 	stop()
 
 	// A service that is new to a trimmed log begins in the archive too.
@@ -378,6 +384,19 @@ func TestAReplayReadsTheArchive(t *testing.T) {
 	run(t, late)
 	settle(t, late)
 	require.EqualValues(t, 81, late.position(), "and service_activated")
+	trial, err := late.Trial(ctx, 0)
+	require.NoError(t, err)
+	added := draft("late.added", "0", payload{N: 1})
+	added.SetID("added")
+	added.SetTime(w.clock.Now())
+	step, err := trial.Step(ctx, added, 80)
+	require.NoError(t, err)
+	require.Empty(t, step.Decisions, "of what came before it the service decided nothing")
+	added.SetID("later")
+	step, err = trial.Step(ctx, added, 82)
+	require.NoError(t, err)
+	require.Len(t, step.Decisions, 1)
+	require.NoError(t, trial.Close(ctx))
 
 	// Where neither has an event, nothing is skipped.
 	require.NoError(t, js.PurgeStream(stream, &nats.StreamPurgeRequest{Sequence: 71}))

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -12,14 +13,18 @@ import (
 // position on it applies and decides whatever events it is given, so that one can
 // see what the service would have decided. Nothing of it gets into the log, the
 // outbox or the live tables; effects and timers that it opens are never executed.
-type Trial struct{ b *Beside }
+type Trial struct {
+	b         *Beside
+	activated uint64 // up to here the service decided nothing
+}
 
 // A TrialStep is what one event led to.
 type TrialStep struct {
 	Decisions []event.Event // complete but for their sequence
 	Opened    []TrialEffect // in the order they were opened
 	Stale     bool          // the fact of a timer that had been replaced: it does nothing
-	Failed    string        // why the event cannot be applied; then it changed nothing
+	Waits     bool          // it does nothing until an event is answered that was set aside: itself, as it was recorded, or one before it
+	Failed    string        // why the event cannot be applied; then it is set aside now, by a decision
 }
 
 // A TrialEffect is an effect that a step opened. The log of what really happened
@@ -36,9 +41,11 @@ const maxTrials = 2
 // ErrTrials: as many trials as are allowed are open.
 var ErrTrials = fmt.Errorf("%d trials are open; wait until one has ended", maxTrials)
 
-// Trial folds the log, as it was decided, up to a position and with it. The caller
-// closes it. What a killed process left of a trial makes room for the next one.
-func (l *Log) Trial(ctx context.Context, until uint64) (*Trial, error) {
+// Trial folds the log, as it was decided, up to a position and with it. An event
+// that is given stands in the place of the one in the log that has its id: what was
+// decided because of that stays. The caller closes it. What a killed process left of
+// a trial makes room for the next one.
+func (l *Log) Trial(ctx context.Context, until uint64, instead ...event.Event) (*Trial, error) {
 	conn, err := l.dedicated(ctx)
 	if err != nil {
 		return nil, err
@@ -53,76 +60,82 @@ func (l *Log) Trial(ctx context.Context, until uint64) (*Trial, error) {
 	if err == nil && !mine {
 		err = ErrTrials
 	}
+	t := &Trial{}
+	if err == nil {
+		t.activated, err = l.undecided(ctx, conn)
+	}
 	if err != nil {
 		return nil, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 	}
-	b, err := l.beside(ctx, conn, fmt.Sprintf("%s_trial_%d", l.schema, place))
-	if err != nil {
+	if t.b, err = l.beside(ctx, conn, fmt.Sprintf("%s_trial_%d", l.schema, place)); err != nil {
 		return nil, err
 	}
-	if err := b.Fold(ctx, FromLog, until, nil); err != nil {
-		return nil, errors.Join(err, b.Close(ctx))
+	t.b.instead = make(map[string]event.Event, len(instead))
+	for _, e := range instead {
+		t.b.instead[e.ID()] = e
 	}
-	return &Trial{b}, nil
+	if err := t.b.Fold(ctx, FromLog, until, nil); err != nil {
+		return nil, errors.Join(err, t.b.Close(ctx))
+	}
+	t.b.shadow.anew = true
+	return t, nil
 }
 
-// Consumes are the event types that the fold applies or decides on.
-func (t *Trial) Consumes() []string { return t.b.log.fold.Types() }
+// Consumes are the event types that the fold applies or decides on, and those that
+// answer an event that was set aside.
+func (t *Trial) Consumes() []string {
+	own := t.b.log.ownTypes
+	return append(t.b.log.fold.Types(), own+retried, own+discarded)
+}
 
 // Close drops everything.
 func (t *Trial) Close(ctx context.Context) error { return t.b.Close(ctx) }
 
 // Step applies an event, as if it stood at a position of the log, decides, and
 // applies what was decided. The service's own decisions are applied where they are
-// made; they are not to be given.
+// made; they are not to be given. What was set aside when it came is set aside, whatever
+// was the matter then.
 func (t *Trial) Step(ctx context.Context, e event.Event, at uint64) (TrialStep, error) {
 	l := t.b.shadow
 	v := &logEvent{stream: at, typ: e.Type(), service: serviceOf(e.Type()), id: e.ID(), event: e, decoded: true}
 	if l.own(v) && l.isDecision(v.typ) {
 		return TrialStep{}, fmt.Errorf("eventlog: %s is a decision of %s itself", v.typ, l.service)
 	}
-	tx := newTx(l, t.b.conn)
-	step, err := t.try(ctx, tx, v)
-	switch {
-	case err == nil:
-		s := tx.stage
-		m := &l.mem
-		m.now = s.now
-		s.effects.commit()
-		s.timers.commit()
-		s.firing.commit()
-		s.stale.commit()
-		s.parked.commit()
-		return step, nil
-	case isDomain(err):
-		tx.abandon(ctx)
-		return TrialStep{Failed: err.Error()}, nil
+	var err error
+	if v.data, err = json.Marshal(e); err != nil { // what an event set aside is read from again
+		return TrialStep{}, fmt.Errorf("eventlog: try %s: %w", v.typ, err)
 	}
-	tx.abandon(ctx)
-	return TrialStep{}, fmt.Errorf("eventlog: try %s: %w", v.typ, err)
+	parked, err := l.recordedDecisions(ctx, t.b.conn, []*logEvent{v})
+	if err != nil {
+		return TrialStep{}, fmt.Errorf("eventlog: try %s: %w", v.typ, err)
+	}
+	step, err := t.attempt(ctx, v, parked[v.id], nil)
+	if f := failureOf(err); f != nil {
+		step, err = t.attempt(ctx, v, nil, f)
+		step.Failed = f.Error()
+	}
+	if err != nil {
+		return TrialStep{}, fmt.Errorf("eventlog: try %s: %w", v.typ, err)
+	}
+	return step, nil
 }
 
-func (t *Trial) try(ctx context.Context, tx *Tx, v *logEvent) (TrialStep, error) {
-	l, s := t.b.shadow, tx.stage
-	if at := v.event.Time(); at.After(s.now) {
-		s.now = at.UTC()
+func (t *Trial) attempt(ctx context.Context, v *logEvent, parked []event.Event, park *failure) (step TrialStep, err error) {
+	tx := newTx(t.b.shadow, t.b.conn)
+	if err = t.try(ctx, tx, v, parked, park, &step); err == nil {
+		err = tx.finish(ctx)
 	}
-	if l.own(v) {
-		if _, ok := s.stale.get(v.id); ok {
-			tx.Exec("DELETE FROM fold_timers_stale WHERE fact = $1", v.id)
-			s.stale.remove(v.id)
-			return TrialStep{Stale: true}, tx.finish(ctx)
-		}
-		tx.closeEffect(v.id)
-		tx.fired(v.id)
-	}
-	if err := l.applyAndDecide(ctx, tx, v, nil, true); err != nil {
+	if err != nil {
+		tx.abandon(ctx)
 		return TrialStep{}, err
 	}
-	if err := tx.finish(ctx); err != nil {
-		return TrialStep{}, err
-	}
-	var step TrialStep
+	s, m := tx.stage, &t.b.shadow.mem
+	m.now = s.now
+	s.effects.commit()
+	s.timers.commit()
+	s.firing.commit()
+	s.stale.commit()
+	s.parked.commit()
 	for _, n := range tx.entries {
 		step.Decisions = append(step.Decisions, n.event)
 	}
@@ -130,4 +143,44 @@ func (t *Trial) try(ctx context.Context, tx *Tx, v *logEvent) (TrialStep, error)
 		step.Opened = append(step.Opened, TrialEffect{Kind: r.kind, Cause: r.cause.ID, Closes: r.closes})
 	}
 	return step, nil
+}
+
+// try does with an event what the processor does with one of the log.
+func (t *Trial) try(ctx context.Context, tx *Tx, v *logEvent, parked []event.Event, park *failure, step *TrialStep) error {
+	l, s := t.b.shadow, tx.stage
+	if at := v.event.Time(); at.After(s.now) {
+		s.now = at.UTC()
+	}
+	answer := ""
+	if l.own(v) {
+		if _, ok := s.stale.get(v.id); ok {
+			tx.Exec("DELETE FROM fold_timers_stale WHERE fact = $1", v.id)
+			s.stale.remove(v.id)
+			step.Stale = true
+			return nil
+		}
+		tx.closeEffect(v.id)
+		tx.fired(v.id)
+		answer = l.retryName(v.typ)
+	}
+	switch {
+	case park != nil:
+		return l.park(ctx, tx, v, park, nil)
+	case answer == "" && l.blocked(tx, v):
+		step.Waits = true
+		l.queueBehind(tx, v)
+		return nil
+	case wasParked(parked, v.id):
+		step.Waits = true
+		return l.park(ctx, tx, v, nil, parked)
+	}
+	deciding := v.stream > t.activated
+	if err := l.applyAndDecide(ctx, tx, v, nil, deciding); err != nil {
+		return err
+	}
+	if answer != "" {
+		one := &processor{l: l, conn: t.b.conn}
+		return one.resumeParked(ctx, tx, v, answer, parked, deciding)
+	}
+	return nil
 }

@@ -43,10 +43,12 @@ func (s *Service) registerTrials() {
 	s.mux.HandleFunc("DELETE "+base+"/{trial}", s.endTrial)
 }
 
-// beginTrial folds the log up to a position: {"until": 17}.
+// beginTrial folds the log up to a position, with other events in the place of some
+// of the log's: {"until": 17, "instead": […]}.
 func (s *Service) beginTrial(w http.ResponseWriter, r *http.Request) {
 	var ask struct {
-		Until uint64 `json:"until"`
+		Until   uint64        `json:"until"`
+		Instead []event.Event `json:"instead"`
 	}
 	if !trialBody(w, r, &ask) {
 		return
@@ -55,7 +57,7 @@ func (s *Service) beginTrial(w http.ResponseWriter, r *http.Request) {
 		web.Problem(w, http.StatusBadRequest, "Bad position", fmt.Sprintf("%s has applied the log up to %d, and %d was asked for", s.o.Name, status.Position, ask.Until))
 		return
 	}
-	fold, err := s.log.Trial(r.Context(), ask.Until)
+	fold, err := s.log.Trial(r.Context(), ask.Until, ask.Instead...)
 	if err != nil {
 		status := http.StatusServiceUnavailable
 		if errors.Is(err, eventlog.ErrTrials) {
@@ -95,6 +97,7 @@ type trialStep struct {
 	Decisions []event.Event `json:"decisions,omitempty"`
 	Opened    []trialEffect `json:"opened,omitempty"`
 	Stale     bool          `json:"stale,omitempty"`
+	Waits     bool          `json:"waits,omitempty"`
 	Failed    string        `json:"failed,omitempty"`
 }
 
@@ -127,7 +130,7 @@ func (s *Service) stepTrial(w http.ResponseWriter, r *http.Request) {
 			web.Problem(w, http.StatusUnprocessableEntity, "Not applied", err.Error())
 			return
 		}
-		out := trialStep{Decisions: step.Decisions, Stale: step.Stale, Failed: step.Failed}
+		out := trialStep{Decisions: step.Decisions, Stale: step.Stale, Waits: step.Waits, Failed: step.Failed}
 		for _, o := range step.Opened {
 			out.Opened = append(out.Opened, trialEffect(o))
 		}
