@@ -7,16 +7,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
 	"github.com/freshet-io/freshet/cmd/freshet/internal/whatif"
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/services/ingestion"
 	"github.com/spf13/cobra"
 )
@@ -36,7 +41,8 @@ func whatIfCommand(c *client) *cobra.Command {
 				return err
 			}
 			q := whatif.Question{Namespace: c.namespace, Spec: spec}
-			if q.Running, q.To, err = c.suiteNow(ctx); err != nil {
+			end, err := c.decided(ctx, &q)
+			if err != nil {
 				return err
 			}
 			if err := c.span(ctx, &q, from, to); err != nil {
@@ -44,9 +50,10 @@ func whatIfCommand(c *client) *cobra.Command {
 			}
 			meter := newMeter(cmd.ErrOrStderr(), "what if")
 			began := time.Now()
-			report, err := whatif.Simulate(ctx, func(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+			trials := whatif.Caller(func(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
 				return c.open(ctx, method, path, nil, "application/json", body)
-			}, c.recorded(ctx, q.To), q, func(at uint64) {
+			})
+			report, err := whatif.Simulate(ctx, trials, c.recorded(ctx, end), q, func(at uint64) {
 				meter.show(eventlog.Progress{Done: at - q.From + 1, Of: q.To - q.From + 1, Took: time.Since(began).Seconds()})
 			})
 			meter.end()
@@ -100,20 +107,43 @@ func readSpec(file, model string) (events.ModelSpec, error) {
 	return spec, errors.Join(errs...)
 }
 
-// suiteNow is which services run, and where the log ends.
-func (c *client) suiteNow(ctx context.Context) (running []string, end uint64, err error) {
-	var status struct {
-		Services map[string]json.RawMessage `json:"services"`
-		End      uint64                     `json:"end"`
+// decided finds which services run, and where the log ends now. It waits until what is
+// decided up to there is in the log, and returns how far that goes.
+func (c *client) decided(ctx context.Context, q *whatif.Question) (end uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	for first := true; ; first = false {
+		var status suite.Status
+		if _, err := c.get(ctx, "/statusz", nil, &status); err != nil {
+			return 0, err
+		}
+		maps.DeleteFunc(status.Services, func(_ string, st service.Status) bool { return len(st.Behind) == 0 }) // it does not answer
+		if first {
+			q.To = status.End
+		}
+		q.Running = slices.Sorted(maps.Keys(status.Services))
+		behind := ""
+		for _, name := range whatif.Services {
+			if st, runs := status.Services[name]; runs && (st.Position < q.To || st.Behind["outbox"] > 0) {
+				behind = fmt.Sprintf("%s has applied the log up to %d of %d %s", name, st.Position, q.To, st.Error)
+			}
+		}
+		switch {
+		case !slices.Contains(q.Running, "audit"):
+			return 0, errors.New("audit does not run, and it is audit that reads the log: start it (freshet up, with audit among --services)")
+		case behind == "":
+			return status.End, nil
+		}
+		select {
+		case <-time.After(lookAgain):
+		case <-ctx.Done():
+			return 0, fmt.Errorf("%s: ask again once it has caught up", strings.TrimSpace(behind))
+		}
 	}
-	if _, err := c.get(ctx, "/statusz", nil, &status); err != nil {
-		return nil, 0, err
-	}
-	for name := range status.Services {
-		running = append(running, name)
-	}
-	return running, status.End, nil
 }
+
+// lookAgain is after how long a service that is behind is looked at again.
+const lookAgain = 50 * time.Millisecond
 
 // recorded reads the log up to a position, as often as it is asked to.
 func (c *client) recorded(ctx context.Context, to uint64) whatif.Recorded {
@@ -158,39 +188,50 @@ func (c *client) span(ctx context.Context, q *whatif.Question, from, to string) 
 		return err
 	}
 	end := q.To
-	if last.position > end {
-		return fmt.Errorf("--to %d: the log ends at %d", last.position, end)
-	}
-	q.From, q.To = first.position, end
-	if last.position > 0 {
-		q.To = last.position
-	}
-	if first.position == 0 || !last.time.IsZero() {
-		err := c.recorded(ctx, end)(func(at uint64, e event.Event) error {
-			declares := e.Type() == events.TypeModelDeclared && e.Subject() == q.Spec.Model
-			if q.From == 0 && (first.time.IsZero() && declares || !first.time.IsZero() && !e.Time().Before(first.time)) {
-				q.From = at
-			}
-			if !last.time.IsZero() && !e.Time().After(last.time) {
-				q.To = at
-			}
-			return nil
-		})
-		if err != nil {
-			return err
+	for _, m := range []moment{first, last} {
+		if m.position > end {
+			return fmt.Errorf("--%s %d: the log ends at %d", m.flag, m.position, end)
 		}
 	}
+	q.From, q.To = first.position, end
+	if to != "" {
+		q.To = last.position
+	}
+	var begins, ends time.Time
+	err = c.recorded(ctx, end)(func(at uint64, e event.Event) error {
+		if at == 1 {
+			begins = e.Time()
+		}
+		ends = e.Time()
+		declares := e.Type() == events.TypeModelDeclared && e.Subject() == q.Spec.Model && eventlog.Namespace(e) == q.Namespace
+		if q.From == 0 && (from == "" && declares || !first.time.IsZero() && !e.Time().Before(first.time)) {
+			q.From = at
+		}
+		if !last.time.IsZero() && !e.Time().After(last.time) {
+			q.To = at
+		}
+		return nil
+	})
 	switch {
-	case q.From == 0 && first.time.IsZero():
+	case err != nil:
+		return err
+	case q.From == 0 && from == "":
 		return fmt.Errorf("the model %s is not declared in the log of namespace %s", q.Spec.Model, c.namespace)
-	case q.From == 0 || q.From > q.To:
-		return fmt.Errorf("nothing of the log lies between --from %s and --to %s", from, to)
+	case q.From == 0:
+		return fmt.Errorf("--from %s: the log ends at %d, %s", from, end, ends.UTC().Format(time.RFC3339))
+	case q.To == 0:
+		return fmt.Errorf("--to %s: the log begins at %s", to, begins.UTC().Format(time.RFC3339))
+	case q.From > q.To && from == "":
+		return fmt.Errorf("--to %s: the model %s is declared after it, at %d", to, q.Spec.Model, q.From)
+	case q.From > q.To:
+		return fmt.Errorf("--to %s (%d of the log) comes before --from %s (%d)", to, q.To, from, q.From)
 	}
 	return nil
 }
 
 // A moment is a time or a position of the log; zero where none was named.
 type moment struct {
+	flag     string
 	time     time.Time
 	position uint64
 }
@@ -200,11 +241,11 @@ func whenOrWhere(flag, s string) (moment, error) {
 		return moment{}, nil
 	}
 	if n, err := strconv.ParseUint(s, 10, 64); err == nil && n > 0 {
-		return moment{position: n}, nil
+		return moment{flag: flag, position: n}, nil
 	}
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly} {
 		if t, err := time.Parse(layout, s); err == nil {
-			return moment{time: t}, nil
+			return moment{flag: flag, time: t}, nil
 		}
 	}
 	return moment{}, fmt.Errorf("--%s %q is neither a position of the log nor a time such as 2001-01-19 or 2001-01-19T04:00:00Z", flag, s)

@@ -14,7 +14,8 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 )
 
-// A Report is what would have been different.
+// A Report is what would have been different. It tells versions by the numbers that were
+// recorded.
 type Report struct {
 	Model    string   `json:"model"`
 	From     uint64   `json:"from"` // position from which the changed rules hold
@@ -22,18 +23,44 @@ type Report struct {
 	Beyond   []string `json:"beyond,omitempty"` // what the changed definition says beside rules; left out
 	Kept     int      `json:"kept"`             // facts, and decisions of services that do not decide by rules
 	Dropped  int      `json:"dropped"`          // events that do not happen any more
+	Unknown  int      `json:"unknown"`          // events of which nobody knows whether they would
 	Compared int      `json:"compared"`         // decisions
-	Branches []Branch `json:"branches"`         // ripples that go another way, in the order in which they do
+	Alike    int      `json:"alike"`            // of them, those that quote other rules and decide the same
+	Lost     *Lost    `json:"lost,omitempty"`
+	Branches []Branch `json:"branches"` // ripples that do not go as they went, in the order in which they began
 }
 
-// A Branch is a ripple that goes another way.
+// Lost is from where on it is unknown what becomes of the model.
+type Lost struct {
+	At   uint64    `json:"at"`
+	Time time.Time `json:"time"`
+	Why  string    `json:"why"`
+}
+
+// A Branch is a ripple that does not go as it went: another way, where a decision
+// differs; or it does not happen, or nobody knows, in whole or in part.
 type Branch struct {
 	Ripple  string      `json:"ripple"`
 	Began   time.Time   `json:"time"` // of its first event in the replay
 	First   *Difference `json:"first"`
 	Differ  int         `json:"differ"`  // events on which was decided differently
 	Dropped int         `json:"dropped"` // of its recorded events, those that do not happen
-	Unknown []Unknown   `json:"unknown,omitempty"`
+	Unknown int         `json:"unknown"` // and those of which nobody knows
+	Ends    []End       `json:"ends,omitempty"`
+}
+
+// An End is where a branch leaves what was recorded without a decision that differs.
+type End struct {
+	At      uint64 `json:"at"`
+	Unknown bool   `json:"unknown"` // else it does not happen
+	Why     string `json:"why"`
+}
+
+// end notes a reason once.
+func (b *Branch) end(e End) {
+	if !slices.Contains(b.Ends, e) {
+		b.Ends = append(b.Ends, e)
+	}
 }
 
 // A Difference is where one service decides differently on one event.
@@ -44,13 +71,6 @@ type Difference struct {
 	Then    []Brief `json:"then"`    // recorded, and not decided again
 	Instead []Brief `json:"instead"` // decided under the changed rules
 	Failed  string  `json:"failed,omitempty"`
-}
-
-// Unknown is work that was never done, so that nobody knows what would have come of it.
-type Unknown struct {
-	Service string `json:"service"`
-	Work    string `json:"work"`
-	Because string `json:"because"` // the event that asks for it
 }
 
 // A Brief is an event in short.
@@ -66,12 +86,11 @@ func brief(e event.Event) Brief {
 	return Brief{ID: e.ID(), Type: e.Type(), Subject: e.Subject(), Time: e.Time(), Data: json.RawMessage(e.Data())}
 }
 
-// finish orders the branches. One that only lost events has no difference of its
-// own: the ripple that its cause belongs to tells why.
+// finish orders the branches.
 func (r *Report) finish(branches map[string]*Branch) {
 	r.Branches = []Branch{}
 	for _, b := range branches {
-		if b.First != nil || b.Dropped > 0 {
+		if b.First != nil || b.Dropped+b.Unknown+len(b.Ends) > 0 {
 			r.Branches = append(r.Branches, *b)
 		}
 	}
@@ -87,17 +106,39 @@ func (r *Report) Write(w io.Writer) error {
 		fmt.Fprintf(&b, "left out, because it would need runs that never happened: %s\n", strings.Join(r.Beyond, ", "))
 	}
 	fmt.Fprintf(&b, "%s, from %d to %d of the log: %d events kept, %d decisions made again\n", r.Model, r.From, r.To, r.Kept, r.Compared)
-	if len(r.Branches) == 0 {
+	another, unknown := 0, 0
+	for _, one := range r.Branches {
+		switch {
+		case one.First != nil:
+			another++
+		case one.onlyUnknown():
+			unknown++
+		}
+	}
+	if len(r.Branches) == 0 && r.Lost == nil {
 		b.WriteString("every decision stands\n")
 	} else {
-		fmt.Fprintf(&b, "%s another way; %d recorded events do not happen\n", ripples(len(r.Branches)), r.Dropped)
+		fmt.Fprintf(&b, "%s another way; %d recorded events do not happen, and of %d nobody knows\n", ripples(another), r.Dropped, r.Unknown)
+	}
+	if r.Alike > 0 {
+		fmt.Fprintf(&b, "%d decisions quote other rules and decide the same\n", r.Alike)
+	}
+	if r.Lost != nil {
+		fmt.Fprintf(&b, "unknown from %d on, %s, what becomes of %s: %s\n", r.Lost.At, r.Lost.Time.UTC().Format(dayTime), r.Model, r.Lost.Why)
 	}
 	for _, one := range r.Branches {
-		one.write(&b)
+		if !one.onlyUnknown() {
+			one.write(&b)
+		}
+	}
+	if unknown > 0 {
+		fmt.Fprintf(&b, "\nripples that are unknown in part or in whole, beside these: %d (-o json has them)\n", unknown)
 	}
 	_, err := w.Write(b.Bytes())
 	return err
 }
+
+const dayTime = "2 Jan 2006 15:04"
 
 func ripples(n int) string {
 	if n == 1 {
@@ -106,8 +147,11 @@ func ripples(n int) string {
 	return fmt.Sprintf("%d ripples go", n)
 }
 
+// onlyUnknown says whether there is nothing to tell of a branch but that nobody knows.
+func (b *Branch) onlyUnknown() bool { return b.First == nil && b.Dropped == 0 }
+
 func (b *Branch) write(w *bytes.Buffer) {
-	fmt.Fprintf(w, "\n%s  ripple %s\n", b.Began.UTC().Format("2 Jan 2006 15:04"), b.Ripple)
+	fmt.Fprintf(w, "\n%s  ripple %s\n", b.Began.UTC().Format(dayTime), b.Ripple)
 	if d := b.First; d != nil {
 		fmt.Fprintf(w, "  %s, on %s of %s at %d:\n", d.Service, short(d.On.Type), d.On.Subject, d.At)
 		side(w, "then", d.Then, d.Instead)
@@ -119,16 +163,22 @@ func (b *Branch) write(w *bytes.Buffer) {
 			fmt.Fprintf(w, "    and %d more in this ripple\n", b.Differ-1)
 		}
 	}
-	if b.Dropped > 0 {
-		fmt.Fprintf(w, "  %d of its recorded events do not happen\n", b.Dropped)
-	}
-	seen := map[string]bool{}
-	for _, u := range b.Unknown {
-		line := fmt.Sprintf("  unknown from here: %s would %s, which never happened\n", u.Service, u.Work)
-		if !seen[line] {
-			w.WriteString(line)
+	for _, e := range b.Ends {
+		how := "does not happen"
+		if e.Unknown {
+			how = "unknown from here"
 		}
-		seen[line] = true
+		fmt.Fprintf(w, "  %s: %s\n", how, e.Why)
+	}
+	var counts []string
+	if b.Dropped > 0 {
+		counts = append(counts, fmt.Sprintf("%d of its recorded events do not happen", b.Dropped))
+	}
+	if b.Unknown > 0 {
+		counts = append(counts, fmt.Sprintf("of %d nobody knows", b.Unknown))
+	}
+	if len(counts) > 0 {
+		fmt.Fprintf(w, "  %s\n", strings.Join(counts, ", "))
 	}
 }
 
@@ -164,6 +214,8 @@ func differing(data, other json.RawMessage) string {
 		switch text := inShort(mine[k]); {
 		case text != "":
 			fmt.Fprintf(&out, "  %s: %s", k, text)
+		case theirs != nil && len(mine[k]) <= longestField:
+			fmt.Fprintf(&out, "  %s: %s", k, mine[k])
 		case theirs != nil:
 			fmt.Fprintf(&out, "  %s: …", k)
 		}

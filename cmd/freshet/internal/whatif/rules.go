@@ -9,27 +9,29 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/eventlog"
 )
 
 // changedRules are what a changed definition of a model may change in a replay.
 type changedRules struct {
-	spec   events.ModelSpec
-	digest string
+	namespace string
+	spec      events.ModelSpec
+	digest    string
 }
 
-func newRules(spec events.ModelSpec) (changedRules, error) {
+func newRules(namespace string, spec events.ModelSpec) (changedRules, error) {
 	b, err := json.Marshal(spec)
 	if err != nil {
 		return changedRules{}, err
 	}
 	sum := sha256.Sum256(b)
-	return changedRules{spec, "sha256:" + hex.EncodeToString(sum[:])}, nil
+	return changedRules{namespace, spec, "sha256:" + hex.EncodeToString(sum[:])}, nil
 }
 
 // over lays the rules over an event that quotes those of then: a declaration, a
 // training's request, a candidate's measurement. Any other stays as it is.
 func (r changedRules) over(e event.Event) (event.Event, error) {
-	if e.Subject() != r.spec.Model {
+	if !r.about(e) {
 		return e, nil
 	}
 	switch e.Type() {
@@ -43,6 +45,15 @@ func (r changedRules) over(e event.Event) (event.Event, error) {
 		})
 	}
 	return e, nil
+}
+
+// about says whether the subject of an event is the model.
+func (r changedRules) about(e event.Event) bool {
+	return e.Subject() == r.spec.Model && eventlog.Namespace(e) == r.namespace
+}
+
+func (r changedRules) declares(e event.Event) bool {
+	return e.Type() == events.TypeModelDeclared && r.about(e)
 }
 
 func (r changedRules) into(spec *events.ModelSpec, digest *string) {
@@ -88,4 +99,35 @@ func (r changedRules) beyond(declared event.Event) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// quoted are the fields of decisions that say by which rules they were made, and with
+// which values. The definition's digest is one of them in every type.
+var quoted = map[string][]string{
+	events.TypeModelVersionRegistered: {"monitor"},
+	events.TypeCandidatePassed:        {"gates"},
+	events.TypeCandidateRefused:       {"gates"},
+	events.TypeModelVersionApproved:   {"monitor", "rollout", "rollback_if"},
+	events.TypeRolloutStarted:         {"rollback_if"},
+	events.TypeCanaryJudged:           {"rules"},
+	events.TypeDriftDetected:          {"threshold"},
+	events.TypeQualityDegraded:        {"values"},
+	events.TypeAlertRaised:            {"values"},
+}
+
+// alike says whether two decisions decide the same, whatever rules they quote for it.
+func alike(a, b event.Event) bool {
+	return a.Type() == b.Type() && a.Subject() == b.Subject() && reflect.DeepEqual(decides(a), decides(b))
+}
+
+func decides(e event.Event) map[string]any {
+	var fields map[string]any
+	if json.Unmarshal(e.Data(), &fields) != nil {
+		return map[string]any{"": string(e.Data())}
+	}
+	delete(fields, "spec_digest")
+	for _, name := range quoted[e.Type()] {
+		delete(fields, name)
+	}
+	return fields
 }

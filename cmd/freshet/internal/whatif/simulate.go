@@ -2,6 +2,7 @@ package whatif
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,15 +10,15 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/eventlog"
-	"github.com/google/uuid"
 )
 
-// services decide by a model's rules, or do what the others decide.
-var services = []string{"feature-store", "training", "registry", "deployment", "monitoring"}
+// Services decide by a model's rules, or do what the others decide.
+var Services = []string{"feature-store", "training", "registry", "deployment", "monitoring"}
 
 // A Question is what is to be replayed.
 type Question struct {
@@ -27,60 +28,85 @@ type Question struct {
 	Running   []string         // services of the suite
 }
 
-// Recorded is the log from its beginning up to Question.To, event by event.
+// Recorded is the log from its beginning, event by event, at least to where everything
+// that was decided up to Question.To is in it. It returns what yield returns.
 type Recorded func(yield func(at uint64, e event.Event) error) error
 
 // A simulation is the log's other way.
 type simulation struct {
 	q      Question
 	rules  changedRules
-	trials []*trial
+	trials []led
 
-	then     map[string][]event.Event // recorded decisions by cause, from From on
-	facts    map[string]bool          // ids of recorded facts from From on
-	happens  map[string]bool          // events from From on that still happen, as they were
+	causes   map[string][]event.Event // recorded decisions by cause
+	recorded map[string]event.Event   // the same, by id
+	facts    map[string]bool          // recorded from From on, to the log's end
 	past     map[string]bool          // events before From
-	replaced map[string]event.Event   // decisions that are made differently, by id
+	met      map[string]met           // what becomes of the events from From on
+	instead  map[string]event.Event   // of decisions that are made otherwise, what the others are given
+
+	declared *events.ModelDeclared // as recorded: the rules that held then
+	versions *versions
+	places   *places
+	requests map[string]request
+	runs     map[string]string // run_started by run
+
 	report   *Report
 	branches map[string]*Branch
+	unknowns map[string]bool // models of which something is unknown
 }
 
+// led is the trial of a service.
+type led struct {
+	Trial
+	service  string
+	consumes map[string]bool
+}
+
+// errEnough ends the reading of the log at the last position that was asked for.
+var errEnough = errors.New("enough")
+
 // Simulate replays the log. Progress is called after every event.
-func Simulate(ctx context.Context, call Caller, recorded Recorded, q Question, progress func(at uint64)) (_ *Report, err error) {
-	rules, err := newRules(q.Spec)
+func Simulate(ctx context.Context, trials Trials, recorded Recorded, q Question, progress func(at uint64)) (_ *Report, err error) {
+	rules, err := newRules(q.Namespace, q.Spec)
 	if err != nil {
 		return nil, err
 	}
+	v := newVersions()
 	s := &simulation{
-		q: q, rules: rules, then: map[string][]event.Event{}, facts: map[string]bool{}, happens: map[string]bool{}, past: map[string]bool{},
-		replaced: map[string]event.Event{}, report: &Report{Model: q.Spec.Model, From: q.From, To: q.To}, branches: map[string]*Branch{},
+		q: q, rules: rules, causes: map[string][]event.Event{}, recorded: map[string]event.Event{}, facts: map[string]bool{},
+		past: map[string]bool{}, met: map[string]met{}, instead: map[string]event.Event{}, versions: v, places: &places{v, map[string]*place{}},
+		requests: map[string]request{}, runs: map[string]string{}, branches: map[string]*Branch{}, unknowns: map[string]bool{},
+		report: &Report{Model: q.Spec.Model, From: q.From, To: q.To},
 	}
 	declared, err := s.survey(recorded)
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range services {
+	for _, name := range Services {
 		if !slices.Contains(q.Running, name) {
 			continue
 		}
-		t, err := begin(ctx, call, name, q.From-1)
+		t, err := trials.Begin(ctx, name, q.From-1, declared...)
 		if err != nil {
 			return nil, err
 		}
-		defer func() { err = errors.Join(err, t.end(context.WithoutCancel(ctx))) }()
-		s.trials = append(s.trials, t)
-	}
-	if len(s.trials) == 0 {
-		return nil, fmt.Errorf("none of the services that decide by a model's rules runs: %s", strings.Join(services, ", "))
-	}
-	if declared != nil {
-		if err := s.declare(ctx, *declared); err != nil {
-			return nil, err
+		defer func() { err = errors.Join(err, t.End(context.WithoutCancel(ctx))) }()
+		consumes := map[string]bool{}
+		for _, typ := range t.Consumes() {
+			consumes[typ] = true
 		}
+		s.trials = append(s.trials, led{t, name, consumes})
 	}
 	err = recorded(func(at uint64, e event.Event) error {
-		if at < q.From {
+		switch {
+		case at < q.From:
 			return nil
+		case at > q.To:
+			return errEnough
+		}
+		if at == q.From {
+			s.clocks(at, e)
 		}
 		if err := s.replay(ctx, at, e); err != nil {
 			return err
@@ -88,37 +114,41 @@ func Simulate(ctx context.Context, call Caller, recorded Recorded, q Question, p
 		progress(at)
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errEnough) {
 		return nil, err
 	}
 	s.report.finish(s.branches)
 	return s.report, nil
 }
 
-// survey reads the log once: what was decided because of what, and the model's
-// last declaration before the rules change.
-func (s *simulation) survey(recorded Recorded) (*event.Event, error) {
-	var declared, latest *event.Event
-	err := recorded(func(at uint64, e event.Event) error {
-		if s.declares(e) {
+// survey reads the log once: what was decided because of what, how things stood where
+// the rules change, and the model's declaration that holds there, with the rules.
+func (s *simulation) survey(recorded Recorded) (declared []event.Event, err error) {
+	var before, latest *event.Event
+	owners := map[string]bool{}
+	err = recorded(func(at uint64, e event.Event) error {
+		owners[events.Channels[e.Type()].Owner] = true
+		if s.rules.declares(e) && at <= s.q.To {
 			latest = &e
 			if at < s.q.From {
-				declared = &e
+				before = &e
 			}
 		}
-		switch {
-		case at < s.q.From:
+		s.versions.register(then, e)
+		if at < s.q.From {
 			s.past[e.ID()] = true
-		case events.IsDecision(e.Type()):
-			d, err := s.rules.over(e)
-			if err != nil {
-				return err
-			}
-			s.then[eventlog.Causation(d)] = append(s.then[eventlog.Causation(d)], d)
-		default:
-			s.facts[e.ID()] = true
+			s.places.follow(then, e)
+			s.places.follow(now, e)
+			return s.begun(e, e)
 		}
-		return nil
+		if !events.IsDecision(e.Type()) {
+			s.facts[e.ID()] = true
+			return nil
+		}
+		d, err := s.rules.over(e)
+		s.causes[eventlog.Causation(d)] = append(s.causes[eventlog.Causation(d)], d)
+		s.recorded[d.ID()] = d
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -126,74 +156,173 @@ func (s *simulation) survey(recorded Recorded) (*event.Event, error) {
 	if latest == nil {
 		return nil, fmt.Errorf("the model %s is not declared in the log up to %d", s.q.Spec.Model, s.q.To)
 	}
-	s.report.Beyond, err = s.rules.beyond(*latest)
-	return declared, err
+	if err := s.complete(owners); err != nil {
+		return nil, err
+	}
+	if s.report.Beyond, err = s.rules.beyond(*latest); err != nil || before == nil {
+		return nil, err
+	}
+	if err := s.declare(*before); err != nil {
+		return nil, err
+	}
+	e, err := s.rules.over(*before)
+	return []event.Event{e}, err
 }
 
-func (s *simulation) declares(e event.Event) bool {
-	return e.Type() == events.TypeModelDeclared && e.Subject() == s.q.Spec.Model && eventlog.Namespace(e) == s.q.Namespace
+// complete refuses where a service has decided what cannot be decided again.
+func (s *simulation) complete(owners map[string]bool) error {
+	var away []string
+	for _, name := range Services {
+		if owners[name] && !slices.Contains(s.q.Running, name) {
+			away = append(away, name)
+		}
+	}
+	switch {
+	case len(away) > 0:
+		return fmt.Errorf("not running: %s. What was decided there cannot be decided again: start them (freshet up, with %s among --services)",
+			strings.Join(away, ", "), strings.Join(away, ","))
+	case !slices.ContainsFunc(Services, func(name string) bool { return slices.Contains(s.q.Running, name) }):
+		return fmt.Errorf("none of the services that decide by a model's rules runs: %s", strings.Join(Services, ", "))
+	}
+	return nil
 }
 
-// declare lets the rules begin: the model's declaration once more, with them.
-func (s *simulation) declare(ctx context.Context, last event.Event) error {
-	e, err := s.rules.over(last)
-	if err != nil {
-		return err
-	}
-	id := uuid.NewSHA1(uuid.NameSpaceURL, []byte("what-if/"+last.ID()+"/"+s.rules.digest)).String()
-	e.SetID(id)
-	e.SetExtension("correlationid", id)
-	e.SetExtension("causationid", nil)
-	p, err := events.Parse[events.ModelDeclared](e)
-	if err != nil {
-		return err
-	}
-	p.TrainingChanged = false
-	if err := e.SetData(event.ApplicationJSON, p); err != nil {
-		return err
-	}
-	return s.deliver(ctx, s.q.From, e)
+func (s *simulation) declare(recorded event.Event) error {
+	p, err := events.Parse[events.ModelDeclared](recorded)
+	s.declared = &p
+	return err
 }
+
+// begun remembers what later events name: requests for trainings, and runs.
+func (s *simulation) begun(recorded, over event.Event) error {
+	switch recorded.Type() {
+	case events.TypeTrainingRequested:
+		return s.requested(recorded, over)
+	case events.TypeRunStarted:
+		s.runs[namesIn(recorded).Run] = recorded.ID()
+	}
+	return nil
+}
+
+// asked says whether a model is the one whose rules change.
+func (s *simulation) asked(model string) bool { return model == s.q.Namespace+"/"+s.q.Spec.Model }
 
 // replay takes the recorded log's next event.
-func (s *simulation) replay(ctx context.Context, at uint64, e event.Event) error {
-	e, err := s.rules.over(e)
+func (s *simulation) replay(ctx context.Context, at uint64, recorded event.Event) error {
+	e, err := s.rules.over(recorded)
 	if err != nil {
 		return err
 	}
-	cause := eventlog.Causation(e)
-	if s.decides(e) {
-		// It was decided again where its cause stands; here it reaches the others.
-		switch d, changed := s.replaced[e.ID()]; {
-		case changed:
-			return s.deliver(ctx, at, d)
-		case s.happens[e.ID()]:
-			return s.deliver(ctx, at, e)
-		case s.past[cause]:
-			// Its cause stands before the rules changed, so it was decided then.
-			s.happens[e.ID()] = true
-			return s.deliver(ctx, at, e)
+	if s.rules.declares(recorded) {
+		if err := s.declare(recorded); err != nil {
+			return err
 		}
-		s.drop(e)
-		return nil
 	}
-	if cause != "" && !s.past[cause] && !s.happens[cause] {
-		s.drop(e)
-		return nil
+	if err := s.begun(recorded, e); err != nil {
+		return err
 	}
-	s.happens[e.ID()] = true
-	s.report.Kept++
-	return s.deliver(ctx, at, e)
+	s.places.follow(then, recorded)
+	f, because := s.decided(e), ""
+	again := s.decides(e)
+	if !again {
+		f, because = s.judge(at, recorded)
+	}
+	s.met[e.ID()] = met{f, e.Type()}
+	d, otherwise := s.instead[e.ID()]
+	switch {
+	case again && otherwise:
+		err = s.deliver(ctx, at, d)
+	case f != happens:
+		s.leave(at, e, f, because)
+	case again:
+		err = s.deliver(ctx, at, e)
+	default:
+		s.report.Kept++
+		err = s.deliver(ctx, at, s.versions.renumber(e, then, now))
+	}
+	if err != nil {
+		return err
+	}
+	s.places.settle(e.Time())
+	s.clocks(at, e)
+	return nil
 }
 
 // decides says whether an event is a decision that is made again.
 func (s *simulation) decides(e event.Event) bool {
-	return events.IsDecision(e.Type()) && slices.ContainsFunc(s.trials, func(t *trial) bool { return t.service == events.Channels[e.Type()].Owner })
+	return events.IsDecision(e.Type()) && slices.ContainsFunc(s.trials, func(t led) bool { return t.service == events.Channels[e.Type()].Owner })
 }
 
-func (s *simulation) drop(e event.Event) {
-	s.report.Dropped++
-	s.branch(e).Dropped++
+// decided is what became of a decision that is made again, where its cause stands.
+func (s *simulation) decided(e event.Event) fate {
+	if m, made := s.met[e.ID()]; made {
+		return m.fate
+	}
+	cause := eventlog.Causation(e)
+	switch m := s.met[cause]; {
+	case s.past[cause]: // so it was decided before the rules changed
+		return happens
+	case m.fate != happens || isParked(e): // what was set aside is set aside
+		return m.fate
+	case s.lost(namesIn(e).model):
+		return unknown
+	}
+	return gone
+}
+
+// leave leaves a recorded event out.
+func (s *simulation) leave(at uint64, e event.Event, f fate, because string) {
+	b := s.branch(e)
+	if f == gone {
+		s.report.Dropped++
+		b.Dropped++
+	} else {
+		s.report.Unknown++
+		b.Unknown++
+		s.lose(at, e, because)
+	}
+	if because != "" {
+		b.end(End{At: at, Unknown: f == unknown, Why: because})
+	}
+}
+
+// lost says whether something about a model is unknown.
+func (s *simulation) lost(model string) bool { return s.unknowns[model] }
+
+// lose notes that something about an event's model is unknown from there on.
+func (s *simulation) lose(at uint64, e event.Event, why string) {
+	model := namesIn(e).model
+	if model == "" || s.lost(model) {
+		return
+	}
+	if why == "" {
+		why = fmt.Sprintf("%s at %d rests on what goes another way", short(e.Type()), at)
+	}
+	s.unknowns[model] = true
+	if s.asked(model) {
+		s.report.Lost = &Lost{At: at, Time: e.Time(), Why: why}
+	}
+}
+
+// clocks looks, where the model is declared or comes to serve, for clocks that the
+// changed rules set and that never struck.
+func (s *simulation) clocks(at uint64, e event.Event) {
+	if s.declared == nil {
+		return
+	}
+	was, is := s.declared.Spec, s.rules.spec
+	lose := func(why string) {
+		if model := s.q.Namespace + "/" + is.Model; !s.lost(model) {
+			s.unknowns[model] = true
+			s.report.Lost = &Lost{At: at, Time: e.Time(), Why: why}
+		}
+	}
+	if is.Retrain.Schedule != "" && is.Retrain.Schedule != was.Retrain.Schedule {
+		lose(fmt.Sprintf("its schedule %q never ticked", is.Retrain.Schedule))
+	}
+	if is.Monitor.Window > 0 && is.Monitor.Window != was.Monitor.Window && s.places.serves(s.q.Namespace+"/"+is.Model) {
+		lose(fmt.Sprintf("no window of %s was ever closed", time.Duration(is.Monitor.Window)))
+	}
 }
 
 // deliver gives an event to everybody who consumes it, holds what they decide
@@ -202,11 +331,12 @@ func (s *simulation) deliver(ctx context.Context, at uint64, e event.Event) erro
 	next := []event.Event{e}
 	for len(next) > 0 {
 		e, next = next[0], next[1:]
+		s.places.follow(now, e)
 		for _, t := range s.trials {
 			if !t.consumes[e.Type()] || events.IsDecision(e.Type()) && events.Channels[e.Type()].Owner == t.service {
 				continue
 			}
-			step, err := t.try(ctx, e, at)
+			step, err := t.Step(ctx, e, at)
 			if err != nil {
 				return err
 			}
@@ -217,59 +347,89 @@ func (s *simulation) deliver(ctx context.Context, at uint64, e event.Event) erro
 }
 
 // compare holds a step against what was recorded, and returns the new decisions.
-func (s *simulation) compare(service string, at uint64, cause event.Event, st step) (added []event.Event) {
-	then := map[string]event.Event{}
-	var order []string
-	for _, e := range s.then[cause.ID()] {
-		if events.Channels[e.Type()].Owner == service && !isParked(e) {
-			then[e.ID()] = e
-			order = append(order, e.ID())
-		}
-	}
-	difference := Difference{At: at, Service: service, On: brief(cause)}
-	differs := false
+func (s *simulation) compare(service string, at uint64, cause event.Event, st Step) (added []event.Event) {
+	difference := Difference{At: at, Service: service, On: brief(s.versions.renumber(cause, now, then)), Failed: st.Failed}
+	made := map[string]bool{}
+	var others, missing []event.Event // decided otherwise, and not again
 	for _, d := range st.Decisions {
-		was, recorded := then[d.ID()]
-		delete(then, d.ID())
+		made[d.ID()] = true
 		s.report.Compared++
-		switch {
-		case recorded && sameData(was.Data(), d.Data()) && was.Subject() == d.Subject():
-			s.happens[d.ID()] = true
+		s.versions.register(now, d)
+		was, recorded := s.recorded[d.ID()]
+		told := s.versions.renumber(d, now, then)
+		if recorded && alike(was, told) {
+			s.met[d.ID()] = met{happens, d.Type()}
+			if !sameData(was.Data(), d.Data()) {
+				s.instead[d.ID()] = d
+			}
+			if !sameData(was.Data(), told.Data()) {
+				s.report.Alike++
+			}
 			continue
-		case recorded:
-			s.replaced[d.ID()] = d
-			difference.Then, difference.Instead = append(difference.Then, brief(was)), append(difference.Instead, brief(d))
-		default:
-			difference.Instead = append(difference.Instead, brief(d))
+		}
+		difference.Instead = append(difference.Instead, brief(told))
+		if recorded {
+			difference.Then = append(difference.Then, brief(was))
+			others = append(others, d)
+		} else {
 			added = append(added, d)
 		}
-		differs = true
 	}
-	for _, id := range order {
-		if was, missing := then[id]; missing {
+	if st.Waits {
+		return nil // what it leads to comes once that is answered
+	}
+	for _, was := range s.causes[cause.ID()] {
+		if _, known := s.met[was.ID()]; !known && !made[was.ID()] && !isParked(was) && events.Channels[was.Type()].Owner == service {
 			s.report.Compared++
 			difference.Then = append(difference.Then, brief(was))
-			differs = true
+			missing = append(missing, was)
 		}
+	}
+	differs := slices.Concat(others, missing, added)
+	if len(differs) == 0 {
+		s.opened(service, at, cause, st)
+		return nil
 	}
 	b := s.branch(cause)
-	if st.Failed != "" {
-		difference.Failed = st.Failed
-		differs = true
+	if s.lost(cmp.Or(namesIn(differs[0]).model, namesIn(cause).model)) {
+		// What the service knows is not what it would have known.
+		for _, was := range slices.Concat(others, missing) {
+			s.met[was.ID()] = met{unknown, was.Type()}
+		}
+		b.end(End{At: at, Unknown: true, Why: fmt.Sprintf("%s decides on %s at %d by what nobody knows", service, short(cause.Type()), at)})
+		return nil
 	}
-	if differs && b.First == nil {
+	for _, d := range others {
+		s.met[d.ID()] = met{unknown, d.Type()}
+		s.instead[d.ID()] = d
+	}
+	for _, was := range missing {
+		s.met[was.ID()] = met{gone, was.Type()}
+	}
+	if b.First == nil {
 		b.First = &difference
 	}
-	if differs {
-		b.Differ++
+	b.Differ++
+	if st.Failed != "" {
+		s.unknownFrom(at, cause, fmt.Sprintf("%s sets %s at %d aside until somebody answers", service, short(cause.Type()), at))
 	}
-	for _, o := range st.Opened {
-		_, replaced := s.replaced[o.Cause]
-		if !s.facts[o.Closes] && !s.past[o.Cause] && !s.happens[o.Cause] || replaced {
-			b.Unknown = append(b.Unknown, Unknown{Service: service, Work: o.Kind, Because: o.Cause})
-		}
-	}
+	s.opened(service, at, cause, st)
 	return added
+}
+
+// opened notes the work that a step asks for and that was never done.
+func (s *simulation) opened(service string, at uint64, cause event.Event, st Step) {
+	for _, o := range st.Opened {
+		if m, known := s.met[o.Cause]; s.past[o.Cause] || known && m.fate == happens {
+			continue
+		}
+		s.unknownFrom(at, cause, fmt.Sprintf("%s would have work to do (%s) that was never done", service, o.Kind))
+	}
+}
+
+func (s *simulation) unknownFrom(at uint64, e event.Event, why string) {
+	s.branch(e).end(End{At: at, Unknown: true, Why: why})
+	s.lose(at, e, why)
 }
 
 func (s *simulation) branch(e event.Event) *Branch {

@@ -11,64 +11,74 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 )
 
+// Trials begins trials.
+type Trials interface {
+	// Begin folds a service's log up to a position, with other events in the place of
+	// some of the log's.
+	Begin(ctx context.Context, service string, until uint64, instead ...event.Event) (Trial, error)
+}
+
+// A Trial is one service's fold, led another way.
+type Trial interface {
+	Consumes() []string // types of events
+	Step(ctx context.Context, e event.Event, at uint64) (Step, error)
+	End(ctx context.Context) error
+}
+
+// A Step is what one event led to.
+type Step struct {
+	Decisions []event.Event `json:"decisions"`
+	Opened    []Effect      `json:"opened"`
+	Waits     bool          `json:"waits"`  // until an event is answered that was set aside
+	Failed    string        `json:"failed"` // why it is set aside, and was not then
+}
+
+// An Effect is work that a step asked for.
+type Effect struct {
+	Kind   string `json:"kind"`
+	Cause  string `json:"cause"`
+	Closes string `json:"closes"` // id of the fact that ends it
+}
+
 // Caller sends a request to the suite and returns a successful answer.
 type Caller func(ctx context.Context, method, path string, body io.Reader) (*http.Response, error)
 
-// A trial is one service's fold, led another way.
-type trial struct {
-	call     Caller
-	service  string
-	path     string
-	consumes map[string]bool
-}
-
-// An effect is work that a step asked for.
-type effect struct {
-	Kind   string `json:"kind"`
-	Cause  string `json:"cause"`
-	Closes string `json:"closes"`
-}
-
-// A step is what one event led to.
-type step struct {
-	Decisions []event.Event `json:"decisions"`
-	Opened    []effect      `json:"opened"`
-	Stale     bool          `json:"stale"`
-	Failed    string        `json:"failed"`
-}
-
-func begin(ctx context.Context, call Caller, service string, until uint64) (*trial, error) {
-	var answer struct {
-		Trial    string   `json:"trial"`
-		Consumes []string `json:"consumes"`
-	}
-	t := &trial{call: call, service: service, path: "/v1/trials/" + service, consumes: map[string]bool{}}
-	if err := t.post(ctx, t.path, map[string]any{"until": until}, &answer); err != nil {
+// Begin begins a trial of a service of the suite.
+func (call Caller) Begin(ctx context.Context, service string, until uint64, instead ...event.Event) (Trial, error) {
+	t := &remote{call: call, service: service, path: "/v1/trials/" + service}
+	if err := t.post(ctx, t.path, map[string]any{"until": until, "instead": instead}, &t.begun); err != nil {
 		return nil, fmt.Errorf("%s: %w", service, err)
 	}
-	t.path += "/" + answer.Trial
-	for _, typ := range answer.Consumes {
-		t.consumes[typ] = true
-	}
+	t.path += "/" + t.begun.Trial
 	return t, nil
 }
 
-// try gives the trial one event.
-func (t *trial) try(ctx context.Context, e event.Event, at uint64) (step, error) {
+type remote struct {
+	call          Caller
+	service, path string
+	begun         struct {
+		Trial    string   `json:"trial"`
+		Consumes []string `json:"consumes"`
+	}
+}
+
+func (t *remote) Consumes() []string { return t.begun.Consumes }
+
+func (t *remote) Step(ctx context.Context, e event.Event, at uint64) (Step, error) {
 	var answer struct {
-		Steps []step `json:"steps"`
+		Steps []Step `json:"steps"`
 	}
 	ask := map[string]any{"events": []any{map[string]any{"at": at, "event": e}}}
 	if err := t.post(ctx, t.path, ask, &answer); err != nil {
-		return step{}, fmt.Errorf("%s: %w", t.service, err)
+		return Step{}, fmt.Errorf("%s: %w", t.service, err)
 	}
 	if len(answer.Steps) != 1 {
-		return step{}, fmt.Errorf("%s answered %d steps to one event", t.service, len(answer.Steps))
+		return Step{}, fmt.Errorf("%s answered %d steps to one event", t.service, len(answer.Steps))
 	}
 	return answer.Steps[0], nil
 }
 
-func (t *trial) post(ctx context.Context, path string, body, into any) error {
+func (t *remote) post(ctx context.Context, path string, body, into any) error {
 	b, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -81,7 +91,7 @@ func (t *trial) post(ctx context.Context, path string, body, into any) error {
 	return json.NewDecoder(res.Body).Decode(into)
 }
 
-func (t *trial) end(ctx context.Context) error {
+func (t *remote) End(ctx context.Context) error {
 	res, err := t.call(ctx, http.MethodDelete, t.path, nil)
 	if err != nil {
 		return err
