@@ -40,6 +40,13 @@ func Model(file []byte, name string) (events.ModelSpec, []events.Problem) {
 		}
 		names = append(names, m.Model)
 	}
-	problem := events.Problem{File: "freshet.yaml", Line: 1, Message: "it does not define the model " + name, Fix: "name one that it defines: " + strings.Join(names, ", ")}
+	if len(names) == 0 && len(defined.Problems) > 0 {
+		return events.ModelSpec{}, defined.Problems // which is why it defines none
+	}
+	fix := "it defines none: begin with model: " + name
+	if len(names) > 0 {
+		fix = "name one that it defines: " + strings.Join(names, ", ")
+	}
+	problem := events.Problem{File: "freshet.yaml", Line: 1, Message: "it does not define the model " + name, Fix: fix}
 	return events.ModelSpec{}, append(defined.Problems, problem)
 }
