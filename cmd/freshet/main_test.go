@@ -160,22 +160,22 @@ func TestAKilledDemoGoesOn(t *testing.T) {
 	second.settled(t, 10*time.Second)
 	again := second.log(t)
 	require.Equal(t, asStrings(events), asStrings(again)[:len(events)], "a restart changed the log")
-	checkWhatIf(t, second, base)
+	checkWhatIf(t, second, base, len(again))
 	require.Equal(t, asStrings(again), asStrings(second.log(t)), "asking what if changed the log")
 	checkReplay(t, second)
 	second.stop(t)
 }
 
-// checkWhatIf replays the demo under rules that are the same, and under a gate that
-// nothing passes.
-func checkWhatIf(t *testing.T, r running, dir string) {
+// checkWhatIf replays the demo under rules that are the same, from and to anywhere, and
+// under a gate that nothing passes.
+func checkWhatIf(t *testing.T, r running, dir string, end int) {
 	t.Helper()
 	rules, err := os.ReadFile("../../examples/flight-delays/model/freshet.yaml")
 	require.NoError(t, err)
-	ask := func(rules string) whatif.Report {
+	ask := func(rules string, flags ...string) whatif.Report {
 		file := filepath.Join(dir, "changed.yaml")
 		require.NoError(t, os.WriteFile(file, []byte(rules), 0o600))
-		cmd, lines := freshet(t, "replay", "what-if", "--url", r.url, "--model", "flight-delays", "--spec", file, "-o", "json")
+		cmd, lines := freshet(t, append([]string{"replay", "what-if", "--url", r.url, "--model", "flight-delays", "--spec", file, "-o", "json"}, flags...)...)
 		var out strings.Builder
 		for lines.Scan() {
 			out.WriteString(lines.Text())
@@ -185,9 +185,21 @@ func checkWhatIf(t *testing.T, r running, dir string) {
 		require.NoError(t, json.Unmarshal([]byte(out.String()), &report), out.String())
 		return report
 	}
-	same := ask(string(rules))
-	require.Empty(t, same.Branches, "the same rules lead to the same decisions")
-	require.NotZero(t, same.Compared)
+	for _, flags := range [][]string{
+		nil,
+		{"--from", "1"},
+		{"--from", "2001-01-12"},
+		{"--from", strconv.Itoa(end / 2), "--to", strconv.Itoa(end - 7)},
+		{"--from", "2001-01-09T00:00", "--to", "2001-01-12T09:00"},
+		{"--from", strconv.Itoa(end)},
+	} {
+		same := ask(string(rules), flags...)
+		require.Empty(t, same.Branches, "the same rules lead to the same decisions: %s", flags)
+		require.Zero(t, same.Dropped+same.Unknown+same.Alike)
+		if flags == nil {
+			require.NotZero(t, same.Compared)
+		}
+	}
 	strict := ask(strings.Replace(string(rules), "naive.auc + 0.05", "naive.auc + 0.5", 1))
 	require.NotEmpty(t, strict.Branches)
 	first := strict.Branches[0].First
@@ -196,6 +208,9 @@ func checkWhatIf(t *testing.T, r running, dir string) {
 	require.Equal(t, events.TypeCandidatePassed, first.Then[0].Type)
 	require.Equal(t, events.TypeCandidateRefused, first.Instead[0].Type)
 	require.NotZero(t, strict.Branches[0].Dropped, "what followed does not happen")
+	for _, later := range strict.Branches[1:] {
+		require.Nil(t, later.First, "nothing serves, so that nothing of it drifts, and no candidate is measured against it")
+	}
 }
 
 // checkCauses checks that every event's cause is in the log before it and that
