@@ -164,6 +164,15 @@ func (b *Beside) Fold(ctx context.Context, origin Origin, until uint64, progress
 	if b.Position() >= until {
 		return nil
 	}
+	// Its statements are short and many: compiling them costs more than it saves.
+	outbox, err := b.log.dedicated(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = outbox.Close(context.WithoutCancel(ctx)) }()
+	if _, err := outbox.Exec(ctx, "SET jit = off"); err != nil {
+		return err
+	}
 	// The first error ends all stages, and is the one to be told.
 	g, inner := errgroup.WithContext(ctx)
 	read, ready := make(chan chunk, 1), make(chan *prepared, 1)
@@ -174,7 +183,7 @@ func (b *Beside) Fold(ctx context.Context, origin Origin, until uint64, progress
 	g.Go(func() error {
 		defer close(ready)
 		for c := range read {
-			p, err := b.prepare(inner, c)
+			p, err := b.prepare(inner, outbox, c)
 			if err != nil {
 				return err
 			}
@@ -217,10 +226,11 @@ func send[T any](ctx context.Context, to chan<- T, v T) error {
 type prepared struct {
 	chunk
 	recorded map[string][]event.Event // decisions, by cause
+	encoded  map[string][]byte        // each decision, by its id
 }
 
 // prepare decodes a chunk and finds the decisions that its events led to.
-func (b *Beside) prepare(ctx context.Context, c chunk) (*prepared, error) {
+func (b *Beside) prepare(ctx context.Context, outbox Reader, c chunk) (*prepared, error) {
 	var all sync.WaitGroup
 	workers := min(runtime.GOMAXPROCS(0), 4)
 	share := (len(c) + workers - 1) / workers
@@ -245,7 +255,7 @@ func (b *Beside) prepare(ctx context.Context, c chunk) (*prepared, error) {
 		return v.id == "" || b.shadow.own(v) && b.shadow.isDecision(v.typ)
 	})
 	var err error
-	if p.recorded, err = b.shadow.recordedDecisions(ctx, b.log.pool, events); err != nil {
+	if p.recorded, p.encoded, err = b.shadow.recordedDecisions(ctx, outbox, events); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -302,7 +312,7 @@ func (b *Beside) attempt(ctx context.Context, p *prepared, events chunk, park *f
 	for _, v := range events {
 		b.judge.passes(v)
 		recorded := p.recorded[v.id]
-		b.judge.note(recorded)
+		b.judge.note(recorded, p.encoded)
 		if b.traced {
 			t.Exec("SELECT set_config('freshet.event', $1, true)", fmt.Sprintf("%d %s %s", v.stream, v.id, v.typ))
 		}

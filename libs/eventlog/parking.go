@@ -227,12 +227,12 @@ func (p *processor) again(ctx context.Context, t *Tx, r *parkedRow, retry *logEv
 	if retry != nil {
 		cause, at = CauseOf(retry.event), retry.event.Time()
 	}
-	old, err := l.recordedDecisions(ctx, t, []*logEvent{v})
+	old, encoded, err := l.recordedDecisions(ctx, t, []*logEvent{v})
 	if err != nil {
 		return err
 	}
 	own := old[v.id]
-	l.judge.note(own)
+	l.judge.note(own, encoded)
 	if retry == nil {
 		recorded = own
 	}

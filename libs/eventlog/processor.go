@@ -162,7 +162,7 @@ func (p *processor) attempt(ctx context.Context, batch []*logEvent, park *failur
 	}()
 	var recorded map[string][]event.Event
 	if batch[0].stream <= p.l.horizon {
-		if recorded, err = p.l.recordedDecisions(ctx, p.conn, batch); err != nil {
+		if recorded, _, err = p.l.recordedDecisions(ctx, p.conn, batch); err != nil {
 			return err
 		}
 	}

@@ -320,8 +320,9 @@ func (l *Log) activate(ctx context.Context, k *link, conn *pgx.Conn) error {
 }
 
 // recordedDecisions are the decisions in the outbox that events of a batch led
-// to, by cause, in their order. A trial asks only what was set aside.
-func (l *Log) recordedDecisions(ctx context.Context, q Reader, batch []*logEvent) (map[string][]event.Event, error) {
+// to, by cause, in their order, and the bytes of each, by its id. A trial asks only
+// what was set aside.
+func (l *Log) recordedDecisions(ctx context.Context, q Reader, batch []*logEvent) (map[string][]event.Event, map[string][]byte, error) {
 	ids := make([]string, len(batch))
 	for i, v := range batch {
 		if v.id == "" {
@@ -329,11 +330,14 @@ func (l *Log) recordedDecisions(ctx context.Context, q Reader, batch []*logEvent
 		}
 		ids[i] = v.id
 	}
-	rows, err := q.Query(ctx, "SELECT cause, event FROM "+quote(l.schema+"_io")+".outbox WHERE cause = ANY($1) ORDER BY sequence", ids)
+	// One look into the index per event, whatever the planner knows of the outbox:
+	// of a young one it knows nothing, and would read all of it for every batch.
+	rows, err := q.Query(ctx, `SELECT o.cause, o.event FROM unnest($1::text[]) AS v(id)
+		CROSS JOIN LATERAL (SELECT sequence, cause, event FROM `+quote(l.schema+"_io")+`.outbox WHERE cause = v.id OFFSET 0) o ORDER BY o.sequence`, ids)
 	if err != nil {
-		return nil, fmt.Errorf("read recorded decisions: %w", err)
+		return nil, nil, fmt.Errorf("read recorded decisions: %w", err)
 	}
-	found := map[string][]event.Event{}
+	found, encoded := map[string][]event.Event{}, map[string][]byte{}
 	var cause string
 	var data []byte
 	_, err = pgx.ForEachRow(rows, []any{&cause, &data}, func() error {
@@ -343,13 +347,14 @@ func (l *Log) recordedDecisions(ctx context.Context, q Reader, batch []*logEvent
 		}
 		if !l.anew || e.Type() == l.parkedType() {
 			found[cause] = append(found[cause], e)
+			encoded[e.ID()] = bytes.Clone(data)
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read recorded decisions: %w", err)
+		return nil, nil, fmt.Errorf("read recorded decisions: %w", err)
 	}
-	return found, nil
+	return found, encoded, nil
 }
 
 // checkPosition holds what was applied against the log.

@@ -105,7 +105,7 @@ func (t *Trial) Step(ctx context.Context, e event.Event, at uint64) (TrialStep, 
 	if v.data, err = json.Marshal(e); err != nil { // what an event set aside is read from again
 		return TrialStep{}, fmt.Errorf("eventlog: try %s: %w", v.typ, err)
 	}
-	parked, err := l.recordedDecisions(ctx, t.b.conn, []*logEvent{v})
+	parked, _, err := l.recordedDecisions(ctx, t.b.conn, []*logEvent{v})
 	if err != nil {
 		return TrialStep{}, fmt.Errorf("eventlog: try %s: %w", v.typ, err)
 	}
