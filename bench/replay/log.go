@@ -2,107 +2,178 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/events"
-	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nuid"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
-	aggregates = 5000
 	stream     = "FRESHET_1"
-	batch      = 1000
+	aggregates = 5000
+	every      = 4 // so many facts lead to one decision
 )
 
-// keyOf spreads events over the aggregates as a hash does: not in turn.
-func keyOf(i int) string { return "k" + strconv.Itoa(int(uint32(i)*2654435761>>7)%aggregates) } //nolint:gosec // a hash
+// factsOf is how many facts make a log of n events, with what is decided on them.
+func factsOf(n int) int { return n / (every + 1) * every }
 
-// makeLog publishes n facts of the console, and returns the size of one.
-func makeLog(ctx context.Context, url string, n int) (size int, err error) {
-	nc, err := nats.Connect(url)
-	if err != nil {
-		return 0, err
+// datasetOf spreads facts over the aggregates as a hash does: not in turn.
+func datasetOf(i int) string { return "d" + strconv.Itoa(int(uint32(i)*2654435761>>7)%aggregates) } //nolint:gosec // a hash
+
+// arrivalOf names the i-th fact inside its payload.
+func arrivalOf(i int) string { return fmt.Sprintf("00000000-0000-5000-8000-%012x", i) }
+
+// newFact is the i-th fact: data were checked, and of every fourth more than one row
+// in twenty is refused.
+func newFact(i int) (event.Event, error) {
+	const rows = 1000
+	refused := int64(i % 50)
+	if i%every == every-1 {
+		refused += 51
 	}
-	defer nc.Close()
-	if err := eventlog.EnsureStream(ctx, nc, stream); err != nil {
-		return 0, err
-	}
-	note := events.NoteAdded{On: "bench", Note: events.Object{Digest: "sha256:" + strings.Repeat("0", 64), URI: strings.Repeat("flights ", 11), Size: 1}}
-	at := time.Date(2001, 1, 6, 0, 0, 0, 0, time.UTC)
-	var last uint64
-	for from := 0; from < n; from += batch {
-		id, count := nuid.Next(), min(batch, n-from)
-		for k := range count {
-			i := from + k
-			e, err := events.NewNoteAdded("default", keyOf(i), note)
-			if err != nil {
-				return 0, err
-			}
-			eventID := fmt.Sprintf("00000000-0000-5000-8000-%012x", i+1)
-			e.SetID(eventID)
-			e.SetSource("/freshet/console")
-			e.SetTime(at.Add(time.Duration(i) * time.Millisecond))
-			e.SetExtension("correlationid", eventID)
-			e.SetExtension("sequence", fmt.Sprintf("%020d", i+1))
-			e.SetExtension("hops", 0)
-			e.SetExtension("actor", "bench")
-			b, err := events.Codec{}.Encode(e)
-			if err != nil {
-				return 0, err
-			}
-			size = len(b)
-			m := &nats.Msg{Subject: "freshet.default.console.v1.note_added", Data: b, Header: nats.Header{
-				"Freshet-Id": {eventID}, "Freshet-Sequence": {strconv.Itoa(i + 1)},
-				"Nats-Batch-Id": {id}, "Nats-Batch-Sequence": {strconv.Itoa(k + 1)},
-			}}
-			if k == 0 {
-				m.Header["Nats-Expected-Stream"] = []string{stream}
-				m.Header["Nats-Expected-Last-Subject-Sequence"] = []string{strconv.FormatUint(last, 10)}
-				m.Header["Nats-Expected-Last-Subject-Sequence-Subject"] = []string{"freshet.*.console.>"}
-			}
-			if k < count-1 {
-				if err := nc.PublishMsg(m); err != nil {
-					return 0, err
-				}
-				continue
-			}
-			m.Header["Nats-Batch-Commit"] = []string{"1"}
-			reply, err := nc.RequestMsg(m, 30*time.Second)
-			if err != nil {
-				return 0, err
-			}
-			var ack struct {
-				Seq   uint64          `json:"seq"`
-				Error json.RawMessage `json:"error"`
-			}
-			if err := json.Unmarshal(reply.Data, &ack); err != nil || ack.Error != nil {
-				return 0, fmt.Errorf("publish: %s", reply.Data)
-			}
-			last = ack.Seq
+	digest := fmt.Sprintf("sha256:%064x", i)
+	return events.NewDataChecked("default", datasetOf(i), events.DataChecked{
+		Dataset: datasetOf(i), Arrival: arrivalOf(i),
+		Rows: rows, Accepted: rows - refused, Quarantined: refused,
+		Quarantine: &events.Object{Digest: digest, URI: "objects:" + digest, Size: 40 * refused},
+	})
+}
+
+// tooMany is the rule that the service decides by.
+func tooMany(p events.DataChecked) bool { return 20*p.Quarantined > p.Rows }
+
+// newDecision refuses the data of a fact.
+func newDecision(namespace string, p events.DataChecked, failed int64) (event.Event, error) {
+	return events.NewDataRejected(namespace, p.Dataset, events.DataRejected{
+		Dataset: p.Dataset, Arrival: p.Arrival, Reason: "too_many_failures", Rows: p.Rows, Failed: failed,
+		Failures: []events.RuleFailure{{Rule: "no_loops", Rows: failed}}, Quarantine: p.Quarantine,
+	})
+}
+
+// A history is the log as the standard library reads it, so that what is expected of
+// everybody comes from none of them.
+type history struct {
+	steps     []step
+	decisions int
+	bytes     int // of all events
+}
+
+// A step is what one event changes.
+type step struct {
+	dataset  int
+	sequence uint64
+	failed   int64
+	decision bool
+}
+
+// readHistory reads the log, and holds it against what was to be made: every fourth
+// fact led to one decision, which names it and says what it said.
+func readHistory(ctx context.Context, url string, n int) (*history, error) {
+	h := &history{}
+	open := map[string]int64{} // facts that must lead to a decision: rows refused
+	err := consume(ctx, url, n, func(data []byte) error {
+		var e struct {
+			ID, Type, Source, Subject, Sequence, CausationID, CorrelationID string
+			Data                                                            struct{ Rows, Quarantined, Failed int64 }
 		}
+		if err := json.Unmarshal(data, &e); err != nil {
+			return err
+		}
+		sequence, err := strconv.ParseUint(e.Sequence, 10, 64)
+		if err != nil || sequence != uint64(len(h.steps))+1 || e.Source != "/freshet/"+owner {
+			return fmt.Errorf("event %d is number %s of %s", len(h.steps)+1, e.Sequence, e.Source)
+		}
+		dataset, err := strconv.Atoi(strings.TrimPrefix(e.Subject, "d"))
+		if err != nil {
+			return err
+		}
+		s := step{dataset: dataset, sequence: sequence, failed: e.Data.Failed, decision: e.Type == events.TypeDataRejected}
+		switch {
+		case s.decision:
+			if refused, ok := open[e.CausationID]; !ok || refused != e.Data.Failed || e.CorrelationID != e.CausationID {
+				return fmt.Errorf("decision %d is not what its cause leads to", sequence)
+			}
+			delete(open, e.CausationID)
+			h.decisions++
+		case 20*e.Data.Quarantined > e.Data.Rows:
+			open[e.ID] = e.Data.Quarantined
+		}
+		h.steps = append(h.steps, s)
+		h.bytes += len(data)
+		return nil
+	})
+	if err == nil && (len(open) > 0 || h.decisions != factsOf(n)/every) {
+		err = fmt.Errorf("%d decisions, and %d are missing", h.decisions, len(open))
 	}
-	return size, nil
+	return h, err
 }
 
 // expected is the checksum of the state after the first n events.
-func expected(n int) string {
-	count, last := make([]int, aggregates), make([]int, aggregates)
-	for i := range n {
-		k, _ := strconv.Atoi(keyOf(i)[1:])
-		count[k]++
-		last[k] = i + 1
+func (h *history) expected(n int) string {
+	type row struct{ n, last, rejected, failed int64 }
+	var rows [aggregates]row
+	for _, s := range h.steps[:n] {
+		r := &rows[s.dataset]
+		if s.decision {
+			r.rejected++
+			r.failed += s.failed
+		} else {
+			r.n++
+			r.last = int64(s.sequence) //nolint:gosec // a count
+		}
 	}
-	lines := make([]string, 0, aggregates)
-	for k := range aggregates {
-		if count[k] > 0 {
-			lines = append(lines, fmt.Sprintf("k%d %d %d", k, count[k], last[k]))
+	var lines []string
+	for i, r := range rows {
+		if r != (row{}) {
+			lines = append(lines, fmt.Sprintf("d%d %d %d %d %d", i, r.n, r.last, r.rejected, r.failed))
 		}
 	}
 	return checksum(lines)
+}
+
+func checksum(lines []string) string {
+	slices.Sort(lines)
+	sum := sha256.Sum256([]byte(strings.Join(lines, "\n")))
+	return hex.EncodeToString(sum[:])
+}
+
+// consume calls fn with the first n events of the log, in order.
+func consume(ctx context.Context, url string, n int, fn func(data []byte) error) error {
+	nc, err := nats.Connect(url)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	c, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
+	if err != nil {
+		return err
+	}
+	messages, err := c.Messages(jetstream.PullMaxMessages(8192))
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	for range n {
+		m, err := messages.Next(jetstream.NextMaxWait(30 * time.Second))
+		if err != nil {
+			return err
+		}
+		if err := fn(m.Data()); err != nil {
+			return err
+		}
+	}
+	return nil
 }

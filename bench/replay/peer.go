@@ -2,25 +2,25 @@ package main
 
 import (
 	"context"
-	"time"
+	"fmt"
 
-	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/jackc/pgx/v5"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
+
+// A source calls fn with the first n events of the log.
+type source func(ctx context.Context, n int, fn func(data []byte) error) error
 
 // peer folds the log as a plain consumer does, into a schema of its own.
 type peer struct {
-	postgres, nats string
-	conn           *pgx.Conn
+	postgres string
+	conn     *pgx.Conn
 }
 
-// state makes the empty table, with the promise of a rebuild: what is lost in a
+// empty makes the empty table, with the promise of a rebuild: what is lost in a
 // crash can be folded again, so that no commit waits for the disk.
-func (p *peer) state(ctx context.Context) (err error) {
+func (p *peer) empty(ctx context.Context) (err error) {
 	if p.conn != nil {
 		_ = p.conn.Close(ctx)
 	}
@@ -31,83 +31,77 @@ func (p *peer) state(ctx context.Context) (err error) {
 	return err
 }
 
-func (p *peer) check(ctx context.Context, n int) error { return stateIs(ctx, p.conn, n) }
+func (p *peer) state() eventlog.Reader { return p.conn }
 
-// consume calls fn with the first n events of the log, decoded and parsed.
-func (p *peer) consume(ctx context.Context, n int, fn func(event.Event) error) error {
-	nc, err := nats.Connect(p.nats)
+// statement is what an event of the log writes.
+func statement(data []byte) (sql string, args []any, err error) {
+	e, err := events.Codec{}.Decode(data)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
+	switch e.Type() {
+	case events.TypeDataChecked:
+		p, err := events.Parse[events.DataChecked](e)
+		return factSQL, []any{p.Dataset, int64(eventlog.Sequence(e))}, err //nolint:gosec // a count
+	case events.TypeDataRejected:
+		p, err := events.Parse[events.DataRejected](e)
+		return decisionSQL, []any{p.Dataset, p.Failed}, err
 	}
-	c, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
-	if err != nil {
-		return err
-	}
-	messages, err := c.Messages(jetstream.PullMaxMessages(8192))
-	if err != nil {
-		return err
-	}
-	defer messages.Stop()
-	for range n {
-		m, err := messages.Next(jetstream.NextMaxWait(30 * time.Second))
-		if err != nil {
-			return err
-		}
-		e, err := events.Codec{}.Decode(m.Data())
-		if err != nil {
-			return err
-		}
-		if _, err := events.Parse[events.NoteAdded](e); err != nil {
-			return err
-		}
-		if err := fn(e); err != nil {
-			return err
-		}
-	}
-	return nil
+	return "", nil, fmt.Errorf("%s is not an event of this log", e.Type())
 }
 
 // rows commits every event by itself.
-func (p *peer) rows(ctx context.Context, n int) error {
-	if err := p.state(ctx); err != nil {
-		return err
+func (p *peer) rows(from source) func(ctx context.Context, n int) error {
+	return func(ctx context.Context, n int) error {
+		if err := p.empty(ctx); err != nil {
+			return err
+		}
+		return from(ctx, n, func(data []byte) error {
+			sql, args, err := statement(data)
+			if err == nil {
+				_, err = p.conn.Exec(ctx, sql, args...)
+			}
+			return err
+		})
 	}
-	return p.consume(ctx, n, func(e event.Event) error {
-		_, err := p.conn.Exec(ctx, upsert, e.Subject(), int64(eventlog.Sequence(e))) //nolint:gosec // a count
-		return err
-	})
 }
 
 // batches sends 256 events' statements in one pipeline and one transaction.
-func (p *peer) batches(ctx context.Context, n int) error {
-	if err := p.state(ctx); err != nil {
-		return err
-	}
-	var b pgx.Batch
-	flush := func() error {
-		err := p.conn.SendBatch(ctx, &b).Close()
-		b = pgx.Batch{}
-		return err
-	}
-	err := p.consume(ctx, n, func(e event.Event) error {
-		b.Queue(upsert, e.Subject(), int64(eventlog.Sequence(e))) //nolint:gosec // a count
-		if b.Len() < 256 {
-			return nil
+func (p *peer) batches(from source) func(ctx context.Context, n int) error {
+	return func(ctx context.Context, n int) error {
+		if err := p.empty(ctx); err != nil {
+			return err
+		}
+		var b pgx.Batch
+		flush := func() error {
+			err := p.conn.SendBatch(ctx, &b).Close()
+			b = pgx.Batch{}
+			return err
+		}
+		err := from(ctx, n, func(data []byte) error {
+			sql, args, err := statement(data)
+			if err != nil {
+				return err
+			}
+			b.Queue(sql, args...)
+			if b.Len() < 256 {
+				return nil
+			}
+			return flush()
+		})
+		if err != nil {
+			return err
 		}
 		return flush()
-	})
-	if err != nil {
-		return err
 	}
-	return flush()
 }
 
 // decodes writes nothing: what reading and decoding alone cost one consumer.
-func (p *peer) decodes(ctx context.Context, n int) error {
-	return p.consume(ctx, n, func(event.Event) error { return nil })
+func decodes(from source) func(ctx context.Context, n int) error {
+	return func(ctx context.Context, n int) error {
+		return from(ctx, n, func(data []byte) error {
+			_, _, err := statement(data)
+			return err
+		})
+	}
 }
