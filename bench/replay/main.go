@@ -1,7 +1,7 @@
 // Command replay measures how fast a service's state is rebuilt from the log, and
-// verified against it, beside two ways of folding the same events into the same
-// table: a statement per event in a transaction of its own, and a plain consumer
-// that sends the same statements in transactions of 256.
+// verified against it, beside others who fold the same events into the same table:
+// Axon Framework's replay, a Kafka consumer and a consumer of the log with
+// transactions of 256 events, and a consumer with a transaction per event.
 //
 // The log is made by the service itself: it records facts about 5,000 aggregates, and
 // decides on one in four, so that a fifth of the log are decisions, each after its
@@ -12,11 +12,14 @@
 //
 // Everybody writes with the same SQL, and nobody waits for the disk: what is folded
 // can be folded again. Those who are slow fold the first part of the log only. CPU is
-// that of this process, with the log's server in it, and of PostgreSQL.
+// that of this process, with the log's server in it, of Axon's, and of PostgreSQL.
 //
 // How it could mislead. The decider looks at its event alone; with -reads it looks at
-// a row first, as most do, and is slower by that. On a machine that works for somebody
-// else too, which is told, rates say nothing, and ratios by CPU the most.
+// a row first, as most do, and is slower by that. The Kafka broker is the one that a
+// suite embeds, in this process, so its CPU counts; how fast its records are read
+// without folding them is told beside. Axon's events are those of this log, stored by
+// Axon; there the decisions are events among others. On a machine that works for
+// somebody else too, which is told, rates say nothing, and ratios by CPU the most.
 package main
 
 import (
@@ -35,6 +38,7 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/kafkaserver"
 	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/freshet-io/freshet/libs/postgres"
 	"github.com/jackc/pgx/v5"
@@ -130,7 +134,12 @@ func run(ctx context.Context, o options) (err error) {
 		{name: "freshet replay verify", share: 1, run: s.verify, state: s.log.State},
 	}
 	if !o.only {
-		folders = append(folders, peers(o, pg.URL(), natsURL)...)
+		more, stop, err := peers(ctx, o, dir, pg.URL(), natsURL)
+		defer stop()
+		if err != nil {
+			return err
+		}
+		folders = append(folders, more...)
 	}
 	if o.profile != "" {
 		out, err := os.Create(o.profile)
@@ -154,16 +163,45 @@ func run(ctx context.Context, o options) (err error) {
 	return nil
 }
 
-// peers are the others.
-func peers(o options, postgresURL, natsURL string) []*folder {
+// peers are the others, with what they need loaded. Stop is to be called in any case.
+func peers(ctx context.Context, o options, dir, postgresURL, natsURL string) (all []*folder, stop func(), err error) {
+	var stops []func()
+	stop = func() {
+		for _, s := range stops {
+			s()
+		}
+	}
 	few, many := o.share, min(1, 5*o.share)
+	loaded := int(float64(o.events) * many)
+
+	ax, reason, err := startAxon(ctx, dir, postgresURL, natsURL, loaded)
+	switch {
+	case err != nil:
+		return nil, stop, fmt.Errorf("axon: %w", err)
+	case ax == nil:
+		fmt.Println("without Axon Framework:", reason)
+	default:
+		stops = append(stops, func() { _ = ax.close(ctx) })
+		all = append(all, &folder{name: "Axon Framework, replay", share: many, run: ax.replay, state: ax.state, pid: ax.cmd.Process.Pid})
+	}
+	ks, err := kafkaserver.Start(kafkaserver.Options{DataDir: dir + "/kafka"})
+	if err != nil {
+		return nil, stop, err
+	}
+	stops = append(stops, ks.Stop)
+	if err := fillTopic(ctx, ks.Addr(), natsURL, loaded); err != nil {
+		return nil, stop, fmt.Errorf("kafka: %w", err)
+	}
 	p := &peer{postgres: postgresURL}
 	ours := func(ctx context.Context, n int, fn func([]byte) error) error { return consume(ctx, natsURL, n, fn) }
-	return []*folder{
-		{name: "consumer, transactions of 256", share: many, run: p.batches(ours), state: p.state},
-		{name: "consumer, a transaction per event", share: few, run: p.rows(ours), state: p.state},
-		{name: "consumer, reads and decodes only", share: many, run: decodes(ours)},
-	}
+	theirs := func(ctx context.Context, n int, fn func([]byte) error) error { return fetch(ctx, ks.Addr(), n, fn) }
+	return append(all,
+		&folder{name: "Kafka consumer, transactions of 256", share: many, run: p.batches(theirs), state: p.state},
+		&folder{name: "consumer, transactions of 256", share: many, run: p.batches(ours), state: p.state},
+		&folder{name: "consumer, a transaction per event", share: few, run: p.rows(ours), state: p.state},
+		&folder{name: "Kafka consumer, reads and decodes only", share: many, run: decodes(theirs)},
+		&folder{name: "consumer, reads and decodes only", share: many, run: decodes(ours)},
+	), stop, nil
 }
 
 // measure runs a folder once, and keeps what it took if the outcome is right.
