@@ -319,6 +319,11 @@ func (l *Log) activate(ctx context.Context, k *link, conn *pgx.Conn) error {
 	return nil
 }
 
+// recordedSQL looks into the index once per event, whatever the planner knows of the
+// outbox: of a young one it knows nothing, and would read all of it for every batch.
+const recordedSQL = `SELECT o.cause, o.event FROM unnest($1::text[]) AS v(id)
+	CROSS JOIN LATERAL (SELECT sequence, cause, event FROM %s.outbox WHERE cause = v.id OFFSET 0) o ORDER BY o.sequence`
+
 // recordedDecisions are the decisions in the outbox that events of a batch led
 // to, by cause, in their order, and the bytes of each, by its id. A trial asks only
 // what was set aside.
@@ -330,10 +335,7 @@ func (l *Log) recordedDecisions(ctx context.Context, q Reader, batch []*logEvent
 		}
 		ids[i] = v.id
 	}
-	// One look into the index per event, whatever the planner knows of the outbox:
-	// of a young one it knows nothing, and would read all of it for every batch.
-	rows, err := q.Query(ctx, `SELECT o.cause, o.event FROM unnest($1::text[]) AS v(id)
-		CROSS JOIN LATERAL (SELECT sequence, cause, event FROM `+quote(l.schema+"_io")+`.outbox WHERE cause = v.id OFFSET 0) o ORDER BY o.sequence`, ids)
+	rows, err := q.Query(ctx, fmt.Sprintf(recordedSQL, quote(l.schema+"_io")), ids)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read recorded decisions: %w", err)
 	}

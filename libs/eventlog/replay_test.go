@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/md5"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -63,6 +65,30 @@ func (w *world) schemas(service string) []string {
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(w.t, err)
 	return names
+}
+
+func TestRecordedDecisionsOfAYoungOutboxAreFoundByTheIndex(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	l := w.open(counts("adder"))
+	w.exec("ALTER TABLE adder_io.outbox SET (autovacuum_enabled = false)")
+	w.exec(`INSERT INTO adder_io.outbox (sequence, id, cause, subject, event)
+		SELECT g, md5(g::text)::uuid, CASE WHEN g % 5 = 0 THEN md5((g - 1)::text) END, 's', convert_to(repeat('e', 780), 'utf8') FROM generate_series(1, 20000) g`)
+	var ids []string
+	for i := range 256 {
+		sum := md5.Sum([]byte(strconv.Itoa(i)))
+		ids = append(ids, hex.EncodeToString(sum[:]))
+	}
+	rows, err := l.pool.Query(ctx, "EXPLAIN (ANALYZE, TIMING OFF) "+fmt.Sprintf(recordedSQL, "adder_io"), ids)
+	require.NoError(t, err)
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	plan := strings.Join(lines, "\n")
+	require.Contains(t, plan, "outbox_cause")
+	require.NotContains(t, plan, "Seq Scan")
+	require.NotContains(t, plan, "outbox_pkey")
+	require.Contains(t, lines[0], "rows=51", "one decision for every fifth event")
 }
 
 func TestVerifyFindsEveryAlteredRowWithItsEvent(t *testing.T) {
