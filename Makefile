@@ -95,7 +95,7 @@ standalone: ## build each module outside the workspace, with its tests
 	@for m in $(MODULES); do echo "standalone $${m#$(CURDIR)/}"; (cd $$m && GOWORK=off go build ./... && GOWORK=off go vet ./...); done
 
 .PHONY: bench
-bench: build ## run the benchmarks; each prints a ratio
+bench: build ## run the benchmarks; each prints a ratio (with a JDK and Maven also beside Axon Framework)
 	cd bench && go run ./eventpath
 	cd bench && go run ./replay
 	cd bench && go run ./footprint -freshet $(CURDIR)/bin/freshet
