@@ -27,7 +27,10 @@ func WriteTar(files map[string][]byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return b.Bytes(), t.Close()
+	if err := t.Close(); err != nil { // which writes the end
+		return nil, err
+	}
+	return b.Bytes(), nil
 }
 
 // ReadTar reads what WriteTar wrote, and nothing else: a tar's own headers are under

@@ -1,9 +1,13 @@
 package transparency_test
 
 import (
+	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -259,4 +263,48 @@ func TestAPackOfAnotherSigner(t *testing.T) {
 	_, _, err = transparency.OpenCheckpoint(string(pack(t, k)["statement"]), k.Public())
 	require.ErrorContains(t, err, "not a checkpoint")
 	require.True(t, strings.HasPrefix(k.ID(), "example.com/log+"))
+}
+
+// A pack's tar is one that every tar reads to its end, and no other spelling is taken
+// for it: without the blocks of zeros that end it, or with anything behind them.
+func TestAPacksTarIsWhole(t *testing.T) {
+	t.Parallel()
+	files := map[string][]byte{"statement": []byte("a statement\n"), "records/1.json": []byte(`{"id":"1"}`)}
+	b, err := transparency.WriteTar(files)
+	require.NoError(t, err)
+	require.Equal(t, make([]byte, 1024), b[len(b)-1024:], "a tar ends with two blocks of zeros")
+	read, in := map[string][]byte{}, tar.NewReader(bytes.NewReader(b))
+	for {
+		h, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		read[h.Name], err = io.ReadAll(in)
+		require.NoError(t, err)
+	}
+	require.Equal(t, files, read)
+	again, err := transparency.ReadTar(bytes.NewReader(b))
+	require.NoError(t, err)
+	require.Equal(t, files, again)
+	for name, other := range map[string][]byte{"without its end": b[:len(b)-1024], "with half of it": b[:len(b)-512], "with more": append(bytes.Clone(b), make([]byte, 512)...)} {
+		_, err := transparency.ReadTar(bytes.NewReader(other))
+		require.ErrorContains(t, err, "not written as a suite writes it", name)
+	}
+
+	system, err := exec.LookPath("tar")
+	if err != nil {
+		return // archive/tar has read it
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "pack.tar")
+	require.NoError(t, os.WriteFile(path, b, 0o600))
+	out, err := exec.CommandContext(t.Context(), system, "-x", "-f", path, "-C", dir).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Empty(t, string(out), "tar has nothing to complain about")
+	for name, want := range files {
+		got, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(got))
+	}
 }
