@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -222,8 +224,14 @@ func TestEventsAreShownAsTheyAre(t *testing.T) {
 	require.Equal(t, string(bytes.Join(raw, []byte("\n")))+"\n", string(body))
 	_, _, body = b.get("/v1/events/replay?from=3&to=5")
 	require.Equal(t, string(bytes.Join(raw[2:5], []byte("\n")))+"\n", string(body))
-	status, _, _ = b.get("/v1/events/replay?from=x")
-	require.Equal(t, 400, status)
+	_, _, body = b.get(fmt.Sprintf("/v1/events/replay?from=%d&to=9999", len(raw)))
+	require.Equal(t, string(raw[len(raw)-1])+"\n", string(body))
+	for query, says := range map[string]string{"from=x": "from 1", "from=0": "from 1", "from=900": "from is 900; the log goes from 1 to %d",
+		"from=10&to=5": "from is 10 and to is 5; the log goes from 1 to %d"} {
+		status, _, body = b.get("/v1/events/replay?" + query)
+		require.Equal(t, 400, status, query)
+		require.Contains(t, string(body), strings.Replace(says, "%d", strconv.Itoa(len(raw)), 1))
+	}
 
 	var list struct {
 		Items []struct {
@@ -267,6 +275,32 @@ func TestTheServiceArchives(t *testing.T) {
 	for i, r := range records {
 		require.Equal(t, string(raw[i]), string(r.Value))
 	}
+}
+
+// A replay goes over from the archive to the stream; what is in neither cuts the answer
+// off, so that nobody takes a part for the whole.
+func TestAReplayIsWholeOrCutOff(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.story()
+	b.Settle(t.Context())
+	raw := b.raw()
+	js, err := jetstream.New(b.NATS)
+	require.NoError(t, err)
+	s, err := js.Stream(t.Context(), testkit.Stream)
+	require.NoError(t, err)
+	require.NoError(t, s.Purge(t.Context(), jetstream.WithPurgeSequence(6)))
+	status, _, body := b.get("/v1/events/replay")
+	require.Equal(t, 200, status, string(body))
+	require.Equal(t, string(bytes.Join(raw, []byte("\n")))+"\n", string(body))
+
+	require.NoError(t, s.DeleteMsg(t.Context(), 9))
+	r, err := http.Get(b.URL + "/v1/events/replay")
+	require.NoError(t, err)
+	defer r.Body.Close()
+	body, err = io.ReadAll(r.Body)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	require.LessOrEqual(t, bytes.Count(body, []byte("\n")), 8)
 }
 
 func TestTail(t *testing.T) {

@@ -181,12 +181,14 @@ func eventsReplay(c *client) *cobra.Command {
 	var from, to uint64
 	cmd := &cobra.Command{
 		Use: "replay", Short: "Write the log's events as they are, one line each, in order", Args: cobra.NoArgs,
+		Long: "Write the log's events as they are, one line each, in order: the whole log unless --from or --to say otherwise.\n" +
+			"What the log's server no longer has, because the log was trimmed or its server lost it, is read from the archive.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q := url.Values{}
-			if from > 0 {
+			if cmd.Flags().Changed("from") {
 				q.Set("from", strconv.FormatUint(from, 10))
 			}
-			if to > 0 {
+			if cmd.Flags().Changed("to") {
 				q.Set("to", strconv.FormatUint(to, 10))
 			}
 			res, err := c.open(cmd.Context(), http.MethodGet, "/v1/events/replay", q, "", nil)
@@ -200,8 +202,8 @@ func eventsReplay(c *client) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().Uint64Var(&from, "from", 0, "first sequence of the log")
-	cmd.Flags().Uint64Var(&to, "to", 0, "last sequence of the log")
+	cmd.Flags().Uint64Var(&from, "from", 0, "first sequence of the log (default 1)")
+	cmd.Flags().Uint64Var(&to, "to", 0, "last sequence of the log (default its last)")
 	return cmd
 }
 

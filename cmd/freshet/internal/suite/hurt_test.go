@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -422,6 +423,9 @@ func (h *hurt) right(before [][]byte) {
 	for i := range before {
 		require.Equal(h.t, string(before[i]), string(after[i]), "event %d is another one", i+1)
 	}
+	code, body := asked(h.t, http.MethodGet, h.suite.URL()+"/v1/events/replay")
+	require.Equal(h.t, http.StatusOK, code, "%s", body)
+	require.Equal(h.t, string(bytes.Join(after, []byte("\n")))+"\n", string(body), "a replay is of the whole log")
 	h.rebuilt()
 }
 

@@ -1,9 +1,11 @@
 package suite
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -288,6 +290,9 @@ func TestTheLogIsTrimmed(t *testing.T) {
 	code, body = asked(t, http.MethodGet, h.suite.URL()+"/v1/events/"+list.Items[0].ID)
 	require.Equal(t, http.StatusOK, code, "%s", body)
 	require.Equal(t, string(before[0]), string(body), "the log has it no more")
+	code, body = asked(t, http.MethodGet, fmt.Sprintf("%s/v1/events/replay?from=3&to=%d", h.suite.URL(), len(before)-10))
+	require.Equal(t, http.StatusOK, code, "%s", body)
+	require.Equal(t, string(bytes.Join(before[2:len(before)-10], []byte("\n")))+"\n", string(body), "from the archive into the stream")
 	h.right(before)
 
 	// A service that will not come back is not waited for.

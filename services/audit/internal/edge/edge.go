@@ -223,7 +223,9 @@ func whole(page []state.Entry) []state.Entry {
 // errEnough ends a replay at its last message.
 var errEnough = errors.New("enough")
 
-// replay streams the log's messages as they are, one per line, in order.
+// replay streams the log's messages as they are, one per line, in order: from the
+// archive what the stream no longer has, then from the stream. An answer that ends
+// properly is whole; one that cannot be is cut off, which every client sees.
 func (e *Edge) replay(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	first, last, err := e.raw.Bounds(ctx)
@@ -231,40 +233,37 @@ func (e *Edge) replay(w http.ResponseWriter, r *http.Request) {
 		unreadable(w, err)
 		return
 	}
-	from, err := sequence(r, "from", max(first, 1))
+	from, to, err := span(r, last)
 	if err != nil {
 		web.Problem(w, http.StatusBadRequest, "Bad query", err.Error())
 		return
 	}
-	to, err := sequence(r, "to", last)
-	if err != nil {
-		web.Problem(w, http.StatusBadRequest, "Bad query", err.Error())
+	if from < first && !e.raw.Archived() {
+		web.Problem(w, http.StatusGone, "Trimmed", fmt.Sprintf("the log's stream begins at %d, and what came before is not read from an archive here: ask from %d on", first, first))
 		return
 	}
-	if from < first {
-		web.Problem(w, http.StatusGone, "Trimmed", fmt.Sprintf("the log begins at %d; what came before is in the archive", first))
-		return
-	}
-	to = min(to, last)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusOK)
 	if from > to {
-		return
+		return // the log is empty
 	}
-	_ = copyLines(ctx, w, e.raw, from, to) // a reader sees by the last sequence that it was cut off
+	if err := copyLines(ctx, w, e.raw, from, to); err != nil {
+		panic(http.ErrAbortHandler) //nolint:forbidigo // what net/http cuts an answer off by
+	}
 }
 
 func copyLines(ctx context.Context, w http.ResponseWriter, raw *logread.Reader, from, to uint64) error {
+	next := from
 	err := raw.Run(ctx, from, tailPage, func(batch []logread.Message) error {
 		for _, m := range batch {
-			if m.Sequence > to {
-				return errEnough
+			if m.Sequence != next {
+				return fmt.Errorf("%w: %d", logread.ErrMissing, next)
 			}
 			if _, err := w.Write(append(m.Data, '\n')); err != nil {
 				return err
 			}
-			if m.Sequence == to {
+			if next++; next > to {
 				return errEnough
 			}
 		}
@@ -274,6 +273,30 @@ func copyLines(ctx context.Context, w http.ResponseWriter, raw *logread.Reader, 
 		return nil
 	}
 	return err
+}
+
+// span is what a replay is asked for; the whole log where it is not said.
+func span(r *http.Request, last uint64) (from, to uint64, err error) {
+	from, err = sequence(r, "from", 1)
+	if err != nil {
+		return 0, 0, err
+	}
+	to, err = sequence(r, "to", last)
+	if err != nil {
+		return 0, 0, err
+	}
+	q := r.URL.Query()
+	there := fmt.Sprintf("the log goes from 1 to %d", last)
+	if last == 0 {
+		there = "the log is empty"
+	}
+	switch {
+	case q.Get("from") != "" && from > last:
+		return 0, 0, fmt.Errorf("from is %d; %s", from, there)
+	case q.Get("to") != "" && from > to:
+		return 0, 0, fmt.Errorf("from is %d and to is %d; %s", from, to, there)
+	}
+	return from, min(to, last), nil
 }
 
 func sequence(r *http.Request, name string, otherwise uint64) (uint64, error) {

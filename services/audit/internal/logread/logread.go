@@ -47,6 +47,9 @@ func New(nc *nats.Conn, stream func() string, before *archive.Reader) (*Reader, 
 	return &Reader{nc: nc, js: js, stream: stream, archive: before}, nil
 }
 
+// Archived tells whether what the stream no longer has is read from the archive.
+func (r *Reader) Archived() bool { return r.archive != nil }
+
 // Stream is the stream's name.
 func (r *Reader) Stream() string { return r.stream() }
 
@@ -174,30 +177,12 @@ const prefetch = 1000
 // message and at most limit. A gap is fn's to find: sequences only ever grow.
 func (r *Reader) Run(ctx context.Context, from uint64, limit int, fn func([]Message) error) error {
 	stream := r.stream()
-	first, _, err := r.Bounds(ctx)
+	from, err := r.before(ctx, max(from, 1), limit, fn)
 	if err != nil {
 		return err
 	}
-	if from = max(from, 1); from < first && r.archive != nil {
-		err := r.archive.Read(ctx, from, first-1, func(batch []archive.Record) error {
-			for part := range slices.Chunk(batch, limit) {
-				messages := make([]Message, len(part))
-				for i, one := range part {
-					messages[i] = archived(one)
-				}
-				if err := fn(messages); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		from = first
-	}
 	consumer, err := r.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1)})
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from})
 	if err != nil {
 		return fmt.Errorf("log %s from %d: %w", stream, from, err)
 	}
@@ -237,6 +222,33 @@ func (r *Reader) Run(ctx context.Context, from uint64, limit int, fn func([]Mess
 		if err := fn(batch); err != nil {
 			return err
 		}
+	}
+}
+
+// before runs through what lies before the stream's first message, which moves on
+// where the log is trimmed meanwhile, and returns what comes next.
+func (r *Reader) before(ctx context.Context, from uint64, limit int, fn func([]Message) error) (uint64, error) {
+	for {
+		first, _, err := r.Bounds(ctx)
+		if err != nil || from >= first || r.archive == nil {
+			return from, err
+		}
+		err = r.archive.Read(ctx, from, first-1, func(batch []archive.Record) error {
+			for part := range slices.Chunk(batch, limit) {
+				messages := make([]Message, len(part))
+				for i, one := range part {
+					messages[i] = archived(one)
+				}
+				if err := fn(messages); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return from, err
+		}
+		from = first
 	}
 }
 
