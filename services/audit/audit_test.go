@@ -196,6 +196,11 @@ func TestWhy(t *testing.T) {
 	require.True(t, answer.has("training_requested", "code_committed", "code"))
 	require.Equal(t, []string{`cccccccc of flights, branch main: "rain matters"`}, answer.facts("code"))
 
+	version := b.graph("/v1/why/flight-delays@1")
+	require.Equal(t, []string{"for production by ada, at 2001-01-06 00:00"}, version.facts("approved"))
+	require.Equal(t, []string{"100 % of production, champion since 2001-01-06 00:00"}, version.facts("serves"))
+	require.Equal(t, "champion_changed", version.types()[0])
+
 	status, _, _ = b.get("/v1/why/staging/flight-delays")
 	require.Equal(t, 404, status)
 	status, _, _ = b.get("/v1/why/production/flight-delays?at=2000-12-31T00:00:00Z")

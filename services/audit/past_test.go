@@ -74,6 +74,15 @@ func (g graph) types() []string {
 	return out
 }
 
+func typeOf(g graph, id string) string {
+	for _, n := range g.Nodes {
+		if n.ID == id {
+			return n.Type
+		}
+	}
+	return ""
+}
+
 func (g graph) texts() []string {
 	out := make([]string, len(g.Nodes))
 	for i, n := range g.Nodes {
@@ -161,6 +170,23 @@ func TestWhyNamesEverything(t *testing.T) {
 			require.Contains(t, known, cause, n.Text)
 		}
 	}
+
+	// The same of the version: who let it in, each step of its rollouts, and where it serves.
+	v := b.graph("/v1/why/flight-delays@7")
+	for _, what := range []string{"because of", "data", "code", "features", "training set", "run", "measured", "gate", "approved", "traffic"} {
+		require.NotEmpty(t, g.facts(what), what)
+		require.Equal(t, g.facts(what), v.facts(what), what)
+	}
+	require.Equal(t, []string{"100 % of production, champion since 2001-01-18 09:30"}, v.facts("serves"), "v8 serves in staging")
+	require.Equal(t, "candidate_passed", name(typeOf(v, v.Event)))
+	for _, n := range g.Nodes {
+		require.Contains(t, v.texts(), n.Text)
+	}
+	then := b.graph("/v1/why/flight-delays@7?at=2001-01-18T09:00:00Z")
+	require.Equal(t, []string{"50 % of production, in its rollout", "100 % of staging, champion since 2001-01-18 00:00"}, then.facts("serves"))
+	require.Equal(t, []string{"nowhere"}, b.graph("/v1/why/flight-delays@4").facts("serves"))
+	require.Contains(t, b.graph("/v1/why/flight-delays@4").facts("traffic"), "100 % of production to v4 from 2001-01-14 10:00 on")
+	require.Empty(t, b.graph("/v1/why/flight-delays@3").facts("serves"), "it was refused")
 
 	// As it was before, and of other things.
 	require.Equal(t, "production serves flight-delays v2 since 2001-01-12 09:30", b.graph("/v1/why/production/flight-delays?at=2001-01-13T00:00:00Z").Title)

@@ -30,42 +30,81 @@ func first[P any](nodes []Node, from payloads, typ string, parse func(event.Even
 }
 
 // facts are what auditors ask first of a version: its data, code, training set, run,
-// gates, who approved it and each step that it was given traffic by. They are of the
-// newest version in the explanation: the one that it is about.
-func (x *Explainer) facts(ctx context.Context, nodes []Node, from payloads) []Fact {
-	f := factsOf{Explainer: x, from: from, facts: []Fact{}}
-	var version int64
+// gates, who approved it, each step that it was given traffic by and where it stands.
+// They are of the version that is asked about, else of the newest one in the
+// explanation: the one that it is about.
+func (x *Explainer) facts(ctx context.Context, a Answer, from payloads, version int64) []Fact {
+	f := factsOf{Explainer: x, from: from, facts: []Fact{}, version: version}
+	for _, n := range a.Nodes {
+		e, ok := from[n.ID]
+		if !ok || n.Type != events.TypeModelVersionRegistered {
+			continue
+		}
+		if p, err := events.Parse[events.ModelVersionRegistered](e); err == nil && (version == 0 || p.Version == version) {
+			f.version, f.madeOf = p.Version, a.behind(n.ID)
+			break
+		}
+	}
+	nodes := slices.DeleteFunc(slices.Clone(a.Nodes), func(n Node) bool { return f.madeOf != nil && making[n.Type] && !f.madeOf[n.ID] })
 	if p, ok := first(nodes, from, events.TypeTrainingRequested, events.Parse[events.TrainingRequested]); ok {
 		f.revision = p.Code.Revision
 	}
-	if p, ok := first(nodes, from, events.TypeModelVersionRegistered, events.Parse[events.ModelVersionRegistered]); ok {
-		version = p.Version
-	}
-	told := slices.Clone(nodes)
-	slices.Reverse(told) // in the order in which it happened
-	for _, n := range told {
+	slices.Reverse(nodes) // in the order in which it happened
+	for _, n := range nodes {
 		if e, ok := from[n.ID]; ok {
-			f.of(ctx, n, e, version)
+			f.of(ctx, n, e)
 		}
 	}
-	slices.SortStableFunc(f.facts, func(a, b Fact) int { return slices.Index(order, a.What) - slices.Index(order, b.What) })
 	return f.facts
 }
 
-var order = []string{"alert", "because of", "data", "code", "features", "training set", "run", "measured", "gate", "approved", "traffic"}
+// making are the types of what a version is made by: they tell of it only where it rests
+// on them. What is told of a rollback may have the making of another version in it.
+var making = map[string]bool{
+	events.TypeTrainingRequested: true, events.TypeCodeCommitted: true, events.TypeFeatureViewDeclared: true, events.TypeTrainingSetBuilt: true,
+	events.TypeRunCompleted: true, events.TypeRunFailed: true, events.TypeCandidateMeasured: true,
+}
+
+// behind are the events of an answer that one of them rests on.
+func (a Answer) behind(id string) map[string]bool {
+	causes := map[string][]string{}
+	for _, e := range a.Edges {
+		causes[e.Effect] = append(causes[e.Effect], e.Cause)
+	}
+	seen := map[string]bool{id: true}
+	for next := []string{id}; len(next) > 0; next = next[1:] {
+		for _, c := range causes[next[0]] {
+			if !seen[c] {
+				seen[c] = true
+				next = append(next, c)
+			}
+		}
+	}
+	return seen
+}
+
+// inOrder are facts as people ask for them.
+func inOrder(facts []Fact) []Fact {
+	slices.SortStableFunc(facts, func(a, b Fact) int { return slices.Index(order, a.What) - slices.Index(order, b.What) })
+	return facts
+}
+
+var order = []string{"alert", "because of", "data", "code", "features", "training set", "run", "measured", "gate", "approved", "traffic", "serves"}
 
 type factsOf struct {
 	*Explainer
 	from     payloads
 	facts    []Fact
-	revision string // that the training ran
+	version  int64           // that it is about; 0 if unknown
+	madeOf   map[string]bool // events that its registration rests on; nil if unknown
+	revision string          // that the training ran
 }
 
 func (f *factsOf) add(n Node, what, format string, args ...any) {
 	f.facts = append(f.facts, Fact{What: what, Text: fmt.Sprintf(format, args...), Event: n.ID})
 }
 
-func (f *factsOf) of(ctx context.Context, n Node, e event.Event, version int64) {
+func (f *factsOf) of(ctx context.Context, n Node, e event.Event) {
 	switch e.Type() {
 	case events.TypeAlertRaised:
 		fact(e, events.Parse[events.AlertRaised], func(p events.AlertRaised) {
@@ -108,40 +147,69 @@ func (f *factsOf) of(ctx context.Context, n Node, e event.Event, version int64) 
 			f.add(n, "measured", "%s on %s rows of %s to %s", values(p.Candidate.Metrics), count(p.Rows), date(p.From), date(p.To))
 		})
 	default:
-		f.decided(ctx, n, e, version)
+		f.decided(ctx, n, e)
 	}
 }
 
-// decided tells what was decided of the version that is explained.
-func (f *factsOf) decided(ctx context.Context, n Node, e event.Event, version int64) {
+// decided tells what was decided of the version that is explained, and of no other.
+func (f *factsOf) decided(ctx context.Context, n Node, e event.Event) {
+	is := func(version int64) bool { return f.version == 0 || version == f.version }
 	switch e.Type() {
 	case events.TypeCandidatePassed:
-		fact(e, events.Parse[events.CandidatePassed], func(p events.CandidatePassed) { f.gates(n, p.Gates) })
+		fact(e, events.Parse[events.CandidatePassed], func(p events.CandidatePassed) {
+			if is(p.Version) {
+				f.gates(n, p.Gates)
+			}
+		})
 	case events.TypeCandidateRefused:
-		fact(e, events.Parse[events.CandidateRefused], func(p events.CandidateRefused) { f.gates(n, p.Gates) })
+		fact(e, events.Parse[events.CandidateRefused], func(p events.CandidateRefused) {
+			if is(p.Version) {
+				f.gates(n, p.Gates)
+			}
+		})
 	case events.TypeModelVersionApproved:
 		fact(e, events.Parse[events.ModelVersionApproved], func(p events.ModelVersionApproved) {
-			if p.By == "rule" && p.Version == version {
+			if p.By == "rule" && is(p.Version) {
 				f.add(n, "approved", "for %s by its rule, at %s", p.Environment, date(n.Time))
 			}
 		})
 	case events.TypeApprovalGiven:
 		fact(e, events.Parse[events.ApprovalGiven], func(p events.ApprovalGiven) {
-			if p.Version == version {
+			if is(p.Version) {
 				f.add(n, "approved", "for %s by %s, at %s%s", p.Environment, who(e), date(n.Time), f.quote(ctx, p.Note))
 			}
 		})
+	case events.TypeApprovalDenied:
+		fact(e, events.Parse[events.ApprovalDenied], func(p events.ApprovalDenied) {
+			if is(p.Version) {
+				f.add(n, "approved", "not for %s, by %s, at %s%s", p.Environment, who(e), date(n.Time), f.quote(ctx, p.Note))
+			}
+		})
+	default:
+		f.traffic(n, e, is)
+	}
+}
+
+// traffic tells of each step of a rollout.
+func (f *factsOf) traffic(n Node, e event.Event, is func(version int64) bool) {
+	switch e.Type() {
 	case events.TypeRolloutStepped:
 		fact(e, events.Parse[events.RolloutStepped], func(p events.RolloutStepped) {
-			f.add(n, "traffic", "%d %% of %s to v%d from %s on", p.Weight, p.Environment, p.Version, date(n.Time))
+			if is(p.Version) {
+				f.add(n, "traffic", "%d %% of %s to v%d from %s on", p.Weight, p.Environment, p.Version, date(n.Time))
+			}
 		})
 	case events.TypeRolloutCompleted:
 		fact(e, events.Parse[events.RolloutCompleted], func(p events.RolloutCompleted) {
-			f.add(n, "traffic", "100 %% of %s to v%d from %s on", p.Environment, p.Version, date(n.Time))
+			if is(p.Version) {
+				f.add(n, "traffic", "100 %% of %s to v%d from %s on", p.Environment, p.Version, date(n.Time))
+			}
 		})
 	case events.TypeRolloutRolledBack:
 		fact(e, events.Parse[events.RolloutRolledBack], func(p events.RolloutRolledBack) {
-			f.add(n, "traffic", "0 %% of %s to v%d from %s on: %s", p.Environment, p.Version, date(n.Time), strings.ReplaceAll(p.Reason, "_", " "))
+			if is(p.Version) {
+				f.add(n, "traffic", "0 %% of %s to v%d from %s on: %s", p.Environment, p.Version, date(n.Time), strings.ReplaceAll(p.Reason, "_", " "))
+			}
 		})
 	}
 }

@@ -48,7 +48,8 @@ func (x *Explainer) Impact(ctx context.Context, namespace, name string, position
 
 // forward walks from an event to everything that rests on it.
 func (x *Explainer) forward(ctx context.Context, namespace string, start state.Entry) (graphOf, bool, error) {
-	g, level, truncated := newGraph(start), []state.Entry{start}, false
+	g, level, truncated := newGraph(), []state.Entry{start}, false
+	g.events[start.ID] = &found{Entry: start}
 	forth := state.Forth(x.index, namespace)
 	for len(level) > 0 && !truncated {
 		room := mostEffects - len(g.edges)

@@ -177,8 +177,8 @@ type graphOf struct {
 	edges  map[state.Edge]bool
 }
 
-func newGraph(start state.Entry) graphOf {
-	return graphOf{events: map[string]*found{start.ID: {Entry: start}}, edges: map[state.Edge]bool{}}
+func newGraph() graphOf {
+	return graphOf{events: map[string]*found{}, edges: map[state.Edge]bool{}}
 }
 
 // sorted returns the events in the log's order, or newest first.

@@ -10,14 +10,35 @@ import (
 
 // Why explains the event that a name stands for, back to the roots: the arrivals of data,
 // the pushes of code, the people and the clock. position says at which point of the log
-// an environment's champion is meant.
+// an environment's champion is meant. Of a version, what was done with it up to there is
+// told as well: who let it in, where it was rolled out, and how.
 func (x *Explainer) Why(ctx context.Context, namespace, name string, position int64) (Answer, error) {
 	of, start, err := x.start(ctx, namespace, name, position)
 	if err != nil {
 		return Answer{}, err
 	}
-	w := backward{Explainer: x, namespace: namespace, graph: newGraph(start), told: map[string]bool{}, expanded: map[string]bool{}}
-	if err := w.walk(ctx, start); err != nil {
+	starts, about, stands := []state.Entry{start}, version{}, []Fact(nil)
+	switch of.Kind {
+	case state.Champions, state.Verdict, state.Version:
+		if about, err = x.versionOf(ctx, start); err != nil {
+			return Answer{}, err
+		}
+	}
+	if of.Kind == state.Verdict || of.Kind == state.Version {
+		moved, err := x.moved(ctx, namespace, about, position)
+		if err != nil {
+			return Answer{}, err
+		}
+		if stands, err = x.stands(ctx, namespace, about, position); err != nil {
+			return Answer{}, err
+		}
+		if len(moved) > 2 && len(stands) == 0 { // more than its registration and its verdict
+			stands = []Fact{{What: "serves", Text: "nowhere", Event: start.ID}}
+		}
+		starts = append(starts, moved...)
+	}
+	w := newBackward(x, namespace, mostCauses, mostCommits)
+	if err := w.walk(ctx, starts); err != nil {
 		return Answer{}, err
 	}
 	nodes, payloads, err := x.tell(ctx, w.graph.sorted(true))
@@ -29,7 +50,8 @@ func (x *Explainer) Why(ctx context.Context, namespace, name string, position in
 	}
 	a := Answer{Question: Why, Namespace: namespace, Asked: name, Kind: of.Kind, Event: start.ID, Nodes: nodes, Found: len(nodes), Truncated: w.truncated}
 	a.Edges = sortedEdges(w.graph.edges, nodes)
-	a.Title, a.Facts = title(of, nodes, payloads), x.facts(ctx, nodes, payloads)
+	a.Title = title(of, nodes, payloads)
+	a.Facts = inOrder(append(x.facts(ctx, a, payloads, about.Version), stands...))
 	return a, nil
 }
 
@@ -52,14 +74,22 @@ type backward struct {
 	told      map[string]bool
 	expanded  map[string]bool
 	truncated bool
+
+	most, commits int // events, and data commits of one training
 }
 
-func (w *backward) walk(ctx context.Context, start state.Entry) error {
-	level := []state.Entry{start}
+func newBackward(x *Explainer, namespace string, most, commits int) *backward {
+	return &backward{Explainer: x, namespace: namespace, graph: newGraph(), told: map[string]bool{}, expanded: map[string]bool{}, most: most, commits: commits}
+}
+
+func (w *backward) walk(ctx context.Context, level []state.Entry) error {
 	back := state.Back(w.index, w.namespace)
-	w.meet(start, false)
-	w.expanded[start.ID] = true
-	for len(level) > 0 && len(w.graph.events) < mostCauses {
+	for _, e := range level {
+		w.graph.events[e.ID] = &found{Entry: e}
+		w.meet(e, false)
+		w.expanded[e.ID] = true
+	}
+	for len(level) > 0 && len(w.graph.events) < w.most {
 		causes, err := back.Of(ctx, level, mostEdges)
 		if err != nil {
 			return err
@@ -70,7 +100,7 @@ func (w *backward) walk(ctx context.Context, start state.Entry) error {
 		}
 		var next []state.Entry
 		for _, c := range append(causes, data...) {
-			if len(w.graph.events) >= mostCauses && w.graph.events[c.Event.ID] == nil {
+			if len(w.graph.events) >= w.most && w.graph.events[c.Event.ID] == nil {
 				w.truncated = true
 				continue
 			}
@@ -133,7 +163,7 @@ func (w *backward) data(ctx context.Context, level []state.Entry) ([]state.Neigh
 	}
 	var out []state.Neighbour
 	for _, u := range uses {
-		commits, err := state.CommitsTo(ctx, w.index, w.namespace, u.Dataset, u.Number, mostCommits)
+		commits, err := state.CommitsTo(ctx, w.index, w.namespace, u.Dataset, u.Number, w.commits)
 		if err != nil {
 			return nil, err
 		}
