@@ -226,7 +226,7 @@ func printVersion(cmd *cobra.Command, v evidence.Version) {
 	cmd.Printf("  artifact %s, training set %s\n", v.Artifact, v.TrainingSet)
 	cmd.Printf("  code %s of %s\n", v.Code.Revision, v.Code.Repository)
 	for _, d := range v.Data {
-		cmd.Printf("  data commit %d of %s, %s\n", d.Number, d.Dataset, d.Commit)
+		cmd.Printf("  data commits 1 to %d of %s, the last %s\n", d.Number, d.Dataset, d.Commit)
 	}
 	for _, g := range v.Gates {
 		word := "refused"
@@ -318,9 +318,9 @@ func auditExportCommand(c *client) *cobra.Command {
 	var version int64
 	cmd := &cobra.Command{
 		Use: "export --model MODEL", Short: "Write a pack of the evidence about a model, for a stranger to verify", Args: cobra.NoArgs,
-		Long: "Write a pack of the evidence about a model: every event of the ripples that led to it, judged and moved it, each with\n" +
-			"its proof, under one signed checkpoint. On any machine, freshet audit verify PACK --key … verifies it and decides\n" +
-			"over every candidate again.",
+		Long: "Write a pack of the evidence about a model: every event of the ripples that led to it, judged and moved it, and of what\n" +
+			"freshet why names, back to the first data commit; each with its proof, under one signed checkpoint. On any machine,\n" +
+			"freshet audit verify PACK --key … verifies it and decides over every candidate again.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file != "" && dir != "" {
 				return errors.New("name a file or a directory, not both")

@@ -163,7 +163,19 @@ func VerifyPack(files map[string][]byte, keys ...string) Pack {
 			}
 		}
 	}
+	for _, v := range p.Versions {
+		if p.isAbout(v) {
+			l.trainedOn(v)
+		}
+	}
 	return p
+}
+
+// isAbout tells the versions that a pack promises everything of from those that are in
+// the same ripples.
+func (p Pack) isAbout(v Version) bool {
+	return slices.Contains(p.About, "model "+v.Model) &&
+		(slices.Contains(p.About, "version all") || slices.Contains(p.About, fmt.Sprintf("version %d", v.Version)))
 }
 
 // ledger is a pack's events, in the log's order.
@@ -176,6 +188,43 @@ type ledger struct {
 
 func (l *ledger) where(i int) string {
 	return fmt.Sprintf("sequence %d, %s", l.sequence[i], l.events[i].Type())
+}
+
+// trainedOn demands every data commit that a version was trained on, each the parent of
+// the next.
+func (l *ledger) trainedOn(v Version) {
+	type name struct {
+		dataset string
+		number  int64
+	}
+	commits := map[name]events.DataCommitted{}
+	for _, e := range l.events {
+		if e.Type() != events.TypeDataCommitted {
+			continue
+		}
+		if p, err := events.Parse[events.DataCommitted](e); err == nil {
+			commits[name{p.Dataset, p.Number}] = p
+		}
+	}
+	where := fmt.Sprintf("%s v%d", v.Model, v.Version)
+	for _, d := range v.Data {
+		parent := ""
+		for n := int64(1); n <= d.Number; n++ {
+			c, ok := commits[name{d.Dataset, n}]
+			if !ok {
+				l.find(where, "data commit %d of %s, which it was trained on, is not in the pack", n, d.Dataset)
+				break
+			}
+			if c.Parent != parent {
+				l.find(where, "data commit %d of %s does not continue the one before it", n, d.Dataset)
+				break
+			}
+			parent = c.Commit
+		}
+		if c, ok := commits[name{d.Dataset, d.Number}]; ok && c.Commit != d.Commit {
+			l.find(where, "data commit %d of %s is %s, and it was trained on %s", d.Number, d.Dataset, c.Commit, d.Commit)
+		}
+	}
 }
 
 // judge decides over a measured candidate again and compares with what was recorded.

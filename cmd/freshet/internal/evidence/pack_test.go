@@ -2,8 +2,10 @@ package evidence
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,9 +25,14 @@ func object(c string) events.Object {
 // judged is a signed pack of a measured candidate and what was recorded of it; lie may
 // change what is recorded. The registry of an honest suite never does that.
 func judged(t require.TestingT, lie func(*events.CandidatePassed, *events.ModelVersionRegistered)) (map[string][]byte, transparency.Key) {
+	return judgedOn(t, nil, lie)
+}
+
+// judgedOn may leave out or change a data commit.
+func judgedOn(t require.TestingT, data func(*events.DataCommitted) bool, lie func(*events.CandidatePassed, *events.ModelVersionRegistered)) (map[string][]byte, transparency.Key) {
 	at := time.Date(2001, 1, 7, 0, 0, 0, 0, time.UTC)
 	monitor := events.MonitorSpec{Window: events.Duration(24 * time.Hour), PSI: 0.25}
-	lineage := events.Lineage{Data: []events.DatasetCommit{{Dataset: "flights", Commit: object("2").Digest, Number: 1, Event: "e"}},
+	lineage := events.Lineage{Data: []events.DatasetCommit{{Dataset: "flights", Commit: object("2").Digest, Number: 2, Event: "e"}},
 		Code:        events.CodeRevision{Repository: "flights", Revision: strings.Repeat("c", 40), Archive: object("d")},
 		TrainingSet: object("5").Digest, Run: "run-1", Params: map[string]any{}, Environment: map[string]string{}, TrainedThrough: at}
 	measured := events.CandidateMeasured{Run: "run-1", Model: "m", Request: "r", Trigger: "data", SpecDigest: object("4").Digest,
@@ -44,9 +51,22 @@ func judged(t require.TestingT, lie func(*events.CandidatePassed, *events.ModelV
 		lie(&passed, &registered)
 	}
 	const root = "0196a9f0-0000-7000-8000-000000000001"
+	var all [][]byte
+	for n := int64(1); n <= 2; n++ {
+		c := events.DataCommitted{Dataset: "flights", Number: n, Commit: object(strconv.FormatInt(n, 10)).Digest, Manifest: object("1"), Profile: object("2"), Added: []events.DataFile{},
+			Spec: events.DatasetSpec{Dataset: "flights", Keys: []string{"id"}, Time: "date", Zone: "local", Rows: "quarantine"}}
+		if n > 1 {
+			c.Parent = object("1").Digest
+		}
+		if data == nil || data(&c) {
+			e, err := events.NewDataCommitted("default", "flights", c)
+			require.NoError(t, err)
+			all = append(all, place(t, e, "ingestion", int(n), fmt.Sprintf("0196a9f0-0000-7000-8000-00000000001%d", n), ""))
+		}
+	}
 	e, err := events.NewCandidateMeasured("default", "m", measured)
 	require.NoError(t, err)
-	all := [][]byte{place(t, e, "training", 1, root, "")}
+	all = append(all, place(t, e, "training", 1, root, ""))
 	e, err = events.NewModelVersionRegistered("default", "m", registered)
 	require.NoError(t, err)
 	all = append(all, place(t, e, "registry", 1, "0196a9f0-0000-7000-8000-000000000002", root))
@@ -58,13 +78,14 @@ func judged(t require.TestingT, lie func(*events.CandidatePassed, *events.ModelV
 	require.NoError(t, err)
 	tree := transparency.NewTree()
 	require.NoError(t, tree.Append(all...))
-	hash, err := tree.Root(3)
+	size := int64(len(all))
+	hash, err := tree.Root(size)
 	require.NoError(t, err)
 	p := transparency.Pack{About: []string{"namespace default", "model m", "version 1"}}
-	p.Checkpoint, err = key.Checkpoint(3, hash)
+	p.Checkpoint, err = key.Checkpoint(size, hash)
 	require.NoError(t, err)
 	for i, b := range all {
-		hashes, err := tree.Prove(int64(i), 3)
+		hashes, err := tree.Prove(int64(i), size)
 		require.NoError(t, err)
 		p.Records = append(p.Records, transparency.Record{Index: int64(i), Data: b, Hashes: hashes})
 	}
@@ -119,6 +140,34 @@ func TestALieThatWasSignedIsFound(t *testing.T) {
 			files, key := judged(t, c.lie)
 			p := VerifyPack(files, key.Public())
 			require.Len(t, p.Findings, 1)
+			require.Contains(t, p.Findings[0].What, c.says)
+		})
+	}
+}
+
+// A version's data commits are all there, back to the first, each the parent of the next.
+func TestAPackHasTheDataOfItsVersion(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		data func(*events.DataCommitted) bool
+		says string
+	}{
+		"the first is left out": {func(c *events.DataCommitted) bool { return c.Number != 1 }, "data commit 1 of flights, which it was trained on, is not in the pack"},
+		"the last is left out":  {func(c *events.DataCommitted) bool { return c.Number != 2 }, "data commit 2 of flights, which it was trained on, is not in the pack"},
+		"another parent":        {func(c *events.DataCommitted) bool { c.Parent = object("f").Digest; return true }, "data commit 1 of flights does not continue"},
+		"another commit": {func(c *events.DataCommitted) bool {
+			if c.Number == 2 {
+				c.Commit = object("e").Digest
+			}
+			return true
+		}, "and it was trained on " + object("2").Digest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			files, key := judgedOn(t, c.data, nil)
+			p := VerifyPack(files, key.Public())
+			require.Len(t, p.Findings, 1)
+			require.Equal(t, "m v1", p.Findings[0].Where)
 			require.Contains(t, p.Findings[0].What, c.says)
 		})
 	}

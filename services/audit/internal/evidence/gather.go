@@ -14,6 +14,7 @@ import (
 	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/transparency"
+	"github.com/freshet-io/freshet/services/audit/internal/lineage"
 	"github.com/freshet-io/freshet/services/audit/internal/logread"
 	"github.com/freshet-io/freshet/services/audit/internal/merkle"
 	"github.com/freshet-io/freshet/services/audit/internal/state"
@@ -24,15 +25,16 @@ const packLimit = 20_000
 
 // Library gives proofs and packs.
 type Library struct {
-	index   eventlog.Reader
-	log     *logread.Reader
-	archive *archive.Reader
-	merkle  *merkle.Log
+	index     eventlog.Reader
+	log       *logread.Reader
+	archive   *archive.Reader
+	merkle    *merkle.Log
+	explainer *lineage.Explainer
 }
 
 // New returns a library.
 func New(index eventlog.Reader, log *logread.Reader, a *archive.Reader, m *merkle.Log) *Library {
-	return &Library{index: index, log: log, archive: a, merkle: m}
+	return &Library{index: index, log: log, archive: a, merkle: m, explainer: lineage.New(index, log, events.Codec{}, nil)}
 }
 
 // message reads an event's bytes: from the log, or from the archive where the log no
@@ -81,7 +83,8 @@ func (l *Library) Proof(ctx context.Context, namespace, id string) (transparency
 }
 
 // Pack gathers the evidence about a model: every event of the ripples that it is the
-// subject of, or only of those that led to, judged and moved one version.
+// subject of, or only of those that led to, judged and moved one version; and everything
+// that an explanation of its versions names, with what that rests on.
 func (l *Library) Pack(ctx context.Context, namespace, model string, version int64) (map[string][]byte, error) {
 	s := state.Selection{Namespace: namespace, Rollouts: typesOf("rollout"), Limit: packLimit}
 	what := "all"
@@ -100,6 +103,9 @@ func (l *Library) Pack(ctx context.Context, namespace, model string, version int
 	}
 	if len(entries) == 0 {
 		return nil, state.ErrUnknown
+	}
+	if entries, err = l.whole(ctx, namespace, model, s.Events, entries); err != nil {
+		return nil, err
 	}
 	p := transparency.Pack{About: []string{"namespace " + namespace, "model " + model, "version " + what}}
 	for _, e := range entries {
@@ -121,6 +127,71 @@ func (l *Library) Pack(ctx context.Context, namespace, model string, version int
 	}
 	p.Checkpoint = c.Note
 	return p.Files(l.merkle.Key())
+}
+
+// whole adds to the events of ripples what explanations of the versions name that were
+// registered by some of them (of every version of the model, where none is named), and
+// everything that any of it rests on. So whoever has the pack finds each cause in it.
+func (l *Library) whole(ctx context.Context, namespace, model string, registered []string, entries []state.Entry) ([]state.Entry, error) {
+	all := gathered{known: map[string]bool{}}
+	all.add(entries...)
+	versions := slices.DeleteFunc(slices.Clone(entries), func(e state.Entry) bool {
+		return e.Type != events.TypeModelVersionRegistered || e.Subject != model || registered != nil && !slices.Contains(registered, e.ID)
+	})
+	behind, err := l.explainer.Behind(ctx, namespace, versions, packLimit)
+	if err != nil {
+		return nil, err
+	}
+	all.add(behind...)
+	for done := 0; done < len(all.entries); {
+		if len(all.entries) > packLimit {
+			return nil, state.ErrTooMany
+		}
+		causes, measured := all.next(done)
+		done = len(all.entries)
+		more, err := state.Entries(ctx, l.index, namespace, causes)
+		if err != nil {
+			return nil, err
+		}
+		all.add(more...)
+		if more, err = state.Verdicts(ctx, l.index, namespace, measured); err != nil {
+			return nil, err
+		}
+		all.add(more...)
+	}
+	return all.entries, nil
+}
+
+// gathered are events, each once.
+type gathered struct {
+	entries []state.Entry
+	known   map[string]bool
+}
+
+func (g *gathered) add(entries ...state.Entry) {
+	for _, e := range entries {
+		if !g.known[e.ID] {
+			g.known[e.ID] = true
+			g.entries = append(g.entries, e)
+		}
+	}
+}
+
+// next are what the events from an index on rest on and is not there, and the measured
+// candidates among them: a verdict belongs to each.
+func (g *gathered) next(from int) (causes, measured []string) {
+	causes, measured = []string{}, []string{}
+	for _, e := range g.entries[from:] {
+		for _, c := range append([]string{e.Cause}, e.Contributors...) {
+			if c != "" && !g.known[c] {
+				causes = append(causes, c)
+			}
+		}
+		if e.Type == events.TypeCandidateMeasured {
+			measured = append(measured, e.ID)
+		}
+	}
+	return causes, measured
 }
 
 // roots are the events whose ripples made a version: its registration, the code's and

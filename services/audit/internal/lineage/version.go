@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -134,4 +135,31 @@ func (x *Explainer) stands(ctx context.Context, namespace string, v version, pos
 		}
 	}
 	return facts, nil
+}
+
+// Behind returns everything that explanations of versions name, by the events of their
+// registration, and what that rests on, in no order: every data commit of their trainings
+// with its parents, the code and the views, what was done with them. At most so many
+// events; ErrTooMany of state where there are more.
+func (x *Explainer) Behind(ctx context.Context, namespace string, registered []state.Entry, most int) ([]state.Entry, error) {
+	var starts []state.Entry
+	for _, e := range registered {
+		v, err := x.versionOf(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		moved, err := x.moved(ctx, namespace, v, math.MaxInt64)
+		if err != nil {
+			return nil, err
+		}
+		starts = append(starts, moved...)
+	}
+	w := newBackward(x, namespace, most, most)
+	if err := w.walk(ctx, starts); err != nil {
+		return nil, err
+	}
+	if w.truncated {
+		return nil, state.ErrTooMany
+	}
+	return w.graph.sorted(false), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/jackc/pgx/v5"
 )
@@ -44,6 +45,12 @@ const (
 	WHERE f.namespace = $1 AND f.correlation = ANY($2) ORDER BY v.sequence, v.id, e.cause, e.kind LIMIT $3`
 )
 
+const (
+	entriesSQL  = `SELECT ` + columns + ` FROM events WHERE namespace = $1 AND id = ANY($2)`
+	verdictsSQL = `SELECT ` + entryColumns + ` FROM edges e JOIN events v ON v.namespace = e.namespace AND v.id = e.effect
+		WHERE e.namespace = $1 AND e.cause = ANY($2) AND e.kind = 'cause' AND v.type = ANY($3)`
+)
+
 // Edges reads edges for one walk, and remembers those of the ripples that it was in.
 type Edges struct {
 	r         eventlog.Reader
@@ -66,9 +73,9 @@ func Forth(r eventlog.Reader, namespace string) *Edges {
 }
 
 // Of returns the neighbours of events, at most so many.
-func (l *Edges) Of(ctx context.Context, events []Entry, limit int) ([]Neighbour, error) {
+func (l *Edges) Of(ctx context.Context, of []Entry, limit int) ([]Neighbour, error) {
 	var unmet []string
-	for _, e := range events {
+	for _, e := range of {
 		if _, met := l.ripples[e.Ripple]; !met && !slices.Contains(unmet, e.Ripple) {
 			unmet = append(unmet, e.Ripple)
 		}
@@ -78,7 +85,7 @@ func (l *Edges) Of(ctx context.Context, events []Entry, limit int) ([]Neighbour,
 	}
 	var alone []string
 	var out []Neighbour
-	for _, e := range events {
+	for _, e := range of {
 		if l.ripples[e.Ripple] {
 			out = append(out, l.edges[e.ID]...)
 		} else {
@@ -185,6 +192,26 @@ func Uses(ctx context.Context, r eventlog.Reader, namespace string, trainings []
 func CommitsTo(ctx context.Context, r eventlog.Reader, namespace, dataset string, number int64, limit int) ([]Entry, error) {
 	rows, err := r.Query(ctx, `SELECT `+entryColumns+` FROM commits c JOIN events v ON v.namespace = c.namespace AND v.id = c.event
 		WHERE c.namespace = $1 AND c.dataset = $2 AND c.number <= $3 ORDER BY c.number DESC LIMIT $4`, namespace, dataset, number, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scan)
+}
+
+// Entries returns events by their ids; unknown ones are left out.
+func Entries(ctx context.Context, r eventlog.Reader, namespace string, ids []string) ([]Entry, error) {
+	rows, err := r.Query(ctx, entriesSQL, namespace, ids)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scan)
+}
+
+// Verdicts returns what was decided because of measured candidates: that they are versions,
+// and what the gates said.
+func Verdicts(ctx context.Context, r eventlog.Reader, namespace string, measured []string) ([]Entry, error) {
+	rows, err := r.Query(ctx, verdictsSQL, namespace, measured,
+		[]string{events.TypeModelVersionRegistered, events.TypeCandidatePassed, events.TypeCandidateRefused})
 	if err != nil {
 		return nil, err
 	}
