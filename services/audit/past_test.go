@@ -310,12 +310,15 @@ func TestNamesThatAreNot(t *testing.T) {
 		require.NoError(t, json.Unmarshal(body, &p))
 		return p.Detail
 	}
-	require.Equal(t, `nothing is called "production/x" in namespace "default"; there is nothing yet`, problem("/v1/why/production/x", 404))
+	require.Equal(t, `namespace "default" has no events; there is nothing yet`, problem("/v1/why/production/x", 404))
 	recorded(t, b)
 	require.Equal(t, `nothing is called "flight-delays@99" in namespace "default"; there are staging/flight-delays, production/flight-delays, `+
 		`flight-delays@8, flight-delays@7, flight-delays@6, flight-delays@5, flight-delays@4, efd83ed4-5ccb-5bb2-a2e8-249468e62378, `+
 		`flights#14, flights#13, flights#12, flights#11, flights#10, 6f81a94556a1`, problem("/v1/why/flight-delays@99", 404))
-	require.Contains(t, problem("/v1/impact/nothing?namespace=other", 404), "there is nothing yet")
+	require.Equal(t, `namespace "other" has no events; there are default`, problem("/v1/impact/nothing?namespace=other", 404))
+	require.Equal(t, `namespace "other" has no events; there are default`, problem("/v1/as-of/now?namespace=other", 404))
+	require.Contains(t, problem("/v1/why/999999", 404), "there is no position 999999; the log that is indexed goes from 1 to ")
+	require.Contains(t, problem("/v1/events/999999", 404), "the log that is indexed goes from 1 to ")
 	require.Contains(t, problem("/v1/why/production/flight-delays?at=1999-12-31", 404), "at 1999-12-31")
 	require.Contains(t, problem("/v1/as-of/now?model=delays", 404), "there are flight-delays")
 	require.Contains(t, problem("/v1/as-of/999", 400), "the log that is indexed goes from 1 to ")

@@ -8,6 +8,7 @@ import sys
 from datetime import datetime
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
 
 PARTITION = TopicPartition("freshet.events", 0)  # one partition: its order is the log's
 
@@ -15,13 +16,13 @@ PARTITION = TopicPartition("freshet.events", 0)  # one partition: its order is t
 def records(args):
     # Without a group: it commits nothing and misses nothing.
     consumer = KafkaConsumer(
-        bootstrap_servers=args.kafka, group_id=None, enable_auto_commit=False, max_partition_fetch_bytes=8 << 20
+        bootstrap_servers=args.kafka, bootstrap_timeout_ms=5000, group_id=None, enable_auto_commit=False, max_partition_fetch_bytes=8 << 20
     )
     consumer.assign([PARTITION])
     end = consumer.end_offsets([PARTITION])[PARTITION]
     consumer.seek_to_beginning(PARTITION)
     if args.since:
-        at = int(datetime.fromisoformat(args.since).timestamp() * 1000)
+        at = int(args.since.timestamp() * 1000)
         found = consumer.offsets_for_times({PARTITION: at})[PARTITION]
         consumer.seek(PARTITION, found.offset if found else end)
     while args.follow or consumer.position(PARTITION) < end:
@@ -32,11 +33,20 @@ def records(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kafka", default="127.0.0.1:9092", help="address of Kafka")
-    parser.add_argument("--since", help="only what was recorded from this time on (ISO 8601, with its zone)")
+    parser.add_argument("--since", type=datetime.fromisoformat, help="only what was recorded from this time on (ISO 8601, with its zone)")
     parser.add_argument("--ripple", help="only this ripple")
     parser.add_argument("--model", help="only events about this model")
     parser.add_argument("--follow", action="store_true", help="go on with what comes")
     args = parser.parse_args()
+    try:
+        print_events(args)
+    except KafkaError as error:
+        sys.exit(f"{args.kafka} does not answer as Kafka does ({error!r}): freshet up prints the address of a suite's")
+    except KeyboardInterrupt:
+        pass
+
+
+def print_events(args):
     last = 0
     for record in records(args):
         headers = dict(record.headers)

@@ -229,6 +229,22 @@ func TestABackupKeepsModesAndLinks(t *testing.T) {
 	require.NoDirExists(t, filepath.Join(back, "tmp"))
 }
 
+func TestAFileBesideABackupsIsNamed(t *testing.T) {
+	t.Parallel()
+	_, dir := small(t)
+	m, err := backup.Check(t.Context(), dir)
+	require.NoError(t, err)
+	foreign, err := m.Foreign(dir)
+	require.NoError(t, err)
+	require.Empty(t, foreign)
+	for _, name := range []string{"note.txt", "data/objects/ab/more"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("more"), 0o600))
+	}
+	foreign, err = m.Foreign(dir)
+	require.NoError(t, err)
+	require.Equal(t, []string{"data/objects/ab/more", "note.txt"}, foreign)
+}
+
 func TestADamagedBackupIsRefusedAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	manifest := func(dir string) string { return filepath.Join(dir, "manifest.json") }

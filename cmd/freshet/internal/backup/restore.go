@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +25,31 @@ func Check(ctx context.Context, dir string) (*Manifest, error) {
 		return nil, err
 	}
 	return m, m.each(ctx, func(f File) error { return f.from(dir, io.Discard) })
+}
+
+// Foreign are files and links beside those of a backup that its manifest does not name,
+// in order. A restore leaves them where they are.
+func (m *Manifest) Foreign(dir string) ([]string, error) {
+	known := map[string]bool{}
+	for _, path := range m.paths() {
+		known[path] = true
+	}
+	var foreign []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		name = filepath.ToSlash(name)
+		if rest, ok := strings.CutPrefix(name, dataName+"/"); name != manifestName && name != digestName && (!ok || !known[rest]) {
+			foreign = append(foreign, name)
+		}
+		return nil
+	})
+	return foreign, err
 }
 
 // Restore brings a backup back in dataDir, which must be absent or empty.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -16,8 +17,10 @@ import (
 	"strings"
 
 	"github.com/freshet-io/freshet/cmd/freshet/internal/evidence"
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/transparency"
+	kgo "github.com/segmentio/kafka-go"
 	"github.com/spf13/cobra"
 )
 
@@ -79,7 +82,7 @@ func auditDumpCommand() *cobra.Command {
 			defer client.Close()
 			signed, err := evidence.Dump(cmd.Context(), client, args[0], counter(cmd, "copied"))
 			if err != nil {
-				return fmt.Errorf("copying the log: %w", err)
+				return fmt.Errorf("copying the log: %w", kafkaAway(addr, err))
 			}
 			cmd.Printf("%d events in %s, signed by %s\n", signed.Size, args[0], transparency.KeyID(signed.Key))
 			return nil
@@ -110,16 +113,18 @@ func auditVerifyCommand(c *client) *cobra.Command {
 				o.Checkpoints = append(o.Checkpoints, string(b))
 			}
 			switch {
-			case len(args) == 1 && addr == "":
+			case len(args) == 1 && addr != "":
+				return fmt.Errorf("%s and --kafka %s are both named: choose one", args[0], addr)
+			case len(args) == 1:
 				return c.verifyPath(cmd, args[0], o)
-			case len(args) == 0 && addr != "":
+			case addr != "":
 				client, err := kafkaClient(addr)
 				if err != nil {
 					return err
 				}
 				defer client.Close()
 				r, err := evidence.VerifyTopic(cmd.Context(), client, o)
-				return c.report(cmd, r, err)
+				return c.report(cmd, r, kafkaAway(addr, err))
 			}
 			return errors.New("name what to verify: a directory or file, or Kafka's address with --kafka")
 		},
@@ -165,6 +170,9 @@ func (c *client) report(cmd *cobra.Command, r evidence.Report, err error) error 
 	} else {
 		for _, f := range r.Findings {
 			cmd.Println(f)
+		}
+		for _, name := range r.Foreign {
+			cmd.Println(name + ": it is no part of a copy, and was not looked at")
 		}
 		if r.More {
 			cmd.Println("… and it was not read further")
@@ -247,9 +255,13 @@ func printVersion(cmd *cobra.Command, v evidence.Version) {
 func auditProveCommand(c *client) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
-		Use: "prove EVENT", Short: "Write a proof that an event is in the log, with the event (C2SP tlog-proof)", Args: cobra.ExactArgs(1),
+		Use: "prove ID|SEQUENCE", Short: "Write a proof that an event is in the log, with the event (C2SP tlog-proof)", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b, err := c.bytes(cmd.Context(), "/v1/events/"+url.PathEscape(args[0])+"/proof", nil)
+			id, err := c.eventID(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			b, err := c.bytes(cmd.Context(), "/v1/events/"+url.PathEscape(id)+"/proof", nil)
 			if err != nil {
 				return err
 			}
@@ -421,6 +433,18 @@ func kafkaClient(addr string) (*kafka.Client, error) {
 		return nil, errors.New("name Kafka's address with --kafka or FRESHET_KAFKA: freshet up prints it")
 	}
 	return kafka.New(strings.Split(addr, ",")...), nil
+}
+
+// kafkaAway says what to do where no Kafka answers, or another one than a suite's.
+func kafkaAway(addr string, err error) error {
+	var network net.Error
+	switch {
+	case errors.Is(err, kgo.UnknownTopicOrPartition):
+		return fmt.Errorf("the Kafka at %s has no topic %s: name a suite's with --kafka (freshet up prints it)", addr, archive.Topic)
+	case errors.As(err, &network), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return fmt.Errorf("no Kafka answers at %s: start the suite, or name its Kafka with --kafka (freshet up prints it): %w", addr, err)
+	}
+	return err
 }
 
 // counter shows how far something is, where a person looks on.

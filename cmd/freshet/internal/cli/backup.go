@@ -46,7 +46,14 @@ func restoreCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				foreign, err := m.Foreign(args[0])
+				if err != nil {
+					return err
+				}
 				cmd.Printf("%s of %s are as they were backed up\n", contents(m), m.Made.Format("2006-01-02 15:04:05"))
+				for _, name := range foreign {
+					cmd.Println(name + ": it is not in the manifest, and is not restored")
+				}
 				return nil
 			}
 			if !cmd.Flags().Changed("data-dir") {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/freshet-io/freshet/libs/testkit"
 	"github.com/freshet-io/freshet/libs/web"
 	"github.com/stretchr/testify/require"
 )
@@ -101,6 +102,39 @@ func TestMistakesOnTheCommandLineAreNamed(t *testing.T) {
 	require.Empty(t, *sent)
 }
 
+func TestWhatCannotBeAnsweredSaysWhatCan(t *testing.T) {
+	t.Parallel()
+	url, sent := suiteOf(t, map[string]string{"GET /healthz": `{"services":["registry","training"]}`})
+	for _, how := range []string{"retry", "discard"} {
+		_, err := run(t, "events", how, "nope", "e1", "--url", url)
+		require.EqualError(t, err, `no service "nope" runs there: choose from registry, training`)
+	}
+	for _, limit := range []string{"0", "-3", "2001"} {
+		_, err := run(t, "impact", "flights#7", "--limit", limit, "--url", url)
+		require.EqualError(t, err, "--limit "+limit+": 1 to 2000 is allowed")
+	}
+	require.Len(t, *sent, 2, "and nothing else was asked")
+	dir := t.TempDir()
+	_, err := run(t, "audit", "verify", dir, "--kafka", "127.0.0.1:1")
+	require.EqualError(t, err, dir+" and --kafka 127.0.0.1:1 are both named: choose one")
+	for _, args := range [][]string{{"audit", "verify"}, {"audit", "dump", filepath.Join(dir, "copy")}} {
+		_, err = run(t, append(args, "--kafka", "127.0.0.1:1")...)
+		require.ErrorContains(t, err, "no Kafka answers at 127.0.0.1:1: start the suite, or name its Kafka with --kafka (freshet up prints it)")
+	}
+	_, err = run(t, "audit", "verify", "--kafka", testkit.KafkaAddr(t))
+	require.ErrorContains(t, err, "has no topic freshet.events: name a suite's with --kafka")
+}
+
+func TestAnEventIsProvenByItsSequence(t *testing.T) {
+	t.Parallel()
+	url, _ := suiteOf(t, map[string]string{"GET /v1/events": `{"items":[{"id":"e44","sequence":44}]}`, "GET /v1/events/e44/proof": "a proof\n"})
+	for _, name := range []string{"44", "e44"} {
+		out, err := run(t, "audit", "prove", name, "--url", url)
+		require.NoError(t, err)
+		require.Equal(t, "a proof\n", out)
+	}
+}
+
 func TestARepositoryIsAddedToOneNamespace(t *testing.T) {
 	t.Parallel()
 	url, sent := suiteOf(t, map[string]string{"POST /v1/repositories": `{"id":"e1"}`})
@@ -165,7 +199,7 @@ func TestParkedEventsOfAllServicesAreListedAndAnswered(t *testing.T) {
 	out, err = run(t, "events", "discard", "training", "e1", "--url", url)
 	require.NoError(t, err)
 	require.Equal(t, "asked training to pass over e1 (event e2)\n", out)
-	require.Contains(t, (*sent)[3], "POST /v1/parked/training/e1/discard")
+	require.Contains(t, (*sent)[4], "POST /v1/parked/training/e1/discard")
 }
 
 func TestARippleIsATree(t *testing.T) {

@@ -19,6 +19,9 @@ func parkedCommands(c *client) []*cobra.Command {
 		return &cobra.Command{
 			Use: how + " SERVICE EVENT", Short: short, Args: cobra.ExactArgs(2),
 			RunE: func(cmd *cobra.Command, args []string) error {
+				if _, err := c.services(cmd.Context(), args[0]); err != nil {
+					return err
+				}
 				path := "/v1/parked/" + url.PathEscape(args[0]) + "/" + url.PathEscape(args[1]) + "/" + how
 				return c.act(cmd, path, map[string]any{}, fmt.Sprintf(done, args[0], args[1]))
 			},
@@ -32,14 +35,12 @@ func parkedCommands(c *client) []*cobra.Command {
 // parked asks every service of the suite. One that does not answer is named, and
 // the others are listed all the same.
 func (c *client) parked(cmd *cobra.Command) error {
-	var suite struct {
-		Services []string `json:"services"`
-	}
-	if _, err := c.get(cmd.Context(), "/healthz", nil, &suite); err != nil {
+	services, err := c.services(cmd.Context(), "")
+	if err != nil {
 		return err
 	}
 	items, away := []item{}, []error{}
-	for _, name := range suite.Services {
+	for _, name := range services {
 		var l list
 		if _, err := c.get(cmd.Context(), "/v1/parked/"+url.PathEscape(name), nil, &l); err != nil {
 			away = append(away, fmt.Errorf("%s: %w", name, err))
@@ -53,7 +54,7 @@ func (c *client) parked(cmd *cobra.Command) error {
 			items = append(items, i)
 		}
 	}
-	if len(away) > 0 && len(away) == len(suite.Services) {
+	if len(away) > 0 && len(away) == len(services) {
 		return errors.Join(away...)
 	}
 	for _, err := range away {

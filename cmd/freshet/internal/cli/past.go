@@ -20,6 +20,9 @@ const names = `A name is ENVIRONMENT/MODEL (what serves there), MODEL@VERSION, D
 commit), the id of an alert, a run, a rollout, a training set or an event, a position of
 the log, or the beginning of a revision, a digest or an id, six characters or more.`
 
+// mostTold events are told in one answer, as the audit service says.
+const mostTold = 2000
+
 func whyCommand(c *client) *cobra.Command {
 	var when, picture string
 	cmd := &cobra.Command{
@@ -45,16 +48,20 @@ func impactCommand(c *client) *cobra.Command {
 		Use: "impact NAME", Short: "Tell what came of a commit, or of any event", Args: cobra.ExactArgs(1),
 		Long: "Tell what came of a data commit, a code commit, or any other event: the training sets with\n" +
 			"its rows, runs, versions, verdicts, rollouts, champions and alerts.\n\n" + names,
-		Example: "  freshet impact 'flights#7'\n  freshet impact 6f81a945\n  freshet impact 6f81a945 --picture impact.svg",
+		Example: "  freshet impact 'flights#7'\n  freshet impact 'flights#7' --picture impact.svg\n" +
+			"  freshet impact PREFIX-OF-A-COMMIT   # of its revision; freshet repos list shows the newest",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := url.Values{}
-			if limit > 0 {
+			if cmd.Flags().Changed("limit") {
+				if limit < 1 || limit > mostTold {
+					return fmt.Errorf("--limit %d: 1 to %d is allowed", limit, mostTold)
+				}
 				q.Set("limit", strconv.Itoa(limit))
 			}
 			return c.graph(cmd, "/v1/impact/", args[0], q, picture)
 		},
 	}
-	cmd.Flags().IntVar(&limit, "limit", 0, "tell at most so many events, the weightiest (default 200, in a picture 60); all are counted")
+	cmd.Flags().IntVar(&limit, "limit", 0, "tell at most so many events, 1 to 2000, the weightiest (default 200, in a picture 60); all are counted")
 	cmd.Flags().StringVar(&picture, "picture", "", "draw it into this file, as SVG")
 	return cmd
 }

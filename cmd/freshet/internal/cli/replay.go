@@ -183,6 +183,11 @@ func (c *client) replayed(ctx context.Context, name, from string) ([]string, err
 	if o := eventlog.Origin(from); o != eventlog.FromLog && o != eventlog.FromArchive {
 		return nil, fmt.Errorf("--from %q: it is %s or %s", from, eventlog.FromLog, eventlog.FromArchive)
 	}
+	return c.services(ctx, name)
+}
+
+// services are the suite's, one of which the name must be where it is not empty.
+func (c *client) services(ctx context.Context, name string) ([]string, error) {
 	var suite struct {
 		Services []string `json:"services"`
 	}

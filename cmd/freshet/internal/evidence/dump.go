@@ -201,20 +201,22 @@ func (w *copyWriter) close() error {
 	return err
 }
 
-// eventsFiles are a copy's files of events, in order.
-func eventsFiles(dir fs.FS) ([]string, error) {
+// eventsFiles are a copy's files of events, in order, and what is no part of it.
+func eventsFiles(dir fs.FS) (names, foreign []string, err error) {
 	found, err := fs.ReadDir(dir, ".")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var names []string
 	for _, f := range found {
-		if strings.HasPrefix(f.Name(), eventsPrefix) || strings.HasSuffix(f.Name(), eventsSuffix) {
-			names = append(names, f.Name())
+		switch name := f.Name(); {
+		case strings.HasPrefix(name, eventsPrefix) || strings.HasSuffix(name, eventsSuffix):
+			names = append(names, name)
+		case name != CheckpointFile && name != KeyFile:
+			foreign = append(foreign, name)
 		}
 	}
 	slices.Sort(names)
-	return names, nil
+	return names, foreign, nil
 }
 
 // readLines calls fn with every line of a file, its end included.

@@ -158,6 +158,10 @@ func TestAuditConsumers(t *testing.T) {
 		require.Equal(t, everything, read("--since", "2001-01-01T00:00:00+00:00"))
 		require.Equal(t, ripple, read("--ripple", "0196a9f0-0000-7000-8000-000000000024"))
 		require.Equal(t, model, read("--model", "flight-delays"))
+		out, err := exec.CommandContext(t.Context(), python, filepath.Join(examples, "python", "audit.py"), "--kafka", "127.0.0.1:1").CombinedOutput()
+		require.Error(t, err)
+		require.Contains(t, string(out), "127.0.0.1:1 does not answer as Kafka does")
+		require.NotContains(t, string(out), "Traceback")
 	})
 }
 

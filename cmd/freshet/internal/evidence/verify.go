@@ -34,7 +34,8 @@ type Report struct {
 	Keys        []string          `json:"keys"`        // that signed
 	Trusted     bool              `json:"trusted"`     // the keys were given, not taken from what was verified
 	Findings    []Finding         `json:"findings"`
-	More        bool              `json:"more"` // it ended at the limit of findings
+	Foreign     []string          `json:"foreign,omitempty"` // files beside the copy that are no part of it
+	More        bool              `json:"more"`              // it ended at the limit of findings
 }
 
 // Options of a verification.
@@ -222,10 +223,11 @@ func (v *verifier) finish(newest string, own []string) (Report, error) {
 // VerifyCopy verifies a directory that Dump wrote.
 func VerifyCopy(dir fs.FS, o Options) (Report, error) {
 	v := newVerifier(o)
-	names, err := eventsFiles(dir)
+	names, foreign, err := eventsFiles(dir)
 	if err != nil {
 		return v.report, err
 	}
+	v.report.Foreign = foreign
 	if len(names) == 0 {
 		return v.report, errors.New("there are no events-….jsonl: it is no copy of a log (freshet audit dump makes one)")
 	}

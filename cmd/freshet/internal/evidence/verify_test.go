@@ -205,6 +205,16 @@ func tamper(t *rapid.T, files fstest.MapFS) (changed fstest.MapFS, how string) {
 	return changed, fmt.Sprintf("%s line %d of %s", how, at+1, one)
 }
 
+// A file beside a copy is under no signature: it is named, and harms nothing.
+func TestAFileBesideACopyIsNamed(t *testing.T) {
+	t.Parallel()
+	m := makeLog(t, 23, 10)
+	files := copyOf(t, m, 25)
+	require.Empty(t, sound(t, files, Options{every: 25}).Foreign)
+	files["README"] = &fstest.MapFile{Data: []byte("where it comes from")}
+	require.Equal(t, []string{"README"}, sound(t, files, Options{every: 25}).Foreign)
+}
+
 // Whatever one changes in a small copy is found, with the key and without.
 func TestTamperingWithASmallCopyIsFound(t *testing.T) {
 	t.Parallel()

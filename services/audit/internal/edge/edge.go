@@ -125,7 +125,11 @@ func types(list string) []string {
 func (e *Edge) show(w http.ResponseWriter, r *http.Request) {
 	entry, err := state.Get(r.Context(), e.log.State(), namespace(r), r.PathValue("id"))
 	if errors.Is(err, state.ErrUnknown) {
-		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("no event %q in namespace %q", r.PathValue("id"), namespace(r)))
+		detail := fmt.Sprintf("no event %q in namespace %q", r.PathValue("id"), namespace(r))
+		if position, is := positionOf(r.PathValue("id")); is && position > e.end(r) {
+			detail += "; " + nothingAt(r, position, e.end(r))
+		}
+		web.Problem(w, http.StatusNotFound, "Not found", detail)
 		return
 	}
 	if err != nil {

@@ -30,10 +30,51 @@ func (e *Edge) registerPast(mux *web.Mux) {
 	mux.HandleFunc("GET /v1/impact/{environment}/{model}", e.impact)
 }
 
+// end is how far the index is.
+func (e *Edge) end(r *http.Request) int64 {
+	return int64(e.log.Status(r.Context()).Position) //nolint:gosec // a sequence of the log
+}
+
+// mostNamespaces are named where another one is asked for.
+const mostNamespaces = 10
+
+// nothingIn answers where a namespace has no events at all, while others have: it may be
+// written wrongly.
+func (e *Edge) nothingIn(w http.ResponseWriter, r *http.Request) bool {
+	happened, err := state.Happened(r.Context(), e.log.State(), namespace(r))
+	if err != nil {
+		unreadable(w, err)
+		return true
+	}
+	if happened {
+		return false
+	}
+	others, err := state.Namespaces(r.Context(), e.log.State(), mostNamespaces)
+	if err != nil {
+		unreadable(w, err)
+		return true
+	}
+	web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("namespace %q has no events; %s", namespace(r), there(others)))
+	return true
+}
+
+// positionOf reads a name that is a position of the log.
+func positionOf(name string) (int64, bool) {
+	n, err := strconv.ParseInt(name, 10, 64)
+	return n, err == nil && n > 0
+}
+
+// nothingAt says which positions there are, of a log that is indexed up to end.
+func nothingAt(r *http.Request, position, end int64) string {
+	if position <= end {
+		return fmt.Sprintf("position %d of the log is no event of namespace %q", position, namespace(r))
+	}
+	return fmt.Sprintf("there is no position %d; the log that is indexed goes from 1 to %d", position, end)
+}
+
 // position finds the point that a request asks about; false where it was answered.
 func (e *Edge) position(w http.ResponseWriter, r *http.Request, point string) (int64, bool) {
-	end := int64(e.log.Status(r.Context()).Position) //nolint:gosec // a sequence of the log
-	position, err := asof.Position(r.Context(), e.log.State(), point, end, e.clock.Now())
+	position, err := asof.Position(r.Context(), e.log.State(), point, e.end(r), e.clock.Now())
 	switch {
 	case errors.Is(err, asof.ErrBadPoint):
 		web.Problem(w, http.StatusBadRequest, "Bad point", err.Error())
@@ -56,6 +97,9 @@ func (e *Edge) asOf(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a, err := asof.At(r.Context(), e.log.State(), namespace(r), point, model, position, e.limit)
+	if (err == nil && position > 0 || errors.Is(err, asof.ErrUnknownModel)) && e.nothingIn(w, r) {
+		return
+	}
 	switch {
 	case errors.Is(err, asof.ErrUnknownModel):
 		e.unknownModel(w, r, model, position)
@@ -141,7 +185,13 @@ func (e *Edge) bounded(w http.ResponseWriter, name string) bool {
 func (e *Edge) tell(w http.ResponseWriter, r *http.Request, name string, a lineage.Answer, err error) {
 	var ambiguous *state.AmbiguousError
 	switch {
+	case errors.Is(err, state.ErrUnknown) && e.nothingIn(w, r):
+		return
 	case errors.Is(err, state.ErrUnknown):
+		if position, is := positionOf(name); is {
+			web.Problem(w, http.StatusNotFound, "Not found", nothingAt(r, position, e.end(r)))
+			return
+		}
 		names, err := state.There(r.Context(), e.log.State(), namespace(r))
 		if err != nil {
 			unreadable(w, err)

@@ -52,6 +52,8 @@ func TestQuestionsUseIndexes(t *testing.T) {
 		"causes in a ripple":    {rippleCausesSQL, []any{"default", []string{"r1000", "r1001"}, 100}},
 		"effects in a ripple":   {rippleEffectsSQL, []any{"default", []string{"r1000", "r1001"}, 100}},
 		"trainings of a commit": {trainedSQL, []any{"default", []string{"e99900"}, 100}},
+		"a namespace":           {anySQL, []any{"other", []string{"io.freshet.x.v1.t3", "io.freshet.x.v1.t4"}}},
+		"namespaces":            {namespacesSQL, []any{5}},
 		"events":                {entriesSQL, []any{"default", events}},
 		"verdicts":              {verdictsSQL, []any{"default", events, []string{"io.freshet.x.v1.t3"}}},
 		"a name":                {namedSQL, []any{"default", []string{"version", "verdict"}, "m@77"}},

@@ -3,10 +3,13 @@ package state
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/jackc/pgx/v5"
 )
@@ -103,4 +106,29 @@ func Link(ctx context.Context, r eventlog.Reader, namespace, kind, key string) (
 		return "", ErrUnknown
 	}
 	return id, err
+}
+
+const (
+	anySQL        = `SELECT EXISTS (SELECT FROM events WHERE type = ANY($2) AND namespace = $1)`
+	namespacesSQL = `WITH RECURSIVE known (namespace) AS (
+		(SELECT namespace FROM links ORDER BY namespace LIMIT 1)
+		UNION ALL
+		SELECT (SELECT namespace FROM links l WHERE l.namespace > known.namespace ORDER BY namespace LIMIT 1) FROM known WHERE known.namespace IS NOT NULL
+	) SELECT namespace FROM known WHERE namespace IS NOT NULL LIMIT $1`
+)
+
+// Happened reports whether a namespace has events.
+func Happened(ctx context.Context, r eventlog.Reader, namespace string) (bool, error) {
+	var found bool
+	err := r.QueryRow(ctx, anySQL, namespace, slices.Sorted(maps.Keys(events.Channels))).Scan(&found)
+	return found, err
+}
+
+// Namespaces are some of those in which something has a name, in order.
+func Namespaces(ctx context.Context, r eventlog.Reader, limit int) ([]string, error) {
+	rows, err := r.Query(ctx, namespacesSQL, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
