@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,9 +15,6 @@ import (
 
 // answerWait is how long a request waits until its answer was applied.
 const answerWait = 10 * time.Second
-
-// actorHeader says who acts, as the console's routes have it.
-const actorHeader = "Freshet-Actor"
 
 // registerParked adds the routes that list parked events and answer them. Other
 // sites are kept out by the listener's guard, and by the content type, which no
@@ -45,13 +43,14 @@ func (s *Service) answerParked(w http.ResponseWriter, r *http.Request) {
 		web.Problem(w, http.StatusBadRequest, "Bad answer", fmt.Sprintf("%q: a parked event takes %s or %s", how, eventlog.Retry, eventlog.Discard))
 		return
 	}
-	actor := r.Header.Get(actorHeader)
-	if actor == "" || len(actor) > 128 {
-		actor = "operator"
+	actor, err := web.Actor(r)
+	if err != nil {
+		web.Problem(w, http.StatusBadRequest, "Bad actor", err.Error())
+		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), answerWait)
 	defer cancel()
-	receipts, err := s.log.AnswerParked(ctx, event, how, actor)
+	receipts, err := s.log.AnswerParked(ctx, event, how, cmp.Or(actor, "operator"))
 	switch {
 	case err == nil:
 		web.JSON(w, http.StatusCreated, map[string]any{"id": receipts[0].ID, "existing": receipts[0].Existing})

@@ -183,6 +183,11 @@ func TestWishes(t *testing.T) {
 	require.Equal(t, 404, status)
 	status, _ = b.post("/v1/approvals", `{"model":"flight-delays","version":1,"environment":"production","verdict":"approve"}`)
 	require.Equal(t, 409, status, "it never waited")
+	for _, actor := range []string{"Ada Lovelace", "ada@example.com", strings.Repeat("a", 129), "-ada"} {
+		status, a = b.post("/v1/trainings", `{"model":"flight-delays"}`, "Freshet-Actor", actor)
+		require.Equal(t, 400, status, actor)
+		require.Contains(t, a.Detail, "write an opaque id of 1 to 128 letters, digits and ._:|/=+-")
+	}
 	for _, bad := range []string{``, `{`, `[]`, `{"model":"flight-delays","surprise":1}`, `{"model":"flight-delays"} {}`, `{"model":"../x"}`} {
 		status, a = b.post("/v1/trainings", bad)
 		require.Equal(t, 400, status, bad)

@@ -14,8 +14,26 @@ import (
 	"strings"
 
 	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/web"
 	"github.com/spf13/cobra"
 )
+
+// byActor adds to a command, which records what a person does, who that is.
+func (c *client) byActor(cmd *cobra.Command) *cobra.Command {
+	var actor string
+	cmd.Flags().StringVar(&actor, "actor", fromEnv("FRESHET_ACTOR", ""), "who does it: an opaque id, kept with it for ever (also FRESHET_ACTOR)")
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		if actor == "" && !cmd.Flags().Changed("actor") {
+			return nil
+		}
+		if err := web.CheckActor(actor); err != nil {
+			return fmt.Errorf("--actor or FRESHET_ACTOR: %w", err)
+		}
+		c.actor = actor
+		return nil
+	}
+	return cmd
+}
 
 // act sends a wish and says that it was recorded.
 func (c *client) act(cmd *cobra.Command, path string, body any, done string) error {
@@ -81,7 +99,7 @@ func verdictCommand(c *client, use, short, verdict, done string) *cobra.Command 
 		},
 	}
 	cmd.Flags().StringVar(&note, "note", "", "why; kept with the verdict")
-	return cmd
+	return c.byActor(cmd)
 }
 
 func approveCommand(c *client) *cobra.Command {
@@ -93,12 +111,12 @@ func denyCommand(c *client) *cobra.Command {
 }
 
 func trainCommand(c *client) *cobra.Command {
-	return &cobra.Command{
+	return c.byActor(&cobra.Command{
 		Use: "train MODEL", Short: "Ask for a training", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.act(cmd, "/v1/trainings", map[string]any{"namespace": c.namespace, "model": args[0]}, "asked for a training of "+args[0])
 		},
-	}
+	})
 }
 
 func rollbackCommand(c *client) *cobra.Command {
@@ -117,11 +135,11 @@ func rollbackCommand(c *client) *cobra.Command {
 		},
 	}
 	cmd.Flags().Int64Var(&to, "to", 0, "the version to go back to")
-	return cmd
+	return c.byActor(cmd)
 }
 
 func promoteCommand(c *client) *cobra.Command {
-	return &cobra.Command{
+	return c.byActor(&cobra.Command{
 		Use: "promote MODEL VERSION ENVIRONMENT", Short: "Ask to bring a version into an environment", Args: cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := c.target(args)
@@ -130,7 +148,7 @@ func promoteCommand(c *client) *cobra.Command {
 			}
 			return c.act(cmd, "/v1/promotions", t, fmt.Sprintf("asked to promote %s v%d to %s", t.Model, t.Version, t.Environment))
 		},
-	}
+	})
 }
 
 func reposCommand(c *client) *cobra.Command {
@@ -153,7 +171,7 @@ func reposCommand(c *client) *cobra.Command {
 	}
 	add.Flags().StringVar(&branch, "branch", "main", "the protected branch")
 	add.Flags().StringVar(&name, "name", "", "its name; default: the last part of its URL")
-	return group("repos", "Git repositories", add,
+	return group("repos", "Git repositories", c.byActor(add),
 		listCommand(c, "list", "List repositories", "/v1/repositories",
 			col("repository", "repository"), col("url", "url"), col("branch", "branch"), col("status", "status"),
 			column{"head", short("head")}, column{"revision", short("revision")}, col("changed", "changed"), col("reason", "reason")))

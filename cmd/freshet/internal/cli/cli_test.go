@@ -168,6 +168,39 @@ func TestApproveSaysWhoAndWhat(t *testing.T) {
 	require.JSONEq(t, `{"namespace":"default","model":"m","version":3,"environment":"production","verdict":"approve","note":"looks good"}`, "{"+body)
 }
 
+// Who acts goes with everything that a person does, from the flag or the environment.
+func TestWhoActsIsSaid(t *testing.T) {
+	var actors []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			actors = append(actors, r.Header.Get("Freshet-Actor"))
+		}
+		_, _ = io.WriteString(w, `{"id":"e1","services":["training"]}`)
+	}))
+	t.Cleanup(server.Close)
+	acts := [][]string{{"approve", "m", "3", "production"}, {"deny", "m", "3", "production"}, {"train", "m"}, {"rollback", "m", "production"},
+		{"promote", "m", "3", "production"}, {"events", "retry", "training", "e1"}, {"events", "discard", "training", "e1"}, {"repos", "add", "https://example.com/m.git"}}
+	for _, act := range acts {
+		t.Setenv("FRESHET_ACTOR", "")
+		actors = nil
+		_, err := run(t, append(act, "--url", server.URL)...)
+		require.NoError(t, err, act)
+		_, err = run(t, append(act, "--url", server.URL, "--actor", "u-17")...)
+		require.NoError(t, err, act)
+		t.Setenv("FRESHET_ACTOR", "ci:release")
+		_, err = run(t, append(act, "--url", server.URL)...)
+		require.NoError(t, err, act)
+		_, err = run(t, append(act, "--url", server.URL, "--actor", "u-17")...)
+		require.NoError(t, err, act)
+		require.Equal(t, []string{"", "u-17", "ci:release", "u-17"}, actors, act)
+		for _, bad := range []string{"Ada Lovelace", "ada@example.com", ""} {
+			_, err = run(t, append(act, "--url", server.URL, "--actor", bad)...)
+			require.ErrorContains(t, err, "is no actor: write an opaque id", act)
+		}
+		require.Len(t, actors, 4)
+	}
+}
+
 func TestPublishingTheSameFilesTwiceIsOneArrival(t *testing.T) {
 	t.Parallel()
 	url, sent := suiteOf(t, map[string]string{

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/freshet-io/freshet/libs/web"
 )
 
 // answerLimit bounds what is read of one answer.
@@ -23,6 +25,7 @@ type client struct {
 	namespace string
 	output    string
 	timeout   time.Duration
+	actor     string // who acts; empty where it is not said
 }
 
 // get reads a route into v, and returns the answer as it came.
@@ -81,6 +84,9 @@ func (c *client) open(ctx context.Context, method, path string, query url.Values
 		r.Header.Set("Content-Type", contentType)
 	}
 	r.Header.Set("X-Freshet-Console", "cli")
+	if c.actor != "" {
+		r.Header.Set(web.ActorHeader, c.actor)
+	}
 	res, err := http.DefaultClient.Do(r)
 	if err != nil {
 		return nil, c.explain(err)

@@ -16,7 +16,7 @@ func parkedCommands(c *client) []*cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.parked(cmd) },
 	}
 	answer := func(how, short, done string) *cobra.Command {
-		return &cobra.Command{
+		return c.byActor(&cobra.Command{
 			Use: how + " SERVICE EVENT", Short: short, Args: cobra.ExactArgs(2),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				if _, err := c.services(cmd.Context(), args[0]); err != nil {
@@ -25,7 +25,7 @@ func parkedCommands(c *client) []*cobra.Command {
 				path := "/v1/parked/" + url.PathEscape(args[0]) + "/" + url.PathEscape(args[1]) + "/" + how
 				return c.act(cmd, path, map[string]any{}, fmt.Sprintf(done, args[0], args[1]))
 			},
-		}
+		})
 	}
 	return []*cobra.Command{list,
 		answer("retry", "Have a service try a parked event again", "asked %s to try %s again"),

@@ -250,15 +250,13 @@ func key(r *http.Request, route string) []string {
 	return nil
 }
 
-// ActorHeader says who acts, as an opaque id. On loopback it is taken at its word; a
-// listener with authentication sets it itself.
-const ActorHeader = "Freshet-Actor"
-
+// actor is who acts. The guard has refused what is no actor.
 func actor(r *http.Request) string {
-	if a := r.Header.Get(ActorHeader); a != "" && len(a) <= 128 {
-		return a
+	a, err := web.Actor(r)
+	if err != nil || a == "" {
+		return "operator"
 	}
-	return "operator"
+	return a
 }
 
 func namespace(r *http.Request) string {

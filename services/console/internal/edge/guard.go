@@ -17,6 +17,7 @@ const RequestHeader = "Freshet-Request"
 // guard lets through a POST that a person, or a program on this machine, sends:
 //
 //   - Its content type is JSON, which no form can send.
+//   - Who acts, where it says so, is an opaque id.
 //   - If it comes from a browser (it says Origin or Sec-Fetch-Site) it comes from this
 //     very origin and carries RequestHeader.
 //
@@ -30,6 +31,10 @@ func guard(next http.HandlerFunc) http.HandlerFunc {
 		}
 		if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 			web.Problem(w, http.StatusUnsupportedMediaType, "Unsupported media type", "send application/json")
+			return
+		}
+		if _, err := web.Actor(r); err != nil {
+			web.Problem(w, http.StatusBadRequest, "Bad actor", err.Error())
 			return
 		}
 		next(w, r)

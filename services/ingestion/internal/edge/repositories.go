@@ -66,6 +66,11 @@ func (h *Repositories) connect(w http.ResponseWriter, r *http.Request) {
 		web.Problem(w, http.StatusBadRequest, "Bad repository", "the body is not a JSON object of the texts name, url and branch: "+detail)
 		return
 	}
+	actor, err := web.Actor(r)
+	if err != nil {
+		web.Problem(w, http.StatusBadRequest, "Bad actor", err.Error())
+		return
+	}
 	if ask.Branch == "" {
 		ask.Branch = "main"
 	}
@@ -100,7 +105,7 @@ func (h *Repositories) connect(w http.ResponseWriter, r *http.Request) {
 		web.Problem(w, http.StatusBadRequest, "Bad repository", err.Error())
 		return
 	}
-	fact := eventlog.Fact{Event: draft}
+	fact := eventlog.Fact{Event: draft, Actor: actor}
 	if key := r.Header.Get("Idempotency-Key"); key != "" {
 		fact.Key = []string{"repository", ask.Name, key}
 	}

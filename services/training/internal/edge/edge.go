@@ -193,6 +193,11 @@ func (x *Edge) log(w http.ResponseWriter, r *http.Request) {
 
 // cancel records the wish and answers with what became of the run.
 func (x *Edge) cancel(w http.ResponseWriter, r *http.Request) {
+	actor, err := web.Actor(r)
+	if err != nil {
+		web.Problem(w, http.StatusBadRequest, "Bad actor", err.Error())
+		return
+	}
 	found, ok := x.find(w, r)
 	if !ok {
 		return
@@ -206,7 +211,7 @@ func (x *Edge) cancel(w http.ResponseWriter, r *http.Request) {
 		fault(w, err)
 		return
 	}
-	fact := eventlog.Fact{Event: draft, Key: []string{"cancel", found.Namespace, found.Request}}
+	fact := eventlog.Fact{Event: draft, Key: []string{"cancel", found.Namespace, found.Request}, Actor: actor}
 	if _, err := x.Log.RecordAndWait(r.Context(), fact); err != nil && !errors.Is(err, eventlog.ErrConflict) {
 		fault(w, err)
 		return
