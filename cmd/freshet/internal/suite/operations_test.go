@@ -32,7 +32,10 @@ func TestPromise12AStoppedSuiteLeavesNoGoroutine(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
-var metricName = regexp.MustCompile(`\bfreshet_[a-z0-9_]+\b`)
+var (
+	metricName = regexp.MustCompile(`\bfreshet_[a-z0-9_]+\b`)
+	trouble    = regexp.MustCompile(`(?m)^# HELP (freshet_\S+) 1 (?:while|where) `)
+)
 
 // Every alarm rests on a metric that a suite serves, and is explained.
 func TestAlarmsNameMetricsThatExist(t *testing.T) {
@@ -55,11 +58,12 @@ func TestAlarmsNameMetricsThatExist(t *testing.T) {
 	s := start(t, dataDir(t))
 	code, metrics := get(t, s.URL()+"/metrics")
 	require.Equal(t, http.StatusOK, code)
-	named := 0
+	named, exprs := 0, ""
 	for _, g := range rules.Groups {
 		for _, r := range g.Rules {
 			require.NotEmpty(t, r.Labels["severity"], r.Alert)
 			require.NotEmpty(t, r.Annotations["summary"], r.Alert)
+			exprs += r.Expr + "\n"
 			require.Contains(t, string(guide), "`"+r.Alert+"`", "an alarm without an explanation")
 			for _, name := range metricName.FindAllString(r.Expr, -1) {
 				named++
@@ -68,5 +72,9 @@ func TestAlarmsNameMetricsThatExist(t *testing.T) {
 		}
 	}
 	require.Greater(t, named, 10)
+	// A metric that is 1 while something is wrong is there for an alarm.
+	for _, m := range trouble.FindAllStringSubmatch(metrics, -1) {
+		require.Contains(t, exprs, m[1], "no alarm rests on it")
+	}
 	require.NoError(t, s.Stop(context.Background()))
 }

@@ -79,7 +79,8 @@ func New(o Options) *Log {
 // Size is how many of the archive's messages are in the tree.
 func (l *Log) Size() int64 { return l.o.Tree.Size() }
 
-// Altered reports whether the archive contradicts a checkpoint.
+// Altered reports whether the archive contradicts a checkpoint, or holds something that
+// was not recorded: a value that its digest does not name, or a gap.
 func (l *Log) Altered() bool { return l.altered.Load() }
 
 // Public is the public key of this process' signatures.
@@ -107,7 +108,7 @@ func (l *Log) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		l.altered.Store(errors.Is(err, ErrAltered))
+		l.altered.Store(errors.Is(err, ErrAltered) || errors.Is(err, archive.ErrForeign) || errors.Is(err, archive.ErrMissing))
 		l.o.Logger.Error("following the archive failed and is tried again", "error", err, "again_in", retryAfter)
 		select {
 		case <-time.After(retryAfter):
@@ -121,7 +122,6 @@ func (l *Log) session(ctx context.Context) error {
 	if err := l.resume(ctx); err != nil {
 		return err
 	}
-	l.altered.Store(false)
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
 	for {
@@ -132,6 +132,7 @@ func (l *Log) session(ctx context.Context) error {
 		if err := l.follow(ctx, 0); err != nil {
 			return err
 		}
+		l.altered.Store(false)
 		if err := l.sign(ctx, len(l.waiting) > 0); err != nil {
 			return err
 		}

@@ -58,6 +58,11 @@ func (b *bundle) store(n int, typ, payload string) {
 		require.NoError(b.t, b.kafka.Produce(b.t.Context(), archive.Topic, kafka.Record{Value: data, Headers: []kafka.Header{
 			{Key: archive.HeaderSequence, Value: strconv.AppendUint(nil, sequence, 10)}, {Key: archive.HeaderDigest, Value: []byte(archive.Digest(data))}}}))
 	}
+	b.more()
+}
+
+// more tells that there is something new.
+func (b *bundle) more() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	close(b.grown)
@@ -239,6 +244,23 @@ func TestAnAlteredArchive(t *testing.T) {
 	_, err = l.Checkpoint(ctx)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Len(t, other.checkpoints(), 1)
+
+	// A record that its own digest does not name, and a gap, are told before anything
+	// is signed over them.
+	for name, headers := range map[string][]kafka.Header{
+		"another digest": {{Key: archive.HeaderSequence, Value: []byte("22")}, {Key: archive.HeaderDigest, Value: []byte(archive.Digest(nil))}},
+		"a gap":          {{Key: archive.HeaderSequence, Value: []byte("23")}, {Key: archive.HeaderDigest, Value: []byte(archive.Digest([]byte("{}")))}},
+	} {
+		forged := setup(t)
+		forged.store(20, events.TypeRunStarted, "")
+		l, _ = forged.run()
+		_, err = l.Checkpoint(t.Context())
+		require.NoError(t, err)
+		forged.await(l, 21)
+		require.NoError(t, forged.kafka.Produce(t.Context(), archive.Topic, kafka.Record{Value: []byte("{}"), Headers: append(headers, kafka.Header{Key: "by", Value: []byte("somebody")})}))
+		forged.more()
+		require.Eventually(t, l.Altered, 30*time.Second, time.Millisecond, name)
+	}
 
 	short := setup(t)
 	short.store(19, events.TypeRunStarted, "")

@@ -13,7 +13,7 @@ func (l *Log) Measure(metrics prometheus.Registerer) error {
 			Name: "freshet_audit_checkpoint_size", Help: "Messages under the newest signed checkpoint.",
 		}, func() float64 { return float64(l.Newest().Size) })),
 		metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "freshet_audit_altered", Help: "1 while the archive is not what was signed.",
+			Name: "freshet_audit_altered", Help: "1 while the archive is not what was signed, or has a gap or a record with another digest.",
 		}, func() float64 {
 			if l.Altered() {
 				return 1
