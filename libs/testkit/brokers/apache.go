@@ -3,7 +3,9 @@ package brokers
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,17 +35,7 @@ var pom []byte
 // Apache starts an Apache Kafka: one broker, which is its own controller.
 func Apache(t testing.TB) *Broker {
 	t.Helper()
-	java, err := exec.LookPath("java")
-	if err != nil {
-		unavailable(t, "java is not installed; version %d or later is needed", oldestJava)
-	}
-	if v, err := javaVersion(java); err != nil || v < oldestJava {
-		unavailable(t, "java is version %d (%v); %d or later is needed", v, err, oldestJava)
-	}
-	jars, err := fetch()
-	if err != nil {
-		unavailable(t, "%v", err)
-	}
+	java, jars := distribution(t)
 	dir := t.TempDir()
 	controller, err := freeAddr()
 	if err != nil {
@@ -51,6 +43,36 @@ func Apache(t testing.TB) *Broker {
 	}
 	k := &apache{java: java, jars: jars, dir: dir, controller: controller}
 	return newBroker(t, k.start)
+}
+
+// ConsoleConsumer returns a directory with kafka-console-consumer.sh, as Apache Kafka's
+// own bin has it.
+func ConsoleConsumer(t testing.TB) string {
+	t.Helper()
+	java, jars := distribution(t)
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\nexec '%s' -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn "+
+		"-cp '%s/*' org.apache.kafka.tools.consumer.ConsoleConsumer \"$@\"\n", java, jars)
+	if err := os.WriteFile(filepath.Join(dir, "kafka-console-consumer.sh"), []byte(script), 0o755); err != nil {
+		t.Fatalf("Apache Kafka's console consumer: %v", err)
+	}
+	return dir
+}
+
+// distribution returns a Java and the directory of Kafka's jars.
+func distribution(t testing.TB) (java, jars string) {
+	t.Helper()
+	java, err := exec.LookPath("java")
+	if err != nil {
+		unavailable(t, "java is not installed; version %d or later is needed", oldestJava)
+	}
+	if v, err := javaVersion(java); err != nil || v < oldestJava {
+		unavailable(t, "java is version %d (%v); %d or later is needed", v, err, oldestJava)
+	}
+	if jars, err = fetch(); err != nil {
+		unavailable(t, "%v", err)
+	}
+	return java, jars
 }
 
 func javaVersion(java string) (int, error) {
@@ -71,7 +93,8 @@ func fetch() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	jars := filepath.Join(cache, "freshet", "apache-kafka-"+version)
+	sum := sha256.Sum256(pom) // what is fetched follows from it
+	jars := filepath.Join(cache, "freshet", "apache-kafka-"+version+"-"+hex.EncodeToString(sum[:4]))
 	if err := os.MkdirAll(filepath.Dir(jars), 0o755); err != nil {
 		return "", err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/testkit"
+	"github.com/freshet-io/freshet/libs/testkit/brokers"
 	"github.com/stretchr/testify/require"
 )
 
@@ -20,7 +21,13 @@ import (
 func topicOf(t *testing.T, all [][]byte, forge func(*kafka.Record)) (addr string, client *kafka.Client) {
 	t.Helper()
 	addr = testkit.KafkaAddr(t)
-	client = kafka.New(addr)
+	return addr, stored(t, addr, all, forge)
+}
+
+// stored puts a made log into a broker's topic.
+func stored(t *testing.T, addr string, all [][]byte, forge func(*kafka.Record)) *kafka.Client {
+	t.Helper()
+	client := kafka.New(addr)
 	t.Cleanup(client.Close)
 	require.NoError(t, client.Ensure(t.Context(), archive.Topic, 1))
 	records := make([]kafka.Record, len(all))
@@ -33,7 +40,7 @@ func topicOf(t *testing.T, all [][]byte, forge func(*kafka.Record)) (addr string
 		}
 	}
 	require.NoError(t, client.Produce(t.Context(), archive.Topic, records...))
-	return addr, client
+	return client
 }
 
 func TestTheTopicIsVerifiedAndCopied(t *testing.T) {
@@ -148,6 +155,37 @@ func TestAuditConsumers(t *testing.T) {
 		require.Equal(t, ripple, read("-ripple", "0196a9f0-0000-7000-8000-000000000024"))
 		require.Equal(t, model, read("-model", "flight-delays"))
 	})
+	t.Run("console", func(t *testing.T) {
+		t.Parallel()
+		if _, err := exec.LookPath("jq"); err != nil {
+			unavailable(t, "jq is not installed")
+		}
+		path := "PATH=" + brokers.ConsoleConsumer(t) + string(os.PathListSeparator) + os.Getenv("PATH")
+		read := func(t *testing.T, addr string, want []string, args ...string) {
+			t.Helper()
+			t.Parallel()
+			cmd := exec.CommandContext(t.Context(), filepath.Join(examples, "console", "audit.sh"), append([]string{"--kafka", addr}, args...)...)
+			cmd.Env = append(os.Environ(), path)
+			require.Equal(t, want, lines(t, cmd))
+		}
+		for name, c := range map[string]struct {
+			want []string
+			args []string
+		}{
+			"everything":     {everything, nil},
+			"from a time on": {everything, []string{"--since", "2001-01-01T00:00:00Z"}},
+			"nothing yet":    {nil, []string{"--since", "2100-01-01T00:00:00Z"}},
+			"a ripple":       {ripple, []string{"--ripple", "0196a9f0-0000-7000-8000-000000000024"}},
+			"a model":        {model, []string{"--model", "flight-delays"}},
+		} {
+			t.Run(name, func(t *testing.T) { read(t, addr, c.want, c.args...) })
+		}
+		t.Run("on Apache Kafka", func(t *testing.T) {
+			broker := brokers.Apache(t)
+			stored(t, broker.Addr(), m.all, nil)
+			read(t, broker.Addr(), ripple, "--since", "2001-01-01T00:00:00Z", "--ripple", "0196a9f0-0000-7000-8000-000000000024")
+		})
+	})
 	t.Run("Python", func(t *testing.T) {
 		t.Parallel()
 		python := pythonWith(t, filepath.Join(examples, "python", "requirements.txt"))
@@ -167,10 +205,14 @@ func TestAuditConsumers(t *testing.T) {
 
 func output(t *testing.T, program string, args ...string) []string {
 	t.Helper()
-	var errors strings.Builder
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, args...)
+	return lines(t, exec.CommandContext(ctx, program, args...))
+}
+
+func lines(t *testing.T, cmd *exec.Cmd) []string {
+	t.Helper()
+	var errors strings.Builder
 	cmd.Stderr = &errors
 	out, err := cmd.Output()
 	require.NoError(t, err, errors.String())
@@ -180,27 +222,30 @@ func output(t *testing.T, program string, args ...string) []string {
 	return strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
 }
 
-// pythonWith returns a Python that has what a requirements.txt names. Where there is
-// none the test is skipped, or fails if FRESHET_TEST_CONSUMERS is "required".
+// unavailable skips the test of an example, or fails it if FRESHET_TEST_CONSUMERS is
+// "required".
+func unavailable(t *testing.T, reason string) {
+	t.Helper()
+	if os.Getenv("FRESHET_TEST_CONSUMERS") == "required" {
+		t.Fatal("the examples are required (FRESHET_TEST_CONSUMERS):", reason)
+	}
+	t.Skip("not tried: " + reason)
+}
+
+// pythonWith returns a Python that has what a requirements.txt names.
 func pythonWith(t *testing.T, requirements string) string {
 	t.Helper()
-	unavailable := func(reason string) {
-		if os.Getenv("FRESHET_TEST_CONSUMERS") == "required" {
-			t.Fatal("Python is required (FRESHET_TEST_CONSUMERS):", reason)
-		}
-		t.Skip("without Python: " + reason)
-	}
 	python, err := exec.LookPath("python3")
 	if err != nil {
-		unavailable("python3 is not installed")
+		unavailable(t, "python3 is not installed")
 	}
 	dir := t.TempDir()
 	if out, err := exec.CommandContext(t.Context(), python, "-m", "venv", dir).CombinedOutput(); err != nil {
-		unavailable("no virtual environment can be made: " + string(out))
+		unavailable(t, "no virtual environment can be made: "+string(out))
 	}
 	python = filepath.Join(dir, "bin", "python")
 	if out, err := exec.CommandContext(t.Context(), python, "-m", "pip", "install", "-q", "-r", requirements).CombinedOutput(); err != nil {
-		unavailable("its packages cannot be fetched: " + string(out))
+		unavailable(t, "its packages cannot be fetched: "+string(out))
 	}
 	return python
 }
