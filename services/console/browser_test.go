@@ -14,7 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// browser starts Debian's Chromium without a screen.
+// browser starts Debian's Chromium without a screen. Where there is none the test is
+// skipped, or fails if FRESHET_TEST_BROWSER is "required".
 func browser(t *testing.T) context.Context {
 	t.Helper()
 	path := ""
@@ -25,6 +26,9 @@ func browser(t *testing.T) context.Context {
 		}
 	}
 	if path == "" {
+		if os.Getenv("FRESHET_TEST_BROWSER") == "required" {
+			t.Fatal("Chromium is required (FRESHET_TEST_BROWSER), and is not on this machine")
+		}
 		t.Skip("no Chromium on this machine; apt-get install chromium")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox,

@@ -322,7 +322,12 @@ func TestThePageIsComplete(t *testing.T) {
 	require.Contains(t, page, fmt.Sprintf(`href="#ripple/%s"`, arrived.ID()))
 	require.Contains(t, page, `data-verdict="approve"`)
 	require.Contains(t, page, "<td>0.660</td><td>0.640</td><td>0.500</td>")
-	for _, asset := range []string{"style.css", "app.js", "graph.js", "icon.svg", "state"} {
+	for _, question := range []string{"why", "impact", "as-of"} {
+		require.Contains(t, page, fmt.Sprintf(`<form data-question="%s">`, question))
+	}
+	require.Contains(t, page, `<strong>flight-delays v1</strong> passed <a href="#why/flight-delays@1">why?</a>`)
+	require.Contains(t, page, `<option value="flight-delays@1">`)
+	for _, asset := range []string{"style.css", "app.js", "graph.js", "page.js", "past.js", "there.js", "icon.svg", "state"} {
 		r, err := http.Get(b.URL + "/console/" + asset)
 		require.NoError(t, err)
 		require.NoError(t, r.Body.Close())

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"sync/atomic"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -12,7 +13,7 @@ import (
 )
 
 // suite is the console with answers of audit beside it, on one origin as a suite has them.
-func suite(t *testing.T, b *bundle, answers map[string]string) string {
+func suite(t *testing.T, b *bundle, answers map[string]string, more ...func(*http.ServeMux)) string {
 	t.Helper()
 	console, err := url.Parse(b.URL)
 	require.NoError(t, err)
@@ -27,6 +28,9 @@ func suite(t *testing.T, b *bundle, answers map[string]string) string {
 			}
 			_, _ = w.Write([]byte(answer))
 		})
+	}
+	for _, add := range more {
+		add(mux)
 	}
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -51,6 +55,8 @@ func TestAPersonAsksThePast(t *testing.T) {
 				{"id":"e2","sequence":3,"type":"io.freshet.ingestion.v1.data_committed","time":"2001-01-06T00:00:00Z","text":"data commit 3 of flights","more":true}],"edges":[],"found":2}`,
 		"/v1/impact/e1": `{"question":"impact","title":"v2 became champion","facts":[],"counts":{"io.freshet.monitoring.v1.alert_raised":2},
 			"nodes":[{"id":"e1","sequence":9,"type":"io.freshet.registry.v1.champion_changed","time":"2001-01-06T00:00:00Z","text":"v2 became champion"}],"edges":[],"found":2}`,
+		"/v1/impact/flights%233": `{"question":"impact","title":"data commit 3 of flights","facts":[],"counts":{},"nodes":[{"id":"e3","sequence":3,"type":"io.freshet.ingestion.v1.data_committed",
+			"time":"2001-01-06T00:00:00Z","text":"data commit 3 of flights"}],"edges":[],"found":0}`,
 		"/v1/as-of/812": `{"position":812,"time":"2001-01-06T00:00:00Z","models":[],"champions":[],"rollouts":[],"approvals":[],"alerts":[],"trainings":[],"versions":[],"datasets":[],"views":[],
 			"environments":[{"model":"flight-delays","environment":"production","state":"stepping","changed":"2001-01-06T00:00:00Z","traffic":[{"version":1,"per_cent":90},{"version":2,"per_cent":10}]}]}`,
 	})
@@ -81,11 +87,20 @@ func TestAPersonAsksThePast(t *testing.T) {
 	require.Contains(t, text(`#answer dl`), "alert raised")
 
 	require.NoError(t, chromedp.Do(ctx,
-		chromedp.SendKeys(chromedp.CSS(`#ask-past input`), "812\r"),
+		chromedp.SendKeys(chromedp.CSS(`form[data-question=as-of] input`), "812\r"),
 		chromedp.WaitVisible(chromedp.CSS(`#answer table[data-section=environments]`)),
 	))
 	require.Contains(t, text(`#answer`), "As of position 812")
 	require.Contains(t, text(`#answer table`), "v1 90 %, v2 10 %")
+
+	// A name is typed for why and for what came of it.
+	require.NoError(t, chromedp.Do(ctx,
+		chromedp.SendKeys(chromedp.CSS(`form[data-question=impact] input`), "flights#3\r"),
+		chromedp.WaitVisible(chromedp.CSS(`#answer li[data-event=e3]`)),
+		chromedp.SendKeys(chromedp.CSS(`form[data-question=why] input`), "production/flight-delays\r"),
+		chromedp.WaitVisible(chromedp.CSS(`#answer li[data-event=e2]`)),
+	))
+	require.Equal(t, "Why", text(`#past-title`))
 
 	require.NoError(t, chromedp.Do(ctx,
 		chromedp.Navigate(address+"/#as-of/9"),
@@ -94,4 +109,66 @@ func TestAPersonAsksThePast(t *testing.T) {
 		chromedp.WaitVisible(chromedp.CSS(`#picture`)),
 		chromedp.WaitNotVisible(chromedp.CSS(`#past`)),
 	))
+}
+
+// Versions, open alerts and parked events are there to click; a parked event is answered
+// where it is seen.
+func TestAPersonSeesWhatThereIs(t *testing.T) {
+	t.Parallel()
+	ctx := browser(t)
+	b := setup(t)
+	committed := b.commit(b.check(b.arrive()))
+	b.register(committed, 2)
+	b.ask(committed, 2)
+	b.Settle(t.Context())
+	var retried atomic.Bool
+	address := suite(t, b, map[string]string{
+		"/healthz":       `{"alive":true,"services":["registry","training"]}`,
+		"/v1/alerts":     `{"items":[{"alert":"a1","model":"flight-delays","environment":"production","kind":"drift","name":"late <i>share</i>","values":{},"raised":"2001-01-06T00:00:00Z"}]}`,
+		"/v1/why/{name}": `{"question":"why","title":"asked","facts":[],"nodes":[{"id":"e1","sequence":9,"type":"io.freshet.monitoring.v1.alert_raised","time":"2001-01-06T00:00:00Z","text":"it drifted"}],"edges":[],"found":1}`,
+	}, func(mux *http.ServeMux) {
+		mux.HandleFunc("GET /v1/parked/training", func(w http.ResponseWriter, _ *http.Request) {
+			items := `{"id":"p1","type":"io.freshet.training.v1.run_completed","namespace":"default","subject":"flight-delays","reason":"panic","behind":2,"time":"2001-01-06T00:00:00Z"},
+				{"id":"p2","type":"io.freshet.training.v1.run_completed","namespace":"another","subject":"m","reason":"panic","behind":0,"time":"2001-01-06T00:00:00Z"}`
+			if retried.Load() {
+				items = ""
+			}
+			_, _ = w.Write([]byte(`{"items":[` + items + `]}`))
+		})
+		mux.HandleFunc("POST /v1/parked/training/p1/retry", func(w http.ResponseWriter, r *http.Request) {
+			retried.Store(r.Header.Get("Content-Type") == "application/json")
+			w.WriteHeader(http.StatusCreated)
+			_, _ = w.Write([]byte(`{"id":"x","existing":false}`))
+		})
+	})
+
+	text := func(selector string) string {
+		s, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS(selector)))
+		require.NoError(t, err)
+		return s
+	}
+	require.NoError(t, chromedp.Do(ctx,
+		chromedp.Navigate(address+"/"),
+		chromedp.WaitVisible(chromedp.CSS(`#live.on`)),
+		chromedp.Click(chromedp.CSS(`#alerts summary`)),
+		chromedp.WaitVisible(chromedp.CSS(`#alerts li`)),
+	))
+	require.Contains(t, text(`#alerts li`), "late <i>share</i>", "words, not HTML")
+	require.NoError(t, chromedp.Do(ctx,
+		chromedp.Click(chromedp.CSS(`#alerts a[href="#why/a1"]`)),
+		chromedp.WaitVisible(chromedp.CSS(`#answer li[data-event=e1]`)),
+		chromedp.Click(chromedp.CSS(`#versions summary`)),
+		chromedp.WaitVisible(chromedp.CSS(`#versions a[href="#why/flight-delays@2"]`)),
+		chromedp.WaitVisible(chromedp.CSS(`article a[href="#why/flight-delays@2"]`)),
+		chromedp.Click(chromedp.CSS(`#parked summary`)),
+		chromedp.WaitVisible(chromedp.CSS(`#parked li[data-event=p1]`)),
+	))
+	require.Contains(t, text(`#parked`), "training could not apply run completed of flight-delays: panic; 2 wait behind it")
+	require.Contains(t, text(`#parked .note`), "registry was not asked: ", "one that does not answer is named")
+	require.NotContains(t, text(`#parked`), " of m", "another namespace's")
+	require.NoError(t, chromedp.Do(ctx,
+		chromedp.Click(chromedp.CSS(`#parked li[data-event=p1] button[data-how=retry]`)),
+		chromedp.WaitNotPresent(chromedp.CSS(`#parked li[data-event=p1]`)),
+	))
+	require.True(t, retried.Load())
 }

@@ -21,8 +21,11 @@ import (
 //go:embed assets
 var assets embed.FS
 
-// shown is how many ripples the page lists.
-const shown = 300
+// How many ripples and versions the page lists.
+const (
+	shown  = 300
+	listed = 50
+)
 
 // policy lets the page load nothing but its own parts, and nobody frame it.
 const policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; " +
@@ -53,6 +56,7 @@ func (p *Page) Register(mux *web.Mux) {
 	mux.HandleFunc("GET /console/graph.js", p.asset("graph.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /console/page.js", p.asset("page.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /console/past.js", p.asset("past.js", "text/javascript; charset=utf-8"))
+	mux.HandleFunc("GET /console/there.js", p.asset("there.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /console/icon.svg", p.asset("icon.svg", "image/svg+xml"))
 	mux.HandleFunc("GET /console/state", p.side)
 }
@@ -76,6 +80,7 @@ type view struct {
 	Namespace string           `json:"namespace"`
 	Approvals []state.Approval `json:"approvals"`
 	Champions []state.Champion `json:"champions"`
+	Versions  []version        `json:"versions"`
 	Ripples   []state.Ripple   `json:"-"`
 	Changed   int64            `json:"changed"`
 	Triggers  []string         `json:"-"`
@@ -91,8 +96,28 @@ func (p *Page) view(ctx context.Context, namespace string) (view, error) {
 	if v.Approvals, err = state.Approvals(ctx, p.state, namespace); err != nil {
 		return v, err
 	}
-	v.Champions, err = state.Champions(ctx, p.state, namespace)
+	if v.Champions, err = state.Champions(ctx, p.state, namespace); err != nil {
+		return v, err
+	}
+	all, err := state.Versions(ctx, p.state, namespace, listed)
+	v.Versions = make([]version, len(all))
+	for i, one := range all {
+		v.Versions[i] = version{Model: one.Model, Version: one.Version, Status: one.Status, Serves: []string{}}
+		for _, c := range v.Champions {
+			if c.Model == one.Model && c.Version == one.Version {
+				v.Versions[i].Serves = append(v.Versions[i].Serves, c.Environment)
+			}
+		}
+	}
 	return v, err
+}
+
+// A version, and where it serves.
+type version struct {
+	Model   string   `json:"model"`
+	Version int64    `json:"version"`
+	Status  string   `json:"status"`
+	Serves  []string `json:"serves"` // environments
 }
 
 // side answers what stands beside the ripples, for the page to refresh.

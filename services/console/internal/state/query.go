@@ -1,9 +1,11 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -279,4 +281,26 @@ func ChampionOf(ctx context.Context, r eventlog.Reader, namespace, model, enviro
 		return Champion{}, ErrUnknown
 	}
 	return c, err
+}
+
+// A Version is what became of a candidate.
+type Version struct {
+	Model   string `json:"model"`
+	Version int64  `json:"version"`
+	Status  string `json:"status"` // passed, refused, or registered while no gate has said
+}
+
+// Versions returns the newest versions of each model, newest first, at most so many in all.
+func Versions(ctx context.Context, r eventlog.Reader, namespace string, limit int) ([]Version, error) {
+	rows, err := r.Query(ctx, `SELECT model, version, CASE WHEN passed THEN 'passed' WHEN gates = '[]' THEN 'registered' ELSE 'refused' END FROM (
+			SELECT *, row_number() OVER (PARTITION BY model ORDER BY version DESC) AS place FROM versions WHERE namespace = $1) v
+		WHERE place <= $2 ORDER BY place, model LIMIT $2`, namespace, limit)
+	if err != nil {
+		return nil, err
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Version])
+	slices.SortStableFunc(list, func(a, b Version) int {
+		return cmp.Or(strings.Compare(a.Model, b.Model), cmp.Compare(b.Version, a.Version))
+	})
+	return list, err
 }

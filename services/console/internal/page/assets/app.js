@@ -1,5 +1,6 @@
 import { draw, serviceOf, wordsOf } from "/console/graph.js";
-import { $, el, get, namespace, query, when, words } from "/console/page.js";
+import { $, el, get, namespace, query, to, when, words } from "/console/page.js";
+import { refresh as refreshThere, versions } from "/console/there.js";
 
 let shown = null;         // the ripple in the picture
 let chosen = null;        // the event whose path is lit
@@ -116,7 +117,7 @@ function card(a) {
     el("label", {}, "Note ", el("input", { name: "note", maxLength: 2000, autocomplete: "off", placeholder: "why, for those who ask later" })),
     el("p", { className: "verdict" },
       el("button", { type: "button", "data-verdict": "approve" }, "Approve"), el("button", { type: "button", "data-verdict": "deny", className: "quiet" }, "Deny"),
-      el("a", { href: `#ripple/${a.ripple}` }, "its ripple")),
+      el("a", { href: to("why", `${a.model}@${a.version}`) }, "why?"), " ", el("a", { href: `#ripple/${a.ripple}` }, "its ripple")),
     el("p", { className: "problem", role: "alert", hidden: true }));
 }
 
@@ -131,9 +132,10 @@ async function side() {
   for (const c of cards) if (!c.isConnected) box.append(c);
   $("#approvals").hidden = cards.length === 0;
   document.title = cards.length ? `(${cards.length}) Freshet` : "Freshet";
+  versions(s.versions);
   $("#champions").replaceChildren(...s.champions.map((c) => el("li", {},
     el("span", {}, `${c.model} in ${c.environment}`), " ", el("strong", {}, `v${c.version}`), " ", el("time", { dateTime: c.since }, `since ${when(c.since)}`), " ",
-    el("a", { href: `#why/${encodeURIComponent(c.environment)}/${encodeURIComponent(c.model)}` }, "why?"))));
+    el("a", { href: to("why", `${c.environment}/${c.model}`) }, "why?"))));
 }
 
 async function decide(article, verdict) {
@@ -157,7 +159,7 @@ async function decide(article, verdict) {
 
 // Live.
 
-const refreshSide = soon(side), refreshPicture = soon(show);
+const refreshSide = soon(side), refreshPicture = soon(show), refreshLists = soon(refreshThere, 1000);
 
 function listen() {
   const source = new EventSource(`/v1/ripples/stream?${query}&after=${document.body.dataset.changed}`);
@@ -169,6 +171,7 @@ function listen() {
     document.body.dataset.changed = m.lastEventId;
     row(r);
     refreshSide();
+    refreshLists();
     if (r.id === shown) refreshPicture();
   });
 }
@@ -182,6 +185,7 @@ addEventListener("resize", soon(async () => { if (lastEvents.length) picture(); 
 addEventListener("hashchange", follow);
 
 side().catch(report);
+refreshThere().catch(report);
 if (!location.hash) {
   const first = document.querySelector("#ripples li a");
   if (first) history.replaceState(null, "", first.getAttribute("href"));

@@ -8,6 +8,9 @@ const date = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: 
 export const when = (t) => date.format(new Date(t));
 export const words = (s) => s.replaceAll("_", " ");
 
+// to is the place of a question about a name on the page.
+export const to = (question, name) => `#${question}/${name.split("/").map((part) => encodeURIComponent(part).replaceAll("%40", "@")).join("/")}`;
+
 export function el(name, properties = {}, ...children) {
   const node = document.createElement(name);
   for (const [k, v] of Object.entries(properties)) k.startsWith("data-") || k.includes("-") ? node.setAttribute(k, v) : (node[k] = v);

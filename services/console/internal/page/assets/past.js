@@ -1,11 +1,12 @@
 // Questions about the past: why something is so, what came of something, and how
 // everything stood at a point of the log. The audit service answers them.
 
-import { $, el, get, query, when, words } from "/console/page.js";
+import { $, el, get, query, to, when, words } from "/console/page.js";
 import { wordsOf } from "/console/graph.js";
 
 const short = (s) => (s ?? "").replace(/^sha256:/, "").slice(0, 12);
 const route = (question, name) => `/v1/${question}/${name.split("/").map(encodeURIComponent).join("/")}?${query}`;
+const why = (name) => ({ href: to("why", name), text: "why?" });
 let asked = ""; // the newest question: an answer to an older one comes too late
 
 // graph shows why, or impact: the facts, the picture, and every event in words.
@@ -37,15 +38,15 @@ const day = (t) => (t ? when(t) : "");
 const sections = [
   ["environments", "Serving", { model: "model", environment: "environment",
     traffic: (i) => i.traffic.map((t) => `v${t.version} ${t.per_cent} %`).join(", "), state: "state", changed: (i) => day(i.changed) }],
-  ["champions", "Champions", { model: "model", environment: "environment", version: (i) => `v${i.version}`, since: (i) => day(i.since) }],
+  ["champions", "Champions", { model: "model", environment: "environment", version: (i) => `v${i.version}`, since: (i) => day(i.since), why: (i) => why(`${i.environment}/${i.model}`) }],
   ["rollouts", "Open rollouts", { model: "model", environment: "environment", version: (i) => `v${i.version}`, kind: "kind", state: "state",
     traffic: (i) => `${i.weight} %`, started: (i) => day(i.started) }],
-  ["approvals", "Waiting for a person", { model: "model", version: (i) => `v${i.version}`, environment: "environment", since: (i) => day(i.since) }],
-  ["alerts", "Open alerts", { model: "model", environment: "environment", name: "name", raised: (i) => day(i.raised) }],
+  ["approvals", "Waiting for a person", { model: "model", version: (i) => `v${i.version}`, environment: "environment", since: (i) => day(i.since), why: (i) => why(`${i.model}@${i.version}`) }],
+  ["alerts", "Open alerts", { model: "model", environment: "environment", name: "name", raised: (i) => day(i.raised), why: (i) => why(i.alert) }],
   ["trainings", "Trainings under way", { model: "model", trigger: "trigger", revision: (i) => short(i.revision), requested: (i) => day(i.requested_at) }],
   ["models", "Models", { model: "model", latest: (i) => `v${i.latest}`, mode: "mode", revision: (i) => short(i.revision), spec: (i) => short(i.spec_digest), gates: (i) => rules(i.gates) }],
   ["versions", "Versions", { model: "model", version: (i) => `v${i.version}`, status: "status",
-    stages: (i) => i.stages.map((s) => `${s.environment} ${s.stage}`).join(", "), registered: (i) => day(i.registered_at) }],
+    stages: (i) => i.stages.map((s) => `${s.environment} ${s.stage}`).join(", "), registered: (i) => day(i.registered_at), why: (i) => why(`${i.model}@${i.version}`) }],
   ["datasets", "Data", { dataset: "dataset", commits: "commits", commit: (i) => short(i.commit), rows: "rows", through: (i) => day(i.max_time) }],
   ["views", "Features", { view: (i) => `${i.view}@${i.version}`, commits: "commits", rows: "rows", through: (i) => day(i.through), computed: (i) => day(i.last_computed) }],
 ];
@@ -55,7 +56,10 @@ async function asOf(_, point) {
   const parts = [el("p", {}, el("strong", {}, a.position ? `As of position ${a.position} of the log, ${when(a.time)}` : "Nothing had happened yet"))];
   for (const [name, title, columns] of sections) {
     if (!a[name].length) continue;
-    const cell = (item, read) => String((typeof read === "string" ? item[read] : read(item)) ?? "");
+    const cell = (item, read) => {
+      const v = (typeof read === "string" ? item[read] : read(item)) ?? "";
+      return v.href ? el("a", { href: v.href }, v.text) : String(v);
+    };
     parts.push(el("h3", {}, title), el("div", { className: "stood" }, el("table", { "data-section": name },
       el("thead", {}, el("tr", {}, ...Object.keys(columns).map((c) => el("th", { scope: "col" }, words(c))))),
       el("tbody", {}, ...a[name].map((item) => el("tr", {}, ...Object.values(columns).map((read) => el("td", {}, cell(item, read)))))))));
@@ -85,10 +89,13 @@ async function follow() {
   $("#past").focus();
 }
 
-$("#ask-past").addEventListener("submit", (e) => {
-  e.preventDefault();
-  const point = new FormData(e.target).get("point").trim();
-  if (point) location.hash = `#as-of/${encodeURIComponent(point)}`;
-});
+for (const form of document.querySelectorAll("form[data-question]")) {
+  form.addEventListener("submit", (e) => {
+    e.preventDefault();
+    const name = new FormData(form).get("name").trim(), hash = name && to(form.dataset.question, name);
+    if (hash && hash !== location.hash) location.hash = hash;
+    else if (hash) follow(); // the same again: what has changed meanwhile is told
+  });
+}
 addEventListener("hashchange", follow);
 follow();
