@@ -237,20 +237,24 @@ func (p *processor) commit(ctx context.Context, t *Tx) error {
 	for i, name := range names {
 		sequences[i], digests[i] = int64(s.sources[name].sequence), s.sources[name].digest
 	}
+	if len(t.entries) > 0 {
+		l.counter.mu.Lock()
+		defer l.counter.mu.Unlock()
+		if !l.counter.known {
+			// What is queued fails by itself, not as the question that follows it.
+			if err := t.flush(ctx); err != nil {
+				return err
+			}
+		}
+		if err := l.refreshCounter(ctx, t); err != nil {
+			return err
+		}
+	}
 	// A position that is not where it was read becomes null, which it must not.
 	tail := p.tail.join(t.tail)
 	t.Exec(l.moveSQL, names, sequences, digests, int64(s.sequence), p.epoch, s.digest, s.now, int64(p.savedSequence), p.savedDigest, int64(l.fold.Version),
 		tail.sources, tail.sequences, tail.digests)
 	if len(t.entries) > 0 {
-		l.counter.mu.Lock()
-		defer l.counter.mu.Unlock()
-		var q Reader = p.conn
-		if t.begun || !l.counter.known {
-			q = t
-		}
-		if err := l.refreshCounter(ctx, q); err != nil {
-			return err
-		}
 		l.queueDecisions(t.batch, t.entries)
 	}
 	if err := t.finish(ctx); err != nil {
