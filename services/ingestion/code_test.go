@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/stretchr/testify/require"
 )
 
@@ -207,8 +208,13 @@ func TestAPathThatIsNoRepositoryIsRefused(t *testing.T) {
 	}
 	bare := filepath.Join(empty, "bare.git")
 	b.git("clone", "-q", "--bare", b.repo, bare)
-	status, body := b.do("POST", "/v1/repositories", "application/json", fmt.Sprintf(`{"name":"bare","url":%q}`, bare))
+	ask := fmt.Sprintf(`{"name":"bare","url":%q}`, bare)
+	status, body := b.do("POST", "/v1/repositories", "application/json", ask, "Freshet-Actor", "ada@example.com")
+	require.Equal(t, http.StatusBadRequest, status)
+	require.Contains(t, body, "write an opaque id")
+	status, body = b.do("POST", "/v1/repositories", "application/json", ask, "Freshet-Actor", "u-17")
 	require.Equal(t, http.StatusCreated, status, body)
+	require.Equal(t, "u-17", eventlog.Actor(b.AwaitType(events.TypeRepositoryConnected, 1)))
 }
 
 func TestABranchThatIsNotThereIsShown(t *testing.T) {
