@@ -120,8 +120,8 @@ func (o *operator) cancel(ctx context.Context) error {
 	return fmt.Errorf("no run could be cancelled")
 }
 
-// park lets PostgreSQL refuse what the registry and the deployment apply; one event is
-// tried again after that was mended, one is passed over.
+// park lets PostgreSQL refuse what the registry applies; one event is tried again after
+// that was mended, one is passed over.
 func (o *operator) park(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, o.database)
 	if err != nil {
@@ -136,8 +136,8 @@ func (o *operator) park(ctx context.Context) error {
 		if err := post(ctx, o.suite.URL()+"/v1/trainings", jsonType, fmt.Appendf(nil, `{"model":%q}`, nightly)); err != nil {
 			return err
 		}
-		event, err := o.parked(ctx)
-		if err != nil {
+		var event string
+		if err := o.await(ctx, "nothing was parked", "/v1/parked/registry", &event); err != nil {
 			return err
 		}
 		if _, err := conn.Exec(ctx, "ALTER TABLE registry.versions DROP CONSTRAINT refused"); err != nil {
@@ -153,37 +153,45 @@ func (o *operator) park(ctx context.Context) error {
 	return nil
 }
 
-// parked waits for the registry to park an event.
-func (o *operator) parked(ctx context.Context) (string, error) {
+// await asks for a list until it has an item, whose id it returns.
+func (o *operator) await(ctx context.Context, otherwise, path string, id *string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
 		var list struct {
 			Items []struct{ ID string }
 		}
-		if err := get(ctx, o.suite.URL()+"/v1/parked/registry", &list); err != nil {
-			return "", err
+		if err := get(ctx, o.suite.URL()+path, &list); err != nil {
+			return fmt.Errorf("%s: %w", otherwise, err)
 		}
 		if len(list.Items) > 0 {
-			return list.Items[0].ID, nil
+			if id != nil {
+				*id = list.Items[0].ID
+			}
+			return nil
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			return "", fmt.Errorf("nothing was parked: %w", ctx.Err())
+			return fmt.Errorf("%s: %w", otherwise, ctx.Err())
 		}
 	}
 }
 
-// withdraw takes the model out of its repository.
+// withdraw gives the repository another model in the place of the first one.
 func (o *operator) withdraw(ctx context.Context) error {
-	if err := o.git(ctx, "rm", "--quiet", "freshet.yaml"); err != nil {
+	path := filepath.Join(o.repository(), "freshet.yaml")
+	spec, err := os.ReadFile(path)
+	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(o.repository(), "README.md"), []byte("Nothing is trained here any more.\n"), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(strings.Replace(string(spec), nightly, "weekly-delays", 1)), 0o644); err != nil {
 		return err
 	}
-	return o.commit(ctx, "The nightly model is not needed any more")
+	if err := o.commit(ctx, "The nightly model is not needed any more"); err != nil {
+		return err
+	}
+	return o.await(ctx, "nothing was withdrawn", "/v1/events?limit=1&type=io.freshet.ingestion.v1.model_withdrawn", nil)
 }
 
 func (o *operator) commit(ctx context.Context, message string) error {
