@@ -5,6 +5,13 @@
 // It guarantees what was acknowledged across a stop and across a kill, and
 // listens on loopback only. It is one broker without replicas: what is claimed of
 // Kafka is tested on Kafka.
+//
+// Every batch on its disk is checked at the start. A topic whose records are copied to
+// it (Options.Copies) ends before the first batch that is damaged, so that they are
+// copied again from there. In any other one a record stands in the place of those that
+// are lost and says so: every other record stays, at its offset, and no offset is used
+// twice. Both are told as errors, and the damaged files are kept. What cannot be made up
+// for, as the list of topics, refuses the start with the file and what to do.
 package kafkaserver
 
 import (
@@ -15,6 +22,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -24,6 +32,10 @@ type Options struct {
 	DataDir string
 	Port    int // 0 for any free one
 	Logger  *slog.Logger
+
+	// Copies are topics whose records somebody copies to them in order, and goes on
+	// from the last one that they have.
+	Copies []string
 
 	// Advertise is the address that clients are told to use, where they reach the
 	// broker through something else, as a proxy.
@@ -45,6 +57,9 @@ func Start(o Options) (*Server, error) {
 	logger := o.Logger
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
+	}
+	if err := (&mender{dir: o.DataDir, copies: o.Copies, logger: logger, began: time.Now()}).mend(); err != nil {
+		return nil, err
 	}
 	cluster, err := kfake.NewCluster(
 		kfake.NumBrokers(1),
@@ -75,7 +90,7 @@ func Start(o Options) (*Server, error) {
 		}),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("starting the embedded Kafka: %w", err)
+		return nil, fmt.Errorf("starting the embedded Kafka in %s: %w", o.DataDir, err)
 	}
 	addrs := cluster.ListenAddrs()
 	if len(addrs) != 1 {

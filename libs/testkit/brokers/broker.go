@@ -6,6 +6,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/kafkaserver"
 )
 
@@ -80,7 +81,7 @@ func Embedded(t testing.TB) *Broker {
 		if err != nil {
 			return nil, err
 		}
-		s, err := kafkaserver.Start(kafkaserver.Options{DataDir: dir, Port: n, Advertise: advertised})
+		s, err := kafkaserver.Start(kafkaserver.Options{DataDir: dir, Port: n, Copies: []string{archive.Topic}, Advertise: advertised})
 		if err != nil {
 			return nil, err
 		}

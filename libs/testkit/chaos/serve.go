@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/kafka"
@@ -60,7 +61,7 @@ func serve(ctx context.Context, what, dir string, port int, advertise string, lo
 		end = func() error { s.Stop(); return nil }
 		return end, orEnd(prepareLog(ctx, s), end)
 	case "kafka":
-		s, err := kafkaserver.Start(kafkaserver.Options{DataDir: dir, Port: port, Advertise: advertise, Logger: logger})
+		s, err := kafkaserver.Start(kafkaserver.Options{DataDir: dir, Port: port, Copies: []string{archive.Topic}, Advertise: advertise, Logger: logger})
 		if err != nil {
 			return nil, err
 		}

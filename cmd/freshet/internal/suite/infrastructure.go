@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/kafka"
@@ -91,7 +92,7 @@ func (i *Infrastructure) start(ctx context.Context) error {
 	all.Go(func() {
 		errs[2] = onFreePort(&at.Kafka, func(port int) (err error) {
 			i.kafka, err = kafkaserver.Start(kafkaserver.Options{
-				DataDir: filepath.Join(i.dir, "kafka"), Port: port, Logger: i.logger.With("server", "kafka"),
+				DataDir: filepath.Join(i.dir, "kafka"), Port: port, Copies: []string{archive.Topic}, Logger: i.logger.With("server", "kafka"),
 			})
 			return err
 		})
