@@ -32,6 +32,7 @@ type work struct {
 	Log      *eventlog.Log
 	Loops    []Loop     `group:"loops"`
 	Progress []Progress `group:"progress"`
+	Checks   []Check    `group:"checks"`
 }
 
 // build makes the module's graph: its data tables are migrated and its log is
@@ -52,7 +53,7 @@ func (s *Service) build(ctx context.Context) error {
 		),
 		s.o.Module,
 		fx.Invoke(func(w work) {
-			s.log, s.loops, s.progress = w.Log, w.Loops, w.Progress
+			s.log, s.loops, s.progress, s.checks = w.Log, w.Loops, w.Progress, w.Checks
 		}),
 	)
 	if err := s.app.Err(); err != nil {

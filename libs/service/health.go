@@ -133,6 +133,11 @@ func (s *Service) Ready(ctx context.Context) map[string]string {
 		wrong["processing"] = "processing of the log has ended"
 	default:
 	}
+	for _, c := range s.checks {
+		if err := c.Find(ctx); err != nil {
+			wrong[c.Name] = err.Error()
+		}
+	}
 	if p := s.log.Renewing(); p != nil {
 		wrong["rebuild"] = fmt.Sprintf("the fold's version changed: %d of %d events are folded again, and reads are of before", p.Done, p.Of)
 		return wrong

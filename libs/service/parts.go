@@ -36,6 +36,14 @@ type Progress struct {
 	Behind func(ctx context.Context) (int64, error)
 }
 
+// A Check says what keeps a service from doing its work, of which the library knows
+// nothing; /readyz tells it under the name. It is asked often, and quick. Provide it in
+// the fx group "checks".
+type Check struct {
+	Name string
+	Find func(ctx context.Context) error
+}
+
 // Migrations are goose migrations (NNN_name.sql in the root of FS) of a service's
 // data tables: those that are not folded from the log. They live in the schema
 // <service>_data. Provide them in the fx group "migrations".

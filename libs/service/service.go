@@ -58,6 +58,7 @@ type Service struct {
 
 	loops    []Loop
 	progress []Progress
+	checks   []Check
 
 	stopLog   context.CancelFunc
 	logEnded  chan struct{}

@@ -12,6 +12,7 @@ import (
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/objects"
 	"github.com/freshet-io/freshet/libs/service"
+	"github.com/freshet-io/freshet/libs/transparency"
 	"github.com/freshet-io/freshet/libs/web"
 	"github.com/freshet-io/freshet/services/audit/internal/archive"
 	"github.com/freshet-io/freshet/services/audit/internal/edge"
@@ -35,6 +36,7 @@ func Module(cfg Config) fx.Option {
 			fx.Annotate(newTree, fx.OnStop(closeTree)),
 			fx.Annotate(loop, fx.ResultTags(`group:"loops"`)),
 			fx.Annotate(progress, fx.ResultTags(`group:"progress"`)),
+			fx.Annotate(checks, fx.ResultTags(`group:"checks,flatten"`)),
 			fx.Annotate(merkleLoop, fx.ResultTags(`group:"loops"`)),
 			fx.Annotate(merkleProgress, fx.ResultTags(`group:"progress"`)),
 		), fx.Invoke(evidenceRoutes))
@@ -73,8 +75,8 @@ func routes(mux *web.Mux, log *eventlog.Log, raw *logread.Reader, store *objects
 // logNamespace is where audit records what concerns the whole log.
 const logNamespace = "default"
 
-func newCopier(raw *logread.Reader, client *kafka.Client, log *eventlog.Log, logger *slog.Logger, metrics prometheus.Registerer) (*archive.Copier, error) {
-	copier := archive.New(raw, client, logger, func(ctx context.Context, g archive.Gap) error {
+func newCopier(raw *logread.Reader, client *kafka.Client, log *eventlog.Log, tree *transparency.Tree, logger *slog.Logger, metrics prometheus.Registerer) (*archive.Copier, error) {
+	copier := archive.New(raw, client, logger, uint64(tree.Size()), func(ctx context.Context, g archive.Gap) error {
 		draft, err := events.NewGapFound(logNamespace, "log", events.GapFound{Sequence: int64(g.Sequence), Expected: g.Expected, Found: g.Found})
 		if err != nil {
 			return err

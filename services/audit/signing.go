@@ -91,3 +91,9 @@ func merkleLoop(m *merkle.Log) service.Loop { return service.Loop{Name: "merkle"
 func merkleProgress(m *merkle.Log) service.Progress {
 	return service.Progress{Name: "merkle", Behind: m.Behind}
 }
+
+// checks: the archive is audit's work, so it is not ready while it cannot be read or
+// written.
+func checks(c *archive.Copier, m *merkle.Log) []service.Check {
+	return []service.Check{{Name: "archive", Find: c.Failing}, {Name: "merkle", Find: m.Failing}}
+}

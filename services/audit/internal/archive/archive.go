@@ -59,16 +59,19 @@ type Copier struct {
 	logger *slog.Logger
 	found  func(ctx context.Context, gap Gap) error
 
+	had      uint64 // most that the archive was seen to have
 	archived atomic.Uint64
 	gap      atomic.Bool
+	failing  atomic.Pointer[error]
 
 	mu    sync.Mutex
 	grown chan struct{}
 }
 
-// New returns a copier. Found is called when the log does not continue the archive.
-func New(log *logread.Reader, client Kafka, logger *slog.Logger, found func(context.Context, Gap) error) *Copier {
-	return &Copier{log: log, kafka: client, logger: logger, found: found, grown: make(chan struct{})}
+// New returns a copier. Had is how far the archive is known to have been. Found is called
+// when the log does not continue the archive.
+func New(log *logread.Reader, client Kafka, logger *slog.Logger, had uint64, found func(context.Context, Gap) error) *Copier {
+	return &Copier{log: log, kafka: client, logger: logger, found: found, had: had, grown: make(chan struct{})}
 }
 
 // Archived is the sequence of the last message known to be in the archive.
@@ -92,6 +95,15 @@ func (c *Copier) reached(sequence uint64) {
 // InGap reports whether copying waits because the log does not continue the archive.
 func (c *Copier) InGap() bool { return c.gap.Load() }
 
+// Failing is why nothing can be copied now; nil where all is well, or another process
+// copies.
+func (c *Copier) Failing(context.Context) error {
+	if err := c.failing.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // Behind is how many messages are not in the archive yet.
 func (c *Copier) Behind(ctx context.Context) (int64, error) {
 	_, last, err := c.log.Bounds(ctx)
@@ -104,6 +116,7 @@ func (c *Copier) Behind(ctx context.Context) (int64, error) {
 // Run copies until the context ends. Every error makes it read the topic's tail and
 // go on from there.
 func (c *Copier) Run(ctx context.Context) error {
+	defer c.failing.Store(nil)
 	pause := retryFirst
 	for {
 		before := c.archived.Load()
@@ -121,6 +134,7 @@ func (c *Copier) Run(ctx context.Context) error {
 		if c.archived.Load() > before {
 			pause = retryFirst
 		}
+		c.failing.Store(&err)
 		c.logger.Error("copying the log to its archive failed; the tail is read again", "error", err, "again_in", pause)
 		select {
 		case <-time.After(pause):
@@ -147,6 +161,11 @@ func (c *Copier) session(ctx context.Context) error {
 		return err
 	}
 	c.gap.Store(false)
+	c.failing.Store(nil)
+	if c.had = max(c.had, c.archived.Load()); tail.Sequence < c.had {
+		c.logger.Warn("the archive has less than it had; what is missing is copied again from the log", "ends_at", tail.Sequence, "had", c.had)
+		c.had = tail.Sequence
+	}
 	c.reached(tail.Sequence)
 	next := tail.Sequence + 1
 	return c.log.Run(ctx, next, batchLimit, func(batch []logread.Message) error {

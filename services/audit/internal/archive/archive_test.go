@@ -85,7 +85,7 @@ func (b *bundle) publish(n int) {
 func (b *bundle) copy() (c *archive.Copier, stop func()) {
 	b.t.Helper()
 	client := kafka.New(b.addr)
-	c = archive.New(b.log, client, slog.New(slog.DiscardHandler), func(_ context.Context, g archive.Gap) error {
+	c = archive.New(b.log, client, slog.New(slog.DiscardHandler), 0, func(_ context.Context, g archive.Gap) error {
 		select {
 		case b.gaps <- g:
 		default:

@@ -27,6 +27,9 @@ import (
 var (
 	// ErrAltered: the archive is not what a checkpoint was signed over.
 	ErrAltered = errors.New("the archive is not what was signed")
+	// ErrShort: the archive has less than it had. What is missing comes again from the
+	// log, while that has it, and is then held against what was signed.
+	ErrShort = fmt.Errorf("%w: it has less than it had", ErrAltered)
 	// ErrUncovered: no checkpoint commits to the message yet.
 	ErrUncovered = errors.New("no checkpoint commits to it yet")
 )
@@ -61,6 +64,7 @@ type Log struct {
 	waiting []chan struct{} // who asked for a checkpoint; Run's alone
 	altered atomic.Bool
 	damaged atomic.Bool // the tree's file: a proof found it
+	state   atomic.Pointer[error]
 
 	mu     sync.Mutex
 	newest events.CheckpointSigned
@@ -82,6 +86,17 @@ func (l *Log) Size() int64 { return l.o.Tree.Size() }
 // Altered reports whether the archive contradicts a checkpoint, or holds something that
 // was not recorded: a value that its digest does not name, or a gap.
 func (l *Log) Altered() bool { return l.altered.Load() }
+
+// Failing is why the archive cannot be followed now.
+func (l *Log) Failing(ctx context.Context) error {
+	if err := l.state.Load(); err != nil {
+		return *err
+	}
+	_, err := l.o.Archive.Tail(ctx)
+	return err
+}
+
+func (l *Log) now(err error) { l.state.Store(&err) }
 
 // Public is the public key of this process' signatures.
 func (l *Log) Public() string { return l.o.Key.Public() }
@@ -109,6 +124,7 @@ func (l *Log) Run(ctx context.Context) error {
 			return nil
 		}
 		l.altered.Store(errors.Is(err, ErrAltered) || errors.Is(err, archive.ErrForeign) || errors.Is(err, archive.ErrMissing))
+		l.now(err)
 		l.o.Logger.Error("following the archive failed and is tried again", "error", err, "again_in", retryAfter)
 		select {
 		case <-time.After(retryAfter):
@@ -133,6 +149,10 @@ func (l *Log) session(ctx context.Context) error {
 			return err
 		}
 		l.altered.Store(false)
+		if was := l.state.Load(); was != nil && errors.Is(*was, ErrShort) {
+			l.o.Logger.Warn("the archive has again what it had, and is what was signed", "ends_at", l.Size())
+		}
+		l.now(nil)
 		if err := l.sign(ctx, len(l.waiting) > 0); err != nil {
 			return err
 		}
@@ -210,10 +230,11 @@ func (l *Log) follow(ctx context.Context, until int64) error {
 		return err
 	}
 	end := int64(tail.Sequence)
+	if had := max(until, l.o.Tree.Size()); end < had {
+		short := fmt.Errorf("%w: it ends at %d, and had %d messages, which are copied again while the log has them", ErrShort, end, had)
+		return errors.Join(short, l.o.Tree.Truncate(min(end, l.o.Tree.Size())))
+	}
 	if until > 0 {
-		if end < until {
-			return fmt.Errorf("%w: it ends at %d, and a checkpoint is over %d messages", ErrAltered, end, until)
-		}
 		end = until
 	}
 	if end <= l.o.Tree.Size() {

@@ -2,6 +2,7 @@ package merkle_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -267,4 +268,30 @@ func TestAnAlteredArchive(t *testing.T) {
 	short.key, short.recorded = b.key, []events.CheckpointSigned{c}
 	l, _ = short.run()
 	require.Eventually(t, l.Altered, 30*time.Second, time.Millisecond)
+}
+
+// An archive that was cut is not well until what it had is there again.
+func TestAnArchiveThatWasCut(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.store(20, events.TypeRunStarted, "")
+	l, stop := b.run()
+	c, err := l.Checkpoint(t.Context())
+	require.NoError(t, err)
+	b.await(l, 21)
+	require.NoError(t, l.Failing(t.Context()))
+	stop()
+
+	for name, file := range map[string]string{"the tree has it": b.file, "the tree is gone": filepath.Join(t.TempDir(), "tree")} {
+		cut := setup(t)
+		cut.store(12, events.TypeRunStarted, "")
+		cut.key, cut.recorded, cut.file = b.key, []events.CheckpointSigned{c}, file
+		l, stop = cut.run()
+		require.Eventually(t, func() bool { return errors.Is(l.Failing(t.Context()), merkle.ErrShort) }, 30*time.Second, time.Millisecond, name)
+		cut.store(8, events.TypeRunStarted, "") // again
+		require.Eventually(t, func() bool { return l.Failing(t.Context()) == nil }, 30*time.Second, time.Millisecond, name)
+		require.False(t, l.Altered(), name)
+		require.EqualValues(t, 20, l.Size(), name)
+		stop()
+	}
 }
