@@ -45,6 +45,7 @@ func Root() *cobra.Command {
 	in("act", dataCommand(c), reposCommand(c), approvalsCommand(c), approveCommand(c), denyCommand(c), trainCommand(c),
 		rollbackCommand(c), promoteCommand(c), replayCommand(c), validateCommand(c))
 	in("look", auditCommand(c))
+	root.AddCommand(natsUsersCommand())
 	root.AddCommand(&cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -195,7 +195,7 @@ func (h *hurt) nats(change func()) {
 	require.NoError(h.t, err)
 	i.nats.Stop()
 	change()
-	i.nats, err = natsserver.Start(natsserver.Options{DataDir: filepath.Join(h.dir, "nats"), Port: n, Users: users(), Logger: h.logger()})
+	i.nats, err = natsserver.Start(natsserver.Options{DataDir: filepath.Join(h.dir, "nats"), Port: n, Users: Users(), Logger: h.logger()})
 	require.NoError(h.t, err)
 }
 

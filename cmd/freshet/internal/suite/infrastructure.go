@@ -81,7 +81,7 @@ func (i *Infrastructure) start(ctx context.Context) error {
 	all.Go(func() {
 		errs[1] = onFreePort(&at.NATS, func(port int) (err error) {
 			i.nats, err = natsserver.Start(natsserver.Options{
-				DataDir: filepath.Join(i.dir, "nats"), Port: port, Users: users(), Logger: i.logger.With("server", "nats"),
+				DataDir: filepath.Join(i.dir, "nats"), Port: port, Users: Users(), Logger: i.logger.With("server", "nats"),
 			})
 			return err
 		})
@@ -152,9 +152,9 @@ const (
 	intake = "ingestion" // reads what outside producers publish
 )
 
-// users are the log's: each service publishes only its own events, the keeper puts
+// Users are the log's: each service publishes only its own events, the keeper puts
 // back whatever a new epoch begins with, and the intake has a stream of its own.
-func users() []natsserver.User {
+func Users() []natsserver.User {
 	all := []natsserver.User{
 		natsserver.All(adminUser),
 		{Name: producerUser, Publish: []string{"freshet-in.>"}, Subscribe: []string{"_INBOX.>"}},
