@@ -100,11 +100,16 @@ bench: build ## run the benchmarks; each prints a ratio (with a JDK and Maven al
 	cd bench && go run ./replay
 	cd bench && go run ./footprint -freshet $(CURDIR)/bin/freshet
 
-ROUNDS ?= 10
+# 0 rounds are one of every kind of fault.
+ROUNDS ?= 0
 SEED   ?= 1
 FROM   ?= 0
-# How long servers stay away at most: seconds in a few rounds, minutes in many.
-OUTAGE ?= $(shell if [ $(ROUNDS) -ge 200 ]; then echo 2m; fi)
+# kfake, which a suite embeds, or apache, which is fetched with Maven.
+KAFKA  ?= kfake
+# Where rounds are many, servers stay away for minutes and not for seconds, promises are
+# kept in full before, and some more rounds are on Apache Kafka after them.
+MANY   = $(shell if [ $(ROUNDS) -ge 200 ]; then echo many; fi)
+OUTAGE ?= $(if $(MANY),2m)
 
 .PHONY: services
 services: prerequisites ## build each service's own binary into ./bin/services
@@ -120,10 +125,12 @@ promises: ## the tests of the promises with all the rounds and events that were 
 	done
 
 .PHONY: chaos
-chaos: services ## hurt the suite's processes: ROUNDS=200 SEED=1; FROM=12 ROUNDS=1 to see one round again
+chaos: services build ## hurt the suite's processes: ROUNDS=200 SEED=1 KAFKA=apache; FROM=12 ROUNDS=1 to see one round again
 	cd libs/testkit && go build -o $(CURDIR)/bin/chaos ./chaos/cmd/chaos
-	@if [ $(ROUNDS) -ge 200 ]; then $(MAKE) --no-print-directory promises; fi
-	./bin/chaos -rounds $(ROUNDS) -seed $(SEED) -from $(FROM) $(if $(OUTAGE),-outage $(OUTAGE))
+	./bin/freshet nats-users >bin/nats-users.json
+	@$(if $(MANY),$(MAKE) --no-print-directory promises)
+	./bin/chaos -rounds $(ROUNDS) -seed $(SEED) -from $(FROM) -kafka $(KAFKA) -users bin/nats-users.json \
+		$(if $(MANY),-then-apache $(if $(filter kfake,$(KAFKA)),20,0)) $(if $(OUTAGE),-outage $(OUTAGE))
 
 .PHONY: fuzz
 fuzz: ## fuzz the codec for a minute

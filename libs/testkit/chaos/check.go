@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/jackc/pgx/v5"
@@ -35,6 +36,12 @@ func (f *Findings) reordered(format string, args ...any) {
 }
 func (f *Findings) diverged(format string, args ...any) {
 	f.Diverged = append(f.Diverged, fmt.Sprintf(format, args...))
+}
+
+// Add adds what another part of a run found.
+func (f *Findings) Add(other *Findings) {
+	f.Lost, f.Doubled = append(f.Lost, other.Lost...), append(f.Doubled, other.Doubled...)
+	f.Reordered, f.Diverged = append(f.Reordered, other.Reordered...), append(f.Diverged, other.Diverged...)
 }
 
 // None says whether all is well.
@@ -105,13 +112,7 @@ func (c *checker) check(ctx context.Context, s *Suite, l *Ledger, f *Findings) e
 		}
 		compareOutbox(service, before[service], rows, counter, messages, f)
 	}
-	var records []kafka.Record
-	var next int64
-	// A connection from before a broker's death is noticed when it is used.
-	err = retry(ctx, func() (err error) {
-		records, next, err = readArchive(ctx, s.kafka, c.offset)
-		return err
-	})
+	records, next, err := readArchive(ctx, s.kafka, c.offset)
 	if err != nil {
 		return fmt.Errorf("reading the archive: %w", err)
 	}
@@ -465,23 +466,27 @@ func readOutbox(ctx context.Context, db querier, service string, above uint64) (
 	return all, counter, err
 }
 
+// readArchive reads the archive from an offset on to its end. A connection from before a
+// broker's death is noticed when it is used: then it is read again.
 func readArchive(ctx context.Context, client *kafka.Client, from int64) (all []kafka.Record, next int64, err error) {
-	const topic = "freshet.events"
-	_, end, err := client.Bounds(ctx, topic)
-	if err != nil {
-		return nil, from, err
-	}
-	for next = from; next < end[0]; {
-		records, to, err := client.Fetch(ctx, topic, 0, next, time.Second)
+	err = retry(ctx, func() error {
+		_, end, err := client.Bounds(ctx, archive.Topic)
 		if err != nil {
-			return nil, from, err
+			return err
 		}
-		if to <= next {
-			return nil, from, errors.New("the broker answers with nothing before the topic's end")
+		for all, next = nil, from; next < end[0]; {
+			records, to, err := client.Fetch(ctx, archive.Topic, 0, next, time.Second)
+			if err != nil {
+				return err
+			}
+			if to <= next {
+				return errors.New("the broker answers with nothing before the topic's end")
+			}
+			all, next = append(all, records...), to
 		}
-		all, next = append(all, records...), to
-	}
-	return all, next, nil
+		return nil
+	})
+	return all, next, err
 }
 
 // patience is how long the harness tries again what needs a server that was hurt.

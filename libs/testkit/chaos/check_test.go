@@ -148,8 +148,8 @@ func TestAPlanFollowsFromSeedAndRound(t *testing.T) {
 	had := map[kind]bool{}
 	deck := len(kinds(everything))
 	for round := range deck {
-		one := plan(7, round, 3*time.Second, time.Second, everything)
-		require.Equal(t, one, plan(7, round, 3*time.Second, time.Second, everything))
+		one := plan(7, round, 3*time.Second, time.Second, "", everything)
+		require.Equal(t, one, plan(7, round, 3*time.Second, time.Second, "", everything))
 		for _, f := range one {
 			had[f.kind] = true
 			require.Contains(t, targets(f.kind), f.target)
@@ -157,8 +157,21 @@ func TestAPlanFollowsFromSeedAndRound(t *testing.T) {
 		}
 	}
 	require.Len(t, had, deck, "every kind has its turn")
-	require.NotEqual(t, plan(7, 1, 3*time.Second, time.Second, everything), plan(8, 1, 3*time.Second, time.Second, everything))
-	for _, f := range plan(7, 3, time.Second, time.Second, func(k kind) bool { return k == stop }) {
+	aimed := 0
+	for round := range 10 * deck {
+		one := plan(7, round, time.Second, time.Second, "kafka", everything)
+		was := plan(7, round, time.Second, time.Second, "", everything)
+		for i, f := range one {
+			if f.target == "kafka" {
+				aimed++
+			} else {
+				require.Equal(t, was[i], f)
+			}
+		}
+	}
+	require.Greater(t, aimed, 3*deck)
+	require.NotEqual(t, plan(7, 1, 3*time.Second, time.Second, "", everything), plan(8, 1, 3*time.Second, time.Second, "", everything))
+	for _, f := range plan(7, 3, time.Second, time.Second, "", func(k kind) bool { return k == stop }) {
 		require.Equal(t, stop, f.kind)
 	}
 }

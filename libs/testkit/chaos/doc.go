@@ -1,5 +1,5 @@
 // Package chaos runs the whole suite as processes, each service its own binary
-// beside nats-server, Kafka and PostgreSQL, gives it work through its real edges,
+// beside nats-server, PostgreSQL and Kafka, the one that a suite embeds or Apache's, gives it work through its real edges,
 // and hurts it: processes are killed, stopped and resumed, servers go away, disks
 // fill, links slow down and break, clocks step, what was delivered comes again, the
 // log's store is lost or becomes an older copy, and a database one from a dump.

@@ -97,29 +97,33 @@ func randomness(seed uint64, round int) *rand.Rand {
 
 // plan draws what happens in a round. Span is when faults begin, outage how long a
 // server is away at most. Rounds are dealt from a shuffled deck, so
-// that every kind of fault has its turn; up to two kills come on top.
-func plan(seed uint64, round int, span, outage time.Duration, can func(kind) bool) []fault {
+// that every kind of fault has its turn; up to two kills come on top. Of the faults that
+// may hit aim, if there is one, every other does.
+func plan(seed uint64, round int, span, outage time.Duration, aim string, can func(kind) bool) []fault {
 	deck := kinds(can)
 	dealer := randomness(seed, -1-round/len(deck))
 	dealer.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 	r := randomness(seed, round)
-	faults := []fault{draw(r, deck[round%len(deck)], span, outage)}
+	faults := []fault{draw(r, deck[round%len(deck)], span, outage, aim)}
 	for range r.IntN(3) {
 		if can(kill) {
-			faults = append(faults, draw(r, kill, span, outage))
+			faults = append(faults, draw(r, kill, span, outage, aim))
 		}
 	}
 	slices.SortStableFunc(faults, func(a, b fault) int { return int(a.at - b.at) })
 	return faults
 }
 
-func draw(r *rand.Rand, k kind, span, outage time.Duration) fault {
+func draw(r *rand.Rand, k kind, span, outage time.Duration, aim string) fault {
 	within := func(d time.Duration) time.Duration {
 		return time.Duration(r.Int64N(int64(d))).Truncate(time.Millisecond)
 	}
 	f := fault{kind: k, at: within(span * 2 / 3), number: r.IntN(1 << 20)}
 	all := targets(k)
 	f.target = all[r.IntN(len(all))]
+	if f.number>>10%2 == 0 && slices.Contains(all, aim) {
+		f.target = aim
+	}
 	switch k {
 	case pauses, slow, cut, hole, answers, full, clocks:
 		f.lasts = span/6 + within(span/2)

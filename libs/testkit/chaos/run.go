@@ -15,8 +15,8 @@ import (
 type Config struct {
 	Options
 	Seed   uint64
-	From   int // first round
-	Rounds int
+	From   int           // first round
+	Rounds int           // 0 for one of every kind of fault
 	Span   time.Duration // of faults and load in a round
 	Outage time.Duration // of a server that goes away, at most; the round lasts as long
 	Rate   int           // events per second and producer
@@ -35,8 +35,11 @@ const (
 func Run(ctx context.Context, c Config) (*Findings, error) {
 	began := time.Now()
 	f := &Findings{}
-	fmt.Fprintf(c.Out, "seed %d, rounds %d to %d, in %s\n", c.Seed, c.From, c.From+c.Rounds-1, c.Dir)
 	can, skipped := c.can()
+	if c.Rounds == 0 {
+		c.Rounds = len(kinds(can))
+	}
+	fmt.Fprintf(c.Out, "on %s: seed %d, rounds %d to %d, in %s\n", c.Kafka, c.Seed, c.From, c.From+c.Rounds-1, c.Dir)
 	for _, why := range skipped {
 		fmt.Fprintln(c.Out, "skipped:", why)
 	}
@@ -97,18 +100,26 @@ func (c Config) can() (func(kind) bool, []string) {
 	}, skipped
 }
 
+// aim is what faults are to hit in particular: where it is Apache Kafka, that is it.
+func (c Config) aim() string {
+	if c.Kafka == Apache {
+		return "kafka"
+	}
+	return ""
+}
+
 func (c Config) rounds(ctx context.Context, s *Suite, l *load, can func(kind) bool, f *Findings) error {
 	check := newChecker()
 	for round := c.From; round < c.From+c.Rounds; round++ {
 		began := time.Now()
-		faults := plan(c.Seed, round, c.Span, c.Outage, can)
+		faults := plan(c.Seed, round, c.Span, c.Outage, c.aim(), can)
 		before, asked := check.next, l.ledger.inferred
 		fmt.Fprintf(c.Out, "round %d: %s", round, describe(faults))
 		err := c.round(ctx, s, l, check, faults, round, f)
 		fmt.Fprintf(c.Out, ": %d events, %d answers, %.1f s", check.next-before, l.ledger.inferred-asked, time.Since(began).Seconds())
 		if err != nil || !f.None() {
 			fmt.Fprintf(c.Out, "\n%s", report(f))
-			fmt.Fprintf(c.Out, "to see it again: make chaos SEED=%d FROM=%d ROUNDS=1 OUTAGE=%s\n", c.Seed, round, c.Outage)
+			fmt.Fprintf(c.Out, "to see it again: make chaos SEED=%d FROM=%d ROUNDS=1 OUTAGE=%s KAFKA=%s\n", c.Seed, round, c.Outage, string(c.Kafka))
 			return err
 		}
 		fmt.Fprintln(c.Out, ": ok")

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"github.com/freshet-io/freshet/libs/kafkaserver"
 	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/freshet-io/freshet/libs/postgres"
+	"github.com/freshet-io/freshet/libs/testkit/apachekafka"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -27,8 +29,8 @@ import (
 // topics are Kafka's, as the suite makes them.
 var topics = []string{"freshet.in", "freshet.features", "freshet.inference", "freshet.events"}
 
-// Serve is a process that is one of the suite's servers: the same code that the
-// suite embeds. It returns after SIGINT or SIGTERM.
+// Serve is a process that is one of the suite's servers: the same code that the suite
+// embeds, or Apache Kafka. It returns after SIGINT or SIGTERM.
 func Serve(args []string) error {
 	if len(args) == 0 {
 		return errors.New("serve takes nats, kafka or postgres")
@@ -37,13 +39,19 @@ func Serve(args []string) error {
 	dir := flags.String("dir", "", "data directory")
 	port := flags.Int("port", 0, "port to listen on")
 	advertise := flags.String("advertise", "", "address that clients are told to use")
+	users := flags.String("users", "", "file with the log's users")
+	which := flags.String("kafka", string(Embedded), "which Kafka")
+	controller := flags.String("controller", "", "address that Apache Kafka uses for itself")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
+	}
+	if args[0] == "kafka" && Kafka(*which) == Apache {
+		return become(*dir, *port, *advertise, *controller)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	end, err := serve(ctx, args[0], *dir, *port, *advertise, logger)
+	end, err := serve(ctx, args[0], *dir, *port, *advertise, *users, logger)
 	if err != nil {
 		return err
 	}
@@ -51,10 +59,14 @@ func Serve(args []string) error {
 	return end()
 }
 
-func serve(ctx context.Context, what, dir string, port int, advertise string, logger *slog.Logger) (end func() error, err error) {
+func serve(ctx context.Context, what, dir string, port int, advertise, usersFile string, logger *slog.Logger) (end func() error, err error) {
 	switch what {
 	case "nats":
-		s, err := natsserver.Start(natsserver.Options{DataDir: dir, Port: port, Users: users(), Logger: logger})
+		users, err := readUsers(usersFile)
+		if err != nil {
+			return nil, err
+		}
+		s, err := natsserver.Start(natsserver.Options{DataDir: dir, Port: port, Users: users, Logger: logger})
 		if err != nil {
 			return nil, err
 		}
@@ -86,14 +98,33 @@ func orEnd(err error, end func() error) error {
 	return nil
 }
 
-// users may do everything: what each service may do is tested where its
-// permissions are made.
-func users() []natsserver.User {
-	all := []natsserver.User{natsserver.All("admin")}
-	for _, name := range Services {
+// become makes this process Apache Kafka's.
+func become(dir string, port int, advertise, controller string) error {
+	install, err := apachekafka.Find()
+	if err != nil {
+		return err
+	}
+	b := apachekafka.Broker{Install: install, Dir: dir, Listen: fmt.Sprintf("127.0.0.1:%d", port), Advertise: advertise, Controller: controller}
+	if err := b.Prepare(); err != nil {
+		return err
+	}
+	return b.Become()
+}
+
+// readUsers reads what each of the log's users may do. Without a file they may do
+// everything.
+func readUsers(path string) (all []natsserver.User, err error) {
+	if path != "" {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		return all, json.Unmarshal(b, &all)
+	}
+	for _, name := range append([]string{"admin"}, Services...) {
 		all = append(all, natsserver.All(name))
 	}
-	return all
+	return all, nil
 }
 
 func prepareLog(ctx context.Context, s *natsserver.Server) error {

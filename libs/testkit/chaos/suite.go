@@ -17,6 +17,7 @@ import (
 
 	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/kafka"
+	"github.com/freshet-io/freshet/libs/testkit/apachekafka"
 	"github.com/freshet-io/freshet/libs/testkit/disk"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
@@ -35,6 +36,24 @@ type Options struct {
 	Binaries string // directory of the services' binaries
 	Self     string // this program, which also serves nats, kafka and postgres
 	Inside   bool   // namespaces of its own: disks may be mounted
+	Kafka    Kafka
+	Users    string // file with the log's users, as freshet nats-users prints them; all may do everything where there is none
+}
+
+// Kafka is which one a suite has.
+type Kafka string
+
+// The Kafkas.
+const (
+	Embedded Kafka = "kfake"
+	Apache   Kafka = "apache"
+)
+
+func (k Kafka) String() string {
+	if k == Apache {
+		return "Apache Kafka " + apachekafka.Version
+	}
+	return "the embedded Kafka"
 }
 
 // A Suite is all its processes, and the harness's own ways to each of them, which
@@ -95,7 +114,8 @@ func (s *Suite) start(ctx context.Context) (err error) {
 			return err
 		}
 		s.procs[name] = newProcess(name, s.logs(), s.o.Self, os.Environ, "serve", name,
-			"-dir", s.dir(name), "-port", fmt.Sprint(s.ports[name]), "-advertise", s.addr(name+"/link"))
+			"-dir", s.dir(name), "-port", fmt.Sprint(s.ports[name]), "-advertise", s.addr(name+"/link"), "-users", s.o.Users,
+			"-kafka", string(s.o.Kafka), "-controller", s.addr("kafka/controller"))
 		s.procs[name].Up()
 	}
 	if err := s.mount("objects"); err != nil {
@@ -135,7 +155,7 @@ func (s *Suite) logs() string { return filepath.Join(s.o.Dir, "logs") }
 
 // takePorts finds free ports for everything.
 func (s *Suite) takePorts() error {
-	var names []string
+	names := []string{"kafka/controller"}
 	for _, name := range Servers {
 		names = append(names, name, name+"/link")
 	}

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/testkit/apachekafka"
 	"github.com/freshet-io/freshet/libs/testkit/chaos"
 )
 
@@ -37,60 +38,96 @@ func main() {
 	}
 }
 
+// A part of a run: rounds on one Kafka.
+type part struct {
+	kafka  chaos.Kafka
+	rounds int
+}
+
 func run(args []string) (ok bool, err error) {
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	seed := flags.Uint64("seed", 1, "what the rounds are drawn from")
-	rounds := flags.Int("rounds", 10, "how many rounds")
+	rounds := flags.Int("rounds", 0, "how many rounds; 0 for one of every kind of fault")
 	from := flags.Int("from", 0, "the first round")
 	span := flags.Duration("span", 3*time.Second, "how long a round gives work and does harm")
 	outage := flags.Duration("outage", 2*time.Second, "how long a server that goes away is away at most")
 	rate := flags.Int("rate", 4, "events per second of each producer")
 	kinds := flags.String("kinds", "", "only these kinds of faults, separated by commas")
+	kafka := flags.String("kafka", string(chaos.Embedded), "which Kafka: kfake, which a suite embeds, or apache, which Java and Maven are needed for")
+	apache := flags.Int("then-apache", 0, "so many rounds on Apache Kafka after the others, where Java and Maven are there")
+	users := flags.String("users", "", "file with the log's users, as freshet nats-users prints them; without it they may do everything")
 	binaries := flags.String("binaries", "bin/services", "directory of the services' binaries")
 	keep := flags.Bool("keep", false, "keep the directory with data and logs; it is kept anyway where something was found")
 	if err := flags.Parse(args); err != nil {
 		return false, err
 	}
-	if *rounds < 1 || *from < 0 || *rate < 1 || *span < 500*time.Millisecond {
-		return false, errors.New("use at least one round, one event per second and a span of 500ms")
+	if *rounds < 0 || *from < 0 || *apache < 0 || *rate < 1 || *span < 500*time.Millisecond {
+		return false, errors.New("use no negative numbers, at least one event per second and a span of 500ms")
 	}
-	inside, err := chaos.Isolate()
-	if err != nil {
+	c := chaos.Config{Seed: *seed, From: *from, Span: *span, Outage: *outage, Rate: *rate, Out: os.Stdout}
+	if *kinds != "" {
+		c.Kinds = strings.Split(*kinds, ",")
+	}
+	parts := []part{{chaos.Kafka(*kafka), *rounds}}
+	if parts[0].kafka != chaos.Embedded && parts[0].kafka != chaos.Apache {
+		return false, fmt.Errorf("there is no Kafka %q", *kafka)
+	}
+	if *apache > 0 {
+		parts = append(parts, part{chaos.Apache, *apache})
+	}
+	if c.Self, err = os.Executable(); err != nil {
+		return false, err
+	}
+	if c.Binaries, err = filepath.Abs(*binaries); err != nil {
+		return false, err
+	}
+	if *users != "" {
+		if c.Users, err = filepath.Abs(*users); err != nil {
+			return false, err
+		}
+	}
+	if c.Inside, err = chaos.Isolate(); err != nil {
 		return false, fmt.Errorf("namespaces: %w", err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	dir, err := os.MkdirTemp("", "freshet-chaos-")
-	if err != nil {
-		return false, err
+	all := &chaos.Findings{}
+	for i, p := range parts {
+		if p.kafka == chaos.Apache {
+			if _, err := apachekafka.Find(); err != nil && i == 0 {
+				return false, fmt.Errorf("%s: %w", p.kafka, err)
+			} else if err != nil {
+				fmt.Printf("not on %s: %v\n", p.kafka, err)
+				continue
+			}
+		}
+		c.Kafka, c.Rounds = p.kafka, p.rounds
+		found, err := one(ctx, c, *keep)
+		if err != nil {
+			return false, err
+		}
+		fmt.Printf("on %s: %s\n", p.kafka, found)
+		if all.Add(found); !all.None() {
+			break
+		}
+		c.From = 0
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { // PostgreSQL's user enters it
-		return false, err
+	fmt.Println(all)
+	return all.None(), nil
+}
+
+// one runs the rounds of a part in a directory of their own.
+func one(ctx context.Context, c chaos.Config, keep bool) (found *chaos.Findings, err error) {
+	if c.Dir, err = os.MkdirTemp("", "freshet-chaos-"); err != nil {
+		return nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return false, err
+	if err := os.Chmod(c.Dir, 0o755); err != nil { // PostgreSQL's user enters it
+		return nil, err
 	}
-	bin, err := filepath.Abs(*binaries)
-	if err != nil {
-		return false, err
+	found, err = chaos.Run(ctx, c)
+	if err == nil && found.None() && !keep {
+		return found, os.RemoveAll(c.Dir)
 	}
-	var only []string
-	if *kinds != "" {
-		only = strings.Split(*kinds, ",")
-	}
-	found, err := chaos.Run(ctx, chaos.Config{
-		Options: chaos.Options{Dir: dir, Binaries: bin, Self: self, Inside: inside},
-		Seed:    *seed, From: *from, Rounds: *rounds, Span: *span, Outage: *outage, Rate: *rate, Kinds: only, Out: os.Stdout,
-	})
-	if err == nil && found.None() && !*keep {
-		err = os.RemoveAll(dir)
-	} else {
-		fmt.Println("data and logs are in", dir)
-	}
-	if err != nil {
-		return false, err
-	}
-	fmt.Println(found)
-	return found.None(), nil
+	fmt.Println("data and logs are in", c.Dir)
+	return found, err
 }
