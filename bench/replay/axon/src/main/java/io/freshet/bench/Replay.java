@@ -33,7 +33,6 @@ import org.axonframework.eventsourcing.eventstore.jdbc.PostgresEventTableFactory
 import org.axonframework.messaging.MetaData;
 import org.axonframework.messaging.unitofwork.CurrentUnitOfWork;
 import org.axonframework.messaging.unitofwork.DefaultUnitOfWork;
-import org.axonframework.messaging.unitofwork.UnitOfWork;
 import org.axonframework.serialization.json.JacksonSerializer;
 
 /**
@@ -154,10 +153,6 @@ public final class Replay {
     }
 
     private static void transaction(Runnable work) {
-        UnitOfWork<?> unit = DefaultUnitOfWork.startAndGet(null);
-        unit.executeWithResult(() -> {
-            work.run();
-            return null;
-        });
+        DefaultUnitOfWork.startAndGet(null).execute(work);
     }
 }
