@@ -20,32 +20,6 @@ import (
 // notDumped are columns of the position that say who folded, not what.
 var notDumped = map[string][]string{"fold_position": {"epoch", "version", "tables"}}
 
-// Dump writes the canonical content of a schema of folded tables: every table by
-// name, its columns by name, its rows in the order of the primary key. Equal state
-// has equal dumps, whoever folded it, in whatever batches.
-func Dump(ctx context.Context, conn *pgx.Conn, schema string, w io.Writer) error {
-	if err := canonical(ctx, conn); err != nil {
-		return err
-	}
-	tables, err := tablesOf(ctx, conn, schema)
-	if err != nil {
-		return err
-	}
-	if len(tables) == 0 {
-		return fmt.Errorf("schema %s has no tables", schema)
-	}
-	for _, name := range slices.Sorted(maps.Keys(tables)) {
-		t := tables[name]
-		if _, err := fmt.Fprintf(w, "%s (%s)\n", name, strings.Join(t.dumped(name), ", ")); err != nil {
-			return err
-		}
-		if _, err := conn.PgConn().CopyTo(ctx, w, t.copySQL(schema, name)); err != nil {
-			return fmt.Errorf("dump %s.%s: %w", schema, name, err)
-		}
-	}
-	return nil
-}
-
 // canonical makes a connection write values in one way only.
 func canonical(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.PgConn().Exec(ctx, "SET timezone = 'UTC'; SET datestyle = 'ISO, MDY'; SET intervalstyle = 'iso_8601'; SET bytea_output = 'hex'; SET extra_float_digits = 1").ReadAll()
@@ -103,7 +77,10 @@ type rowDifference struct {
 	live, again string   // the row as JSON; empty where there is none
 }
 
-// compare holds two schemas' dumps against each other.
+// compare holds two schemas' dumps against each other. A dump is the canonical content
+// of a schema of folded tables: every table by name, its columns by name, its rows in
+// the order of the primary key. Equal state has equal dumps, whoever folded it, in
+// whatever batches.
 func compare(ctx context.Context, live, again side) (compared, error) {
 	var out compared
 	if err := errors.Join(canonical(ctx, live.conn), canonical(ctx, again.conn)); err != nil {

@@ -8,7 +8,6 @@ import (
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/kafkaserver"
 	"github.com/freshet-io/freshet/libs/natsserver"
-	"github.com/freshet-io/freshet/libs/objects"
 	"github.com/nats-io/nats.go"
 )
 
@@ -61,19 +60,4 @@ func KafkaAddr(t testing.TB) string {
 	}
 	t.Cleanup(server.Stop)
 	return server.Addr()
-}
-
-// Objects returns an empty store.
-func Objects(t testing.TB) *objects.Store {
-	t.Helper()
-	store, err := objects.Open(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatalf("objects for tests: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Errorf("objects for tests: %v", err)
-		}
-	})
-	return store
 }

@@ -78,9 +78,6 @@ func (p Pack) statement(files map[string][]byte) string {
 func recordName(index int64) string { return fmt.Sprintf("%s%020d.json", packRecords, index+1) }
 func proofName(index int64) string  { return fmt.Sprintf("%s%020d%s", packProofs, index+1, ProofSuffix) }
 
-// IsPack tells whether these are a pack's files, sound or not.
-func IsPack(files map[string][]byte) bool { return files[packStatement] != nil }
-
 // PackKey is the public key that a pack brings along. It is worth nothing until it
 // is compared with the one that its owner published.
 func PackKey(files map[string][]byte) (string, error) {
