@@ -6,7 +6,7 @@ import (
 	"strconv"
 
 	"github.com/freshet-io/freshet/events"
-	logarchive "github.com/freshet-io/freshet/libs/archive"
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/kafka"
@@ -14,7 +14,7 @@ import (
 	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/libs/transparency"
 	"github.com/freshet-io/freshet/libs/web"
-	"github.com/freshet-io/freshet/services/audit/internal/archive"
+	"github.com/freshet-io/freshet/services/audit/internal/copier"
 	"github.com/freshet-io/freshet/services/audit/internal/edge"
 	"github.com/freshet-io/freshet/services/audit/internal/keeper"
 	"github.com/freshet-io/freshet/services/audit/internal/keeping"
@@ -51,11 +51,11 @@ func newFold() *eventlog.Fold {
 }
 
 // archiveOf reads the archive, where the log is archived.
-func archiveOf(cfg Config, client *kafka.Client) *logarchive.Reader {
+func archiveOf(cfg Config, client *kafka.Client) *archive.Reader {
 	if !cfg.Archive {
 		return nil
 	}
-	return logarchive.New(client)
+	return archive.New(client)
 }
 
 func keepingOptions(cfg Config, client *kafka.Client) keeping.Options {
@@ -75,8 +75,8 @@ func routes(mux *web.Mux, log *eventlog.Log, raw *logread.Reader, store *objects
 // logNamespace is where audit records what concerns the whole log.
 const logNamespace = "default"
 
-func newCopier(raw *logread.Reader, client *kafka.Client, log *eventlog.Log, tree *transparency.Tree, logger *slog.Logger, metrics prometheus.Registerer) (*archive.Copier, error) {
-	copier := archive.New(raw, client, logger, uint64(tree.Size()), func(ctx context.Context, g archive.Gap) error {
+func newCopier(raw *logread.Reader, client *kafka.Client, log *eventlog.Log, tree *transparency.Tree, logger *slog.Logger, metrics prometheus.Registerer) (*copier.Copier, error) {
+	c := copier.New(raw, client, logger, uint64(tree.Size()), func(ctx context.Context, g copier.Gap) error {
 		draft, err := events.NewGapFound(logNamespace, "log", events.GapFound{Sequence: int64(g.Sequence), Expected: g.Expected, Found: g.Found})
 		if err != nil {
 			return err
@@ -84,17 +84,17 @@ func newCopier(raw *logread.Reader, client *kafka.Client, log *eventlog.Log, tre
 		_, err = log.Record(ctx, eventlog.Fact{Event: draft, Key: []string{"gap", raw.Stream(), strconv.FormatUint(g.Sequence, 10), g.Expected, g.Found}})
 		return err
 	})
-	return copier, copier.Measure(metrics)
+	return c, c.Measure(metrics)
 }
 
 // loop copies the log while it is attested, from its next epoch when there is one,
 // and in one process at a time: two would store everything twice.
-func loop(c *archive.Copier, own *owner.Owner, log *eventlog.Log) service.Loop {
+func loop(c *copier.Copier, own *owner.Owner, log *eventlog.Log) service.Loop {
 	return service.Loop{Name: "archive", Run: func(ctx context.Context) error {
 		return own.Run(ctx, func(ctx context.Context) error { return log.While(ctx, c.Run) })
 	}}
 }
 
-func progress(c *archive.Copier) service.Progress {
+func progress(c *copier.Copier) service.Progress {
 	return service.Progress{Name: "archive", Behind: c.Behind}
 }

@@ -9,14 +9,14 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/events"
-	libarchive "github.com/freshet-io/freshet/libs/archive"
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/libs/transparency"
 	"github.com/freshet-io/freshet/libs/web"
-	"github.com/freshet-io/freshet/services/audit/internal/archive"
+	"github.com/freshet-io/freshet/services/audit/internal/copier"
 	"github.com/freshet-io/freshet/services/audit/internal/evidence"
 	"github.com/freshet-io/freshet/services/audit/internal/logread"
 	"github.com/freshet-io/freshet/services/audit/internal/merkle"
@@ -34,8 +34,8 @@ const topicTimeout = 5 * time.Second
 func checkTopic(client *kafka.Client, logger *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(context.Background(), topicTimeout)
 	defer cancel()
-	err := archive.Check(ctx, client)
-	if errors.Is(err, archive.ErrTopic) {
+	err := copier.Check(ctx, client)
+	if errors.Is(err, copier.ErrTopic) {
 		return err
 	}
 	if err != nil {
@@ -46,7 +46,7 @@ func checkTopic(client *kafka.Client, logger *slog.Logger) error {
 
 func newOwner(pool *pgxpool.Pool) *owner.Owner { return owner.New(pool, "audit/archive") }
 
-func newArchive(client *kafka.Client) *libarchive.Reader { return libarchive.New(client) }
+func newArchive(client *kafka.Client) *archive.Reader { return archive.New(client) }
 
 func newTree(paths service.Paths) (*transparency.Tree, error) {
 	return transparency.OpenTree(filepath.Join(paths.DataDir, "merkle.hashes"))
@@ -62,11 +62,11 @@ func newKey(cfg Config, paths service.Paths) (transparency.Key, error) {
 	return transparency.LoadKey(path, cfg.Origin)
 }
 
-func newMerkle(cfg Config, a *libarchive.Reader, tree *transparency.Tree, key transparency.Key, c clock.Clock, logger *slog.Logger,
-	copier *archive.Copier, log *eventlog.Log, own *owner.Owner, metrics prometheus.Registerer) (*merkle.Log, error) {
+func newMerkle(cfg Config, a *archive.Reader, tree *transparency.Tree, key transparency.Key, c clock.Clock, logger *slog.Logger,
+	copies *copier.Copier, log *eventlog.Log, own *owner.Owner, metrics prometheus.Registerer) (*merkle.Log, error) {
 	m := merkle.New(merkle.Options{
 		Archive: a, Tree: tree, Key: key, Clock: c, Logger: logger,
-		Events: int64(cfg.CheckpointEvents), Every: cfg.CheckpointEvery, Sign: own.Held, Archived: copier.Archived, Grown: copier.Grown,
+		Events: int64(cfg.CheckpointEvents), Every: cfg.CheckpointEvery, Sign: own.Held, Archived: copies.Archived, Grown: copies.Grown,
 		Newest: func(ctx context.Context) (events.CheckpointSigned, error) {
 			return state.NewestCheckpoint(ctx, log.State())
 		},
@@ -82,7 +82,7 @@ func newMerkle(cfg Config, a *libarchive.Reader, tree *transparency.Tree, key tr
 	return m, m.Measure(metrics)
 }
 
-func evidenceRoutes(mux *web.Mux, log *eventlog.Log, raw *logread.Reader, a *libarchive.Reader, m *merkle.Log) {
+func evidenceRoutes(mux *web.Mux, log *eventlog.Log, raw *logread.Reader, a *archive.Reader, m *merkle.Log) {
 	evidence.New(log.State(), raw, a, m).Register(mux)
 }
 
@@ -94,6 +94,6 @@ func merkleProgress(m *merkle.Log) service.Progress {
 
 // checks: the archive is audit's work, so it is not ready while it cannot be read or
 // written.
-func checks(c *archive.Copier, m *merkle.Log) []service.Check {
+func checks(c *copier.Copier, m *merkle.Log) []service.Check {
 	return []service.Check{{Name: "archive", Find: c.Failing}, {Name: "merkle", Find: m.Failing}}
 }

@@ -1,4 +1,4 @@
-package archive_test
+package copier_test
 
 import (
 	"errors"
@@ -7,11 +7,11 @@ import (
 	"testing"
 	"time"
 
-	logarchive "github.com/freshet-io/freshet/libs/archive"
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/testkit"
 	"github.com/freshet-io/freshet/libs/testkit/brokers"
-	"github.com/freshet-io/freshet/services/audit/internal/archive"
+	"github.com/freshet-io/freshet/services/audit/internal/copier"
 	kgo "github.com/segmentio/kafka-go"
 	"github.com/stretchr/testify/require"
 )
@@ -98,28 +98,28 @@ func conformance(t *testing.T, broker *brokers.Broker) {
 	part("a topic that cannot hold the log is refused", func(t *testing.T, b *bundle) {
 		client := kafka.New(b.addr)
 		defer client.Close()
-		require.NoError(t, archive.Check(t.Context(), client), "none is there")
-		require.NoError(t, client.Ensure(t.Context(), logarchive.Topic, 1))
-		require.NoError(t, archive.Check(t.Context(), client), "as the client makes it")
+		require.NoError(t, copier.Check(t.Context(), client), "none is there")
+		require.NoError(t, client.Ensure(t.Context(), archive.Topic, 1))
+		require.NoError(t, copier.Check(t.Context(), client), "as the client makes it")
 		for setting, value := range map[string]string{"retention.ms": "604800000", "retention.bytes": "1000", "cleanup.policy": "compact"} {
 			set(t, b.addr, setting, value)
 			var err error
 			require.Eventually(t, func() bool { // a broker learns of it a moment later
-				err = archive.Check(t.Context(), client)
-				return errors.Is(err, archive.ErrTopic)
+				err = copier.Check(t.Context(), client)
+				return errors.Is(err, copier.ErrTopic)
 			}, time.Minute, 10*time.Millisecond)
 			require.ErrorContains(t, err, setting+" is "+value)
 			require.ErrorContains(t, err, "kafka-configs.sh")
 			set(t, b.addr, setting, map[string]string{"cleanup.policy": "delete"}[setting])
-			require.Eventually(t, func() bool { return archive.Check(t.Context(), client) == nil }, time.Minute, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return copier.Check(t.Context(), client) == nil }, time.Minute, 10*time.Millisecond)
 		}
 
 		forget(t, b.addr)
 		three := kafka.New(b.addr)
 		defer three.Close()
-		require.NoError(t, three.Ensure(t.Context(), logarchive.Topic, 3))
-		err := archive.Check(t.Context(), three)
-		require.ErrorIs(t, err, archive.ErrTopic)
+		require.NoError(t, three.Ensure(t.Context(), archive.Topic, 3))
+		err := copier.Check(t.Context(), three)
+		require.ErrorIs(t, err, copier.ErrTopic)
 		require.ErrorContains(t, err, "3 partitions")
 		b.publish(1)
 		c, stop := b.copy()
@@ -136,7 +136,7 @@ func set(t *testing.T, addr, name, value string) {
 	}
 	client := &kgo.Client{Addr: kgo.TCP(addr)}
 	res, err := client.IncrementalAlterConfigs(t.Context(), &kgo.IncrementalAlterConfigsRequest{Resources: []kgo.IncrementalAlterConfigsRequestResource{{
-		ResourceType: kgo.ResourceTypeTopic, ResourceName: logarchive.Topic,
+		ResourceType: kgo.ResourceTypeTopic, ResourceName: archive.Topic,
 		Configs: []kgo.IncrementalAlterConfigsRequestConfig{{Name: name, Value: value, ConfigOperation: kgo.ConfigOperationSet}},
 	}}})
 	require.NoError(t, err)
@@ -157,8 +157,8 @@ func forget(t *testing.T, addr string) {
 			return false
 		}
 		for _, topic := range m.Topics {
-			if topic.Name == logarchive.Topic {
-				_, last = client.DeleteTopics(t.Context(), &kgo.DeleteTopicsRequest{Topics: []string{logarchive.Topic}})
+			if topic.Name == archive.Topic {
+				_, last = client.DeleteTopics(t.Context(), &kgo.DeleteTopicsRequest{Topics: []string{archive.Topic}})
 				return false
 			}
 		}

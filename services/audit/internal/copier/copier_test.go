@@ -1,4 +1,4 @@
-package archive_test
+package copier_test
 
 import (
 	"context"
@@ -11,11 +11,11 @@ import (
 	"testing"
 	"time"
 
-	logarchive "github.com/freshet-io/freshet/libs/archive"
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/testkit"
-	"github.com/freshet-io/freshet/services/audit/internal/archive"
+	"github.com/freshet-io/freshet/services/audit/internal/copier"
 	"github.com/freshet-io/freshet/services/audit/internal/logread"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -35,7 +35,7 @@ type bundle struct {
 	log     *logread.Reader
 	cluster *kfake.Cluster
 	addr    string
-	gaps    chan archive.Gap
+	gaps    chan copier.Gap
 	lose    atomic.Bool // the next answer
 	lost    atomic.Int64
 }
@@ -59,7 +59,7 @@ func setup(t *testing.T) *bundle {
 // logOf is a bundle with a log alone.
 func logOf(t *testing.T) *bundle {
 	t.Helper()
-	b := &bundle{t: t, nc: testkit.NATS(t), gaps: make(chan archive.Gap, 100)}
+	b := &bundle{t: t, nc: testkit.NATS(t), gaps: make(chan copier.Gap, 100)}
 	require.NoError(t, eventlog.EnsureStream(t.Context(), b.nc, stream))
 	var err error
 	b.js, err = jetstream.New(b.nc)
@@ -82,10 +82,10 @@ func (b *bundle) publish(n int) {
 }
 
 // copy runs a copier of its own, with connections of its own, until stop.
-func (b *bundle) copy() (c *archive.Copier, stop func()) {
+func (b *bundle) copy() (c *copier.Copier, stop func()) {
 	b.t.Helper()
 	client := kafka.New(b.addr)
-	c = archive.New(b.log, client, slog.New(slog.DiscardHandler), 0, func(_ context.Context, g archive.Gap) error {
+	c = copier.New(b.log, client, slog.New(slog.DiscardHandler), 0, func(_ context.Context, g copier.Gap) error {
 		select {
 		case b.gaps <- g:
 		default:
@@ -107,7 +107,7 @@ func (b *bundle) copy() (c *archive.Copier, stop func()) {
 	return c, stop
 }
 
-func (b *bundle) awaitCopied(c *archive.Copier) {
+func (b *bundle) awaitCopied(c *copier.Copier) {
 	b.t.Helper()
 	require.Eventually(b.t, func() bool {
 		n, err := c.Behind(b.t.Context())
@@ -132,7 +132,7 @@ func (b *bundle) messages() []logread.Message {
 // foreign reads the archive with a client that is not the suite's.
 func (b *bundle) foreign(n int) []*kgo.Record {
 	b.t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.addr), kgo.ConsumeTopics(logarchive.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.addr), kgo.ConsumeTopics(archive.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	require.NoError(b.t, err)
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
@@ -162,21 +162,21 @@ func (b *bundle) requireCopy() {
 	log := b.messages()
 	for i, r := range b.foreign(len(log)) {
 		require.Equal(b.t, string(log[i].Data), string(r.Value))
-		require.Equal(b.t, strconv.Itoa(i+1), header(r, logarchive.HeaderSequence))
-		require.Equal(b.t, stream, header(r, logarchive.HeaderStream))
-		require.Equal(b.t, "1", header(r, logarchive.HeaderEpoch))
-		require.Equal(b.t, logarchive.Digest(log[i].Data), header(r, logarchive.HeaderDigest))
+		require.Equal(b.t, strconv.Itoa(i+1), header(r, archive.HeaderSequence))
+		require.Equal(b.t, stream, header(r, archive.HeaderStream))
+		require.Equal(b.t, "1", header(r, archive.HeaderEpoch))
+		require.Equal(b.t, archive.Digest(log[i].Data), header(r, archive.HeaderDigest))
 		require.Equal(b.t, "default/"+strconv.Itoa(i+1), string(r.Key))
 		require.EqualValues(b.t, 0, r.Partition)
 	}
 	client := kafka.New(b.addr)
 	defer client.Close()
-	_, end, err := client.Bounds(b.t.Context(), logarchive.Topic)
+	_, end, err := client.Bounds(b.t.Context(), archive.Topic)
 	require.NoError(b.t, err)
 	require.EqualValues(b.t, len(log), end[0], "nothing is there twice")
 	var own []kafka.Record
 	for offset := int64(0); offset < end[0]; {
-		records, next, err := client.Fetch(b.t.Context(), logarchive.Topic, 0, offset, time.Second)
+		records, next, err := client.Fetch(b.t.Context(), archive.Topic, 0, offset, time.Second)
 		require.NoError(b.t, err)
 		own, offset = append(own, records...), next
 	}
@@ -292,7 +292,7 @@ func TestAGapStopsTheCopy(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.DeleteMsg(t.Context(), 25))
 	c, _ = b.copy()
-	require.Equal(t, archive.Gap{Sequence: 25}, <-b.gaps)
+	require.Equal(t, copier.Gap{Sequence: 25}, <-b.gaps)
 	require.EqualValues(t, 24, c.Archived(), "it copies up to the gap and never past it")
 	require.Eventually(t, c.InGap, 10*time.Second, time.Millisecond)
 }
@@ -304,13 +304,13 @@ func TestALogThatWasRestoredStopsTheCopy(t *testing.T) {
 	c, stop := b.copy()
 	b.awaitCopied(c)
 	stop()
-	digest := logarchive.Digest(b.messages()[19].Data)
+	digest := archive.Digest(b.messages()[19].Data)
 
 	require.NoError(t, b.js.DeleteStream(t.Context(), stream))
 	require.NoError(t, eventlog.EnsureStream(t.Context(), b.nc, stream))
 	b.publish(5)
 	_, stop = b.copy()
-	require.Equal(t, archive.Gap{Sequence: 20, Expected: digest}, <-b.gaps, "the log is shorter than its archive")
+	require.Equal(t, copier.Gap{Sequence: 20, Expected: digest}, <-b.gaps, "the log is shorter than its archive")
 	stop()
 
 	for range 15 {
@@ -333,8 +333,8 @@ func TestATopicOfSomebodyElse(t *testing.T) {
 	b.publish(3)
 	client := kafka.New(b.addr)
 	defer client.Close()
-	require.NoError(t, client.Ensure(t.Context(), logarchive.Topic, 1))
-	require.NoError(t, client.Produce(t.Context(), logarchive.Topic, kafka.Record{Value: []byte("hello")}))
-	_, err := logarchive.New(client).Tail(t.Context())
-	require.ErrorIs(t, err, logarchive.ErrForeign)
+	require.NoError(t, client.Ensure(t.Context(), archive.Topic, 1))
+	require.NoError(t, client.Produce(t.Context(), archive.Topic, kafka.Record{Value: []byte("hello")}))
+	_, err := archive.New(client).Tail(t.Context())
+	require.ErrorIs(t, err, archive.ErrForeign)
 }

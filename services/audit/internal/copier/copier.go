@@ -1,8 +1,8 @@
-// Package archive copies the log to Kafka, in order and byte by byte.
+// Package copier copies the log to its archive in Kafka, in order and byte by byte.
 //
 // The topic's last record says how far the copy is; see the service's own
 // documentation for what is guaranteed and what a reader has to do.
-package archive
+package copier
 
 import (
 	"context"
@@ -243,7 +243,7 @@ func (c *Copier) record(m logread.Message) kafka.Record {
 		Headers: []kafka.Header{
 			{Key: archive.HeaderStream, Value: []byte(c.log.Stream())},
 			{Key: archive.HeaderSequence, Value: strconv.AppendUint(nil, m.Sequence, 10)},
-			{Key: archive.HeaderEpoch, Value: []byte(Epoch(c.log.Stream()))},
+			{Key: archive.HeaderEpoch, Value: []byte(epochOf(c.log.Stream()))},
 			{Key: archive.HeaderDigest, Value: []byte(archive.Digest(m.Data))},
 		},
 	}
@@ -262,8 +262,8 @@ func key(m logread.Message) []byte {
 	return []byte(e.Namespace + "/" + e.ID)
 }
 
-// Epoch is the epoch that a stream's name says: FRESHET_<epoch>.
-func Epoch(stream string) string {
+// epochOf is the epoch that a stream's name says: FRESHET_<epoch>.
+func epochOf(stream string) string {
 	_, epoch, _ := strings.Cut(stream, "_")
 	return epoch
 }

@@ -1,4 +1,4 @@
-package archive_test
+package copier_test
 
 import (
 	"errors"
