@@ -111,6 +111,15 @@ func TestWhatIsMissingOrForeignIsTold(t *testing.T) {
 	require.ErrorIs(t, err, archive.ErrForeign)
 }
 
+func TestATopicOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	c := client(t)
+	require.NoError(t, c.Ensure(t.Context(), archive.Topic, 1))
+	require.NoError(t, c.Produce(t.Context(), archive.Topic, kafka.Record{Value: []byte("hello")}))
+	_, err := archive.New(c).Tail(t.Context())
+	require.ErrorIs(t, err, archive.ErrForeign)
+}
+
 func TestALongArchiveIsReadFromAnywhere(t *testing.T) {
 	t.Parallel()
 	c := client(t)

@@ -326,15 +326,3 @@ func TestALogThatWasRestoredStopsTheCopy(t *testing.T) {
 	require.NotEmpty(t, gap.Found, "the log has another message there")
 	require.Zero(t, c.Archived())
 }
-
-func TestATopicOfSomebodyElse(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	b.publish(3)
-	client := kafka.New(b.addr)
-	defer client.Close()
-	require.NoError(t, client.Ensure(t.Context(), archive.Topic, 1))
-	require.NoError(t, client.Produce(t.Context(), archive.Topic, kafka.Record{Value: []byte("hello")}))
-	_, err := archive.New(client).Tail(t.Context())
-	require.ErrorIs(t, err, archive.ErrForeign)
-}
