@@ -175,14 +175,7 @@ func (a *Reader) Read(ctx context.Context, from, to uint64, fn func([]Record) er
 			return err
 		}
 		offset = after
-		batch, err := inOrder(raw, &next, to)
-		if err != nil {
-			return err
-		}
-		if len(batch) == 0 {
-			continue
-		}
-		if err := fn(batch); err != nil {
+		if err := deliver(raw, &next, to, fn); err != nil {
 			return err
 		}
 	}
@@ -205,36 +198,32 @@ func (a *Reader) Follow(ctx context.Context, fn func([]Record) error) error {
 			return fmt.Errorf("the archive: %w", err)
 		}
 		offset = after
-		batch, err := inOrder(raw, &next, math.MaxUint64)
-		if err != nil {
-			return err
-		}
-		if len(batch) == 0 {
-			continue
-		}
-		if err := fn(batch); err != nil {
+		if err := deliver(raw, &next, math.MaxUint64, fn); err != nil {
 			return err
 		}
 	}
 }
 
-// inOrder parses the records that go on with next, up to to, and moves next.
-func inOrder(raw []kafka.Record, next *uint64, to uint64) ([]Record, error) {
+// deliver calls fn with the records that go on with next, up to to, and moves next.
+func deliver(raw []kafka.Record, next *uint64, to uint64, fn func([]Record) error) error {
 	batch := make([]Record, 0, len(raw))
 	for _, r := range raw {
 		record, err := Parse(r)
 		switch {
 		case err != nil:
-			return nil, err
+			return err
 		case record.Sequence < *next || *next > to: // stored twice, or read ahead
 			continue
 		case record.Sequence > *next:
-			return nil, fmt.Errorf("%w: it goes from %d to %d at offset %d", ErrMissing, *next-1, record.Sequence, record.Offset)
+			return fmt.Errorf("%w: it goes from %d to %d at offset %d", ErrMissing, *next-1, record.Sequence, record.Offset)
 		}
 		batch = append(batch, record)
 		*next++
 	}
-	return batch, nil
+	if len(batch) == 0 {
+		return nil
+	}
+	return fn(batch)
 }
 
 // seek returns the offset of the first record of a sequence. A sequence rises by one
