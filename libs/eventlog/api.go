@@ -182,8 +182,9 @@ type Codec interface {
 
 // Options are what a Log needs. Pool's search_path is set by Open per connection
 // use; the caller gives a pool of the suite's database. Its application_name is to be
-// this process's alone: sessions of that name are ended together where the process is
-// frozen. Without a name, Open chooses one; replicas of one name never end each other.
+// this process's alone, as SessionName makes one: sessions of that name are ended together
+// where the process is frozen. Without a name, Open chooses one; replicas of one name
+// never end each other.
 type Options struct {
 	Fold       *Fold
 	IsDecision func(typ string) bool // events.IsDecision

@@ -144,6 +144,10 @@ func tablesDigest(f *Fold) string {
 	return hex.EncodeToString(sum[:8])
 }
 
+// SessionName is an application_name of a service's sessions, another one for each
+// process, so that its sessions can be told from a replica's.
+func SessionName(service string) string { return "freshet-" + service + "/" + rand.Text()[:8] }
+
 // withSearchPath returns a pool whose connections have a name and see the service's
 // schemas first: the given one if they do already, else one of its own (owned is true).
 func withSearchPath(ctx context.Context, pool *pgxpool.Pool, service string) (_ *pgxpool.Pool, owned bool, err error) {
@@ -155,7 +159,7 @@ func withSearchPath(ctx context.Context, pool *pgxpool.Pool, service string) (_ 
 		return pool, false, nil
 	}
 	if name == "" {
-		cfg.ConnConfig.RuntimeParams["application_name"] = "freshet-" + service + "/" + rand.Text()[:8]
+		cfg.ConnConfig.RuntimeParams["application_name"] = SessionName(service)
 	}
 	cfg.ConnConfig.RuntimeParams["search_path"] = strings.Join([]string{quote(schema), quote(schema + "_io"), quote(schema + "_data")}, ", ")
 	cfg.MaxConns = max(cfg.MaxConns, 4)

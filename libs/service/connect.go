@@ -2,12 +2,12 @@ package service
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/freshet-io/freshet/libs/objects"
@@ -53,8 +53,7 @@ func openPool(ctx context.Context, o Options) (*pgxpool.Pool, error) {
 	}
 	fold, io, data := Schemas(o.Name)
 	config.ConnConfig.RuntimeParams["search_path"] = fmt.Sprintf(`"%s","%s","%s"`, fold, data, io)
-	// Of this process alone, so that its sessions can be told from a replica's.
-	config.ConnConfig.RuntimeParams["application_name"] = "freshet-" + o.Name + "/" + rand.Text()[:8]
+	config.ConnConfig.RuntimeParams["application_name"] = eventlog.SessionName(o.Name)
 	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
 	config.MaxConns, config.MinConns, config.MaxConnIdleTime = maxConns, 0, connIdle
 	config.HealthCheckPeriod = connIdle / 3
