@@ -49,18 +49,18 @@ func (s *Server) watch(ctx context.Context) {
 		}
 		if _, err := room(s.o.DataDir); err != nil {
 			if !told {
-				s.logger.Error("the log's store cannot write; the server is started again as soon as there is room", "because", wrong, "disk", err)
+				s.o.Logger.Error("the log's store cannot write; the server is started again as soon as there is room", "because", wrong, "disk", err)
 				told = true
 			}
 			continue
 		}
 		pause = min(2*pause, lookLast)
-		s.logger.Warn("the log's store could not write, and there is room: the server is started again", "because", wrong)
+		s.o.Logger.Warn("the log's store could not write, and there is room: the server is started again", "because", wrong)
 		if err := s.restart(ctx); err != nil {
-			s.logger.Error("the log's server does not start again", "error", err)
+			s.o.Logger.Error("the log's server does not start again", "error", err)
 			continue
 		}
-		s.logger.Warn("the log's server was started again; its clients connect to it by themselves")
+		s.o.Logger.Warn("the log's server was started again; its clients connect to it by themselves")
 	}
 }
 

@@ -60,11 +60,10 @@ type Options struct {
 
 // Server is a running server.
 type Server struct {
-	o       Options // its port is the one that it got
+	o       Options // its port is the one that it got, its logger is there
 	secrets map[string]string
 	store   int64
 	addr    string
-	logger  *slog.Logger
 	running atomic.Pointer[server.Server]
 	cancel  context.CancelFunc
 	watched chan struct{} // closed when the watch has ended
@@ -84,9 +83,9 @@ func Start(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, secrets: secrets, store: store, logger: o.Logger, watched: make(chan struct{})}
-	if s.logger == nil {
-		s.logger = slog.New(slog.DiscardHandler)
+	s := &Server{o: o, secrets: secrets, store: store, watched: make(chan struct{})}
+	if o.Logger == nil {
+		s.o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Port == 0 {
 		s.o.Port = server.RANDOM_PORT
@@ -130,7 +129,7 @@ func (s *Server) launch(ctx context.Context) (*server.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the embedded NATS: %w", err)
 	}
-	lines := &natsLogger{logger: s.logger, fatal: make(chan string, 1)}
+	lines := &natsLogger{logger: s.o.Logger, fatal: make(chan string, 1)}
 	n.SetLoggerV2(lines, false, false, false)
 	n.Start()
 	if err := awaitReady(ctx, n, lines.fatal); err != nil {
