@@ -170,15 +170,21 @@ func (s *Suite) Status(ctx context.Context) Status {
 }
 
 func (s *Suite) statuses(ctx context.Context) map[string]service.Status {
-	out := map[string]service.Status{}
+	return each(s.services, func(one *service.Service) service.Status { return one.Status(ctx) })
+}
+
+// each asks every service something, at once: where PostgreSQL hangs, each of them takes
+// as long as it may.
+func each[T any](services []*service.Service, ask func(*service.Service) T) map[string]T {
+	out := map[string]T{}
 	var mu sync.Mutex
 	var all sync.WaitGroup
-	for _, one := range s.services {
+	for _, one := range services {
 		all.Go(func() {
-			st := one.Status(ctx)
+			answer := ask(one)
 			mu.Lock()
 			defer mu.Unlock()
-			out[one.Name()] = st
+			out[one.Name()] = answer
 		})
 	}
 	all.Wait()
@@ -187,26 +193,11 @@ func (s *Suite) statuses(ctx context.Context) map[string]service.Status {
 
 // Ready returns, for each service, what keeps it from its work.
 func (s *Suite) Ready(ctx context.Context) map[string]map[string]string {
-	out := map[string]map[string]string{}
+	out := each(s.services, func(one *service.Service) map[string]string { return one.Ready(ctx) })
 	if !s.started.Load() {
 		out["suite"] = map[string]string{"start": "starting or stopping"}
-	}
-	// At once: where PostgreSQL hangs, each of them takes as long as it may.
-	var mu sync.Mutex
-	var all sync.WaitGroup
-	for _, one := range s.services {
-		all.Go(func() {
-			wrong := one.Ready(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			out[one.Name()] = wrong
-		})
-	}
-	all.Wait()
-	if s.started.Load() {
-		if wrong := s.infra.ready(); len(wrong) > 0 {
-			out["suite"] = wrong
-		}
+	} else if wrong := s.infra.ready(); len(wrong) > 0 {
+		out["suite"] = wrong
 	}
 	return out
 }
