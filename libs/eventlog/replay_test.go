@@ -2,7 +2,6 @@ package eventlog
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
@@ -19,10 +18,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/clock"
-	"github.com/freshet-io/freshet/libs/kafka"
-	"github.com/freshet-io/freshet/libs/kafkaserver"
 	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -334,135 +330,6 @@ func TestALongPastIsFoldedBesideAtAFirstStart(t *testing.T) {
 	require.True(t, report.Equal, "%+v", report.Difference)
 	require.EqualValues(t, 1, report.Decisions)
 	require.Equal(t, w.dump("adder", "sums"), w.rebuild("adder", counts("adder"), "sums"))
-}
-
-// archiveRecord is what the log's copier makes of a message.
-func archiveRecord(sequence uint64, data []byte) kafka.Record {
-	return kafka.Record{Topic: archive.Topic, Value: data, Headers: []kafka.Header{
-		{Key: archive.HeaderSequence, Value: strconv.AppendUint(nil, sequence, 10)}, {Key: archive.HeaderDigest, Value: []byte(archive.Digest(data))}}}
-}
-
-func TestAReplayReadsTheArchive(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	ctx := context.Background()
-	server, err := kafkaserver.Start(kafkaserver.Options{DataDir: t.TempDir()})
-	require.NoError(t, err)
-	t.Cleanup(server.Stop)
-	client := kafka.New(server.Addr())
-	t.Cleanup(client.Close)
-	require.NoError(t, client.Ensure(ctx, archive.Topic, 1))
-	o := w.options(counts("adder"))
-	o.Archive = archive.New(client)
-	l, err := Open(ctx, o)
-	require.NoError(t, err)
-	stop := run(t, l)
-	var facts []Fact
-	for i := range 40 {
-		facts = append(facts, fact("adder.added", fmt.Sprint(i%3), i))
-	}
-	_, err = l.RecordAndWait(ctx, facts...)
-	require.NoError(t, err)
-	settle(t, l)
-	copied := func(from, to uint64) {
-		t.Helper()
-		for n := from; n <= to; n++ {
-			m, err := l.messageAt(ctx, l.link.Load(), n)
-			require.NoError(t, err)
-			require.NoError(t, client.Produce(ctx, archive.Topic, archiveRecord(n, m.data)))
-		}
-	}
-	_, err = l.Verify(ctx, FromArchive, nil)
-	require.ErrorIs(t, err, ErrNoArchive, "it is empty")
-	copied(1, 30)
-	copied(29, 60) // two are there twice
-	for _, from := range []Origin{FromLog, FromArchive} {
-		report, err := l.Verify(ctx, from, nil)
-		require.NoError(t, err, from)
-		require.True(t, report.Equal, "%s %+v", from, report.Difference)
-		require.EqualValues(t, 80, report.Events)
-	}
-	// What is trimmed in the log is read from the archive, whatever was asked for.
-	js, err := w.connect().JetStream()
-	require.NoError(t, err)
-	require.NoError(t, js.PurgeStream(stream, &nats.StreamPurgeRequest{Sequence: 51}))
-	report, err := l.Verify(ctx, FromLog, nil)
-	require.NoError(t, err)
-	require.True(t, report.Equal, "%+v", report.Difference)
-	before := w.dump("adder", "sums")
-	_, err = l.Rebuild(ctx, FromLog, nil)
-	require.NoError(t, err)
-	require.Equal(t, before, w.dump("adder", "sums"))
-	for _, until := range []uint64{20, 60} {
-		trial, err := l.Trial(ctx, until)
-		require.NoError(t, err)
-		require.Equal(t, until, trial.b.Position())
-		require.NoError(t, trial.Close(ctx))
-	}
-	stop()
-
-	// A service that is new to a trimmed log begins in the archive too.
-	again := &world{t: t, url: databaseURL(t), nats: w.nats, clock: w.clock}
-	o = again.options(counts("late"))
-	o.Archive = archive.New(client)
-	late, err := Open(ctx, o)
-	require.NoError(t, err)
-	run(t, late)
-	settle(t, late)
-	require.EqualValues(t, 81, late.position(), "and service_activated")
-	trial, err := late.Trial(ctx, 0)
-	require.NoError(t, err)
-	added := draft("late.added", "0", payload{N: 1})
-	added.SetID("added")
-	added.SetTime(w.clock.Now())
-	step, err := trial.Step(ctx, added, 80)
-	require.NoError(t, err)
-	require.Empty(t, step.Decisions, "of what came before it the service decided nothing")
-	added.SetID("later")
-	step, err = trial.Step(ctx, added, 82)
-	require.NoError(t, err)
-	require.Len(t, step.Decisions, 1)
-	require.NoError(t, trial.Close(ctx))
-
-	// Where neither has an event, nothing is skipped.
-	require.NoError(t, js.PurgeStream(stream, &nats.StreamPurgeRequest{Sequence: 71}))
-	third := &world{t: t, url: databaseURL(t), nats: w.nats, clock: w.clock}
-	o = third.options(counts("third"))
-	o.Archive = archive.New(client)
-	_, err = Open(ctx, o)
-	require.ErrorIs(t, err, ErrAlarm)
-	require.ErrorContains(t, err, "event 61 is neither in the archive nor in the log")
-}
-
-func TestAChangedRecordOfTheArchiveIsFound(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	ctx := context.Background()
-	server, err := kafkaserver.Start(kafkaserver.Options{DataDir: t.TempDir()})
-	require.NoError(t, err)
-	t.Cleanup(server.Stop)
-	client := kafka.New(server.Addr())
-	t.Cleanup(client.Close)
-	require.NoError(t, client.Ensure(ctx, archive.Topic, 1))
-	l, _ := summed(t, w, 10)
-	l.archive = archive.New(client)
-	for n := uint64(1); n <= 20; n++ {
-		m, err := l.messageAt(ctx, l.link.Load(), n)
-		require.NoError(t, err)
-		data := m.data
-		if n == 5 {
-			data = bytes.Replace(data, []byte(`"n":4`), []byte(`"n":5`), 1)
-			require.NotEqual(t, m.data, data)
-		}
-		require.NoError(t, client.Produce(ctx, archive.Topic, archiveRecord(n, data)))
-	}
-	report, err := l.Verify(ctx, FromArchive, nil)
-	require.NoError(t, err)
-	require.False(t, report.Equal)
-	require.EqualValues(t, 5, report.Difference.Sequence, "%+v", report.Difference)
-	l.archive = nil
-	_, err = l.Verify(ctx, FromArchive, nil)
-	require.ErrorIs(t, err, ErrNoArchive)
 }
 
 // TestAKilledRebuildLeavesWhatIsLive kills a process at several moments of its

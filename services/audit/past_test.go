@@ -74,7 +74,7 @@ func (g graph) types() []string {
 	return out
 }
 
-func typeOf(g graph, id string) string {
+func (g graph) typeOf(id string) string {
 	for _, n := range g.Nodes {
 		if n.ID == id {
 			return n.Type
@@ -178,7 +178,7 @@ func TestWhyNamesEverything(t *testing.T) {
 		require.Equal(t, g.facts(what), v.facts(what), what)
 	}
 	require.Equal(t, []string{"100 % of production, champion since 2001-01-18 09:30"}, v.facts("serves"), "v8 serves in staging")
-	require.Equal(t, "candidate_passed", name(typeOf(v, v.Event)))
+	require.Equal(t, "candidate_passed", name(v.typeOf(v.Event)))
 	for _, n := range g.Nodes {
 		require.Contains(t, v.texts(), n.Text)
 	}

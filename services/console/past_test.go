@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -37,6 +38,16 @@ func suite(t *testing.T, b *bundle, answers map[string]string, more ...func(*htt
 	return server.URL
 }
 
+// reader reads what an element says.
+func reader(ctx context.Context, t *testing.T) func(selector string) string {
+	return func(selector string) string {
+		t.Helper()
+		s, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS(selector)))
+		require.NoError(t, err)
+		return s
+	}
+}
+
 // From what serves, a person asks why, what came of a commit, and how everything stood;
 // where audit does not answer, the page says what its answer says.
 func TestAPersonAsksThePast(t *testing.T) {
@@ -61,11 +72,7 @@ func TestAPersonAsksThePast(t *testing.T) {
 			"environments":[{"model":"flight-delays","environment":"production","state":"stepping","changed":"2001-01-06T00:00:00Z","traffic":[{"version":1,"per_cent":90},{"version":2,"per_cent":10}]}]}`,
 	})
 
-	text := func(selector string) string {
-		s, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS(selector)))
-		require.NoError(t, err)
-		return s
-	}
+	text := reader(ctx, t)
 	require.NoError(t, chromedp.Do(ctx,
 		chromedp.Navigate(address+"/"),
 		chromedp.WaitVisible(chromedp.CSS(`#live.on`)),
@@ -142,11 +149,7 @@ func TestAPersonSeesWhatThereIs(t *testing.T) {
 		})
 	})
 
-	text := func(selector string) string {
-		s, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS(selector)))
-		require.NoError(t, err)
-		return s
-	}
+	text := reader(ctx, t)
 	require.NoError(t, chromedp.Do(ctx,
 		chromedp.Navigate(address+"/"),
 		chromedp.WaitVisible(chromedp.CSS(`#live.on`)),

@@ -61,7 +61,7 @@ func impactCommand(c *client) *cobra.Command {
 			return c.graph(cmd, "/v1/impact/", args[0], q, picture)
 		},
 	}
-	cmd.Flags().IntVar(&limit, "limit", 0, "tell at most so many events, 1 to 2000, the weightiest (default 200, in a picture 60); all are counted")
+	cmd.Flags().IntVar(&limit, "limit", 0, fmt.Sprintf("tell at most so many events, 1 to %d, the weightiest (default 200, in a picture 60); all are counted", mostTold))
 	cmd.Flags().StringVar(&picture, "picture", "", "draw it into this file, as SVG")
 	return cmd
 }

@@ -50,7 +50,7 @@ func TestPromise11ABrokerThatIsAwayIsHiddenFromCallers(t *testing.T) {
 	t.Parallel()
 	h := newHurt(t, "audit", "ingestion", "training", "console")
 	h.settled()
-	post := func(method, path, kind, body string, status int, into any) {
+	send := func(method, path, kind, body string, status int, into any) {
 		r, err := http.NewRequestWithContext(t.Context(), method, h.suite.URL()+path, strings.NewReader(body))
 		require.NoError(t, err)
 		r.Header.Set("Content-Type", kind)
@@ -62,7 +62,7 @@ func TestPromise11ABrokerThatIsAwayIsHiddenFromCallers(t *testing.T) {
 		require.NoError(t, json.Unmarshal(answer, into))
 	}
 	var file struct{ Digest string }
-	post(http.MethodPut, "/v1/files", "text/csv", "flight_id\n1\n", http.StatusCreated, &file)
+	send(http.MethodPut, "/v1/files", "text/csv", "flight_id\n1\n", http.StatusCreated, &file)
 	said := 0
 	h.nats(func() {
 		tick := time.NewTicker(20 * time.Millisecond)
@@ -70,7 +70,7 @@ func TestPromise11ABrokerThatIsAwayIsHiddenFromCallers(t *testing.T) {
 		for began, away := time.Now(), time.Duration(testkit.Figure(2, 600))*time.Second; time.Since(began) < away; said++ {
 			<-tick.C
 			var taken struct{ ID string }
-			post(http.MethodPost, "/v1/arrivals", "application/cloudevents+json", fmt.Sprintf(`{"specversion":"1.0","id":"%d","source":"/example/producer",
+			send(http.MethodPost, "/v1/arrivals", "application/cloudevents+json", fmt.Sprintf(`{"specversion":"1.0","id":"%d","source":"/example/producer",
 				"type":"com.example.arrived","datacontenttype":"application/json",
 				"data":{"dataset":"flights","files":[{"uri":"objects:%s","format":"csv","name":"%d"}]}}`, said, file.Digest, said), http.StatusAccepted, &taken)
 			require.NotEmpty(t, taken.ID)
@@ -81,11 +81,7 @@ func TestPromise11ABrokerThatIsAwayIsHiddenFromCallers(t *testing.T) {
 	var last Status
 	require.Eventually(t, func() bool {
 		last = h.suite.Status(context.Background())
-		drained := true
-		for _, s := range last.Services {
-			drained = drained && s.Error == "" && s.Position == last.End && s.Behind["outbox"] == 0
-		}
-		return drained
+		return drained(last)
 	}, 2*time.Minute, poll, "%+v", &last)
 	t.Logf("%d events taken meanwhile, drained in %s", said, time.Since(began).Round(time.Millisecond))
 	require.Len(t, h.acknowledged, said)

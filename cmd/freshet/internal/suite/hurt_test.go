@@ -157,15 +157,24 @@ func (h *hurt) applied() {
 	var last Status
 	require.Eventually(h.t, func() bool {
 		last = h.suite.Status(context.Background())
-		for _, s := range last.Services {
-			if s.Error != "" || s.Position != last.End || s.Behind["outbox"] != 0 {
-				calm = 0
-				return false
-			}
+		if !drained(last) {
+			calm = 0
+			return false
 		}
 		calm++
 		return calm > 2
 	}, patience, poll, "%+v", &last)
+}
+
+// drained tells whether every service has published what it recorded and applied the
+// whole log.
+func drained(at Status) bool {
+	for _, s := range at.Services {
+		if s.Error != "" || s.Position != at.End || s.Behind["outbox"] != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (h *hurt) settled() {
@@ -189,13 +198,11 @@ func (h *hurt) copy(from, to string) {
 func (h *hurt) nats(change func()) {
 	h.t.Helper()
 	i := h.suite.infra
-	_, port, err := net.SplitHostPort(i.nats.Addr())
-	require.NoError(h.t, err)
-	n, err := strconv.Atoi(port)
-	require.NoError(h.t, err)
+	port := h.portOf(i.nats.Addr())
 	i.nats.Stop()
 	change()
-	i.nats, err = natsserver.Start(natsserver.Options{DataDir: filepath.Join(h.dir, "nats"), Port: n, Users: Users(), Logger: h.logger()})
+	var err error
+	i.nats, err = natsserver.Start(natsserver.Options{DataDir: filepath.Join(h.dir, "nats"), Port: port, Users: Users(), Logger: h.logger()})
 	require.NoError(h.t, err)
 }
 
@@ -203,16 +210,23 @@ func (h *hurt) nats(change func()) {
 func (h *hurt) stopKafka() (back func()) {
 	h.t.Helper()
 	i := h.suite.infra
-	_, port, err := net.SplitHostPort(i.kafka.Addr())
-	require.NoError(h.t, err)
-	n, err := strconv.Atoi(port)
-	require.NoError(h.t, err)
+	port := h.portOf(i.kafka.Addr())
 	i.kafka.Stop()
 	return func() {
 		h.t.Helper()
-		i.kafka, err = kafkaserver.Start(kafkaserver.Options{DataDir: filepath.Join(h.dir, "kafka"), Port: n})
+		var err error
+		i.kafka, err = kafkaserver.Start(kafkaserver.Options{DataDir: filepath.Join(h.dir, "kafka"), Port: port})
 		require.NoError(h.t, err)
 	}
+}
+
+func (h *hurt) portOf(addr string) int {
+	h.t.Helper()
+	_, port, err := net.SplitHostPort(addr)
+	require.NoError(h.t, err)
+	n, err := strconv.Atoi(port)
+	require.NoError(h.t, err)
+	return n
 }
 
 func (h *hurt) sql(statement string, args ...any) {
