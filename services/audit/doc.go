@@ -54,8 +54,9 @@
 // While Kafka is away the log keeps everything and the count of messages not yet
 // archived grows; audit is not ready, and the rest of the suite goes on. Kill the
 // process anywhere: the next one reads the tail and goes on. An archive that is not
-// what was signed is told by freshet_audit_altered; nothing is signed or proven until
-// it is. One that has less than it had is copied again from the log, and held against
-// what was signed. A topic that could not keep the log's order, or of which the broker
-// would delete, is refused at the start, with the fix.
+// what was signed, or has a gap or a record that its own digest does not name, is told
+// by freshet_audit_altered; nothing is signed or proven until it is. One that has less
+// than it had is copied again from the log, and held against what was signed. A topic
+// that could not keep the log's order, or of which the broker would delete, is refused
+// at the start, with the fix.
 package audit
