@@ -338,11 +338,7 @@ func (b *Beside) attempt(ctx context.Context, p *prepared, events chunk, park *f
 	}
 	m := &b.shadow.mem
 	m.sequence, m.digest, m.now, m.sources = s.sequence, s.digest, s.now, s.sources
-	s.effects.commit()
-	s.timers.commit()
-	s.firing.commit()
-	s.stale.commit()
-	s.parked.commit()
+	s.commit()
 	b.entries = append(b.entries, t.entries...)
 	b.judge.commit()
 	return nil

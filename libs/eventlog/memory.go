@@ -123,16 +123,21 @@ func (l *Log) stage() *staged {
 	return s
 }
 
-// commit makes a committed transaction's changes visible to the process.
-func (l *Log) commit(s *staged) {
-	l.mu.Lock()
-	l.mem.sequence, l.mem.digest, l.mem.now, l.mem.sources = s.sequence, s.digest, s.now, s.sources
+// commit puts the effects, timers and parked events that a transaction staged into memory.
+func (s *staged) commit() {
 	s.effects.commit()
-	timers := len(s.timers.changed) > 0
 	s.timers.commit()
 	s.firing.commit()
 	s.stale.commit()
 	s.parked.commit()
+}
+
+// commit makes a committed transaction's changes visible to the process.
+func (l *Log) commit(s *staged) {
+	l.mu.Lock()
+	l.mem.sequence, l.mem.digest, l.mem.now, l.mem.sources = s.sequence, s.digest, s.now, s.sources
+	timers := len(s.timers.changed) > 0
+	s.commit()
 	l.mu.Unlock()
 	l.sawEnd(s.sequence)
 	l.metrics.applied.Add(float64(s.applied))

@@ -131,11 +131,7 @@ func (t *Trial) attempt(ctx context.Context, v *logEvent, parked []event.Event, 
 	}
 	s, m := tx.stage, &t.b.shadow.mem
 	m.now = s.now
-	s.effects.commit()
-	s.timers.commit()
-	s.firing.commit()
-	s.stale.commit()
-	s.parked.commit()
+	s.commit()
 	for _, n := range tx.entries {
 		step.Decisions = append(step.Decisions, n.event)
 	}
