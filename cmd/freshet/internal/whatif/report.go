@@ -118,7 +118,7 @@ func (r *Report) Write(w io.Writer) error {
 	if len(r.Branches) == 0 && r.Lost == nil {
 		b.WriteString("every decision stands\n")
 	} else {
-		fmt.Fprintf(&b, "%s another way; %d recorded events do not happen, and of %d nobody knows\n", ripples(another), r.Dropped, r.Unknown)
+		fmt.Fprintf(&b, "%s another way; %s\n", ripples(another), left(r.Dropped, r.Unknown))
 	}
 	if r.Alike > 0 {
 		fmt.Fprintf(&b, "%d decisions quote other rules and decide the same\n", r.Alike)
@@ -170,16 +170,21 @@ func (b *Branch) write(w *bytes.Buffer) {
 		}
 		fmt.Fprintf(w, "  %s: %s\n", how, e.Why)
 	}
-	var counts []string
-	if b.Dropped > 0 {
-		counts = append(counts, fmt.Sprintf("%d of its recorded events do not happen", b.Dropped))
+	if b.Dropped+b.Unknown > 0 {
+		fmt.Fprintf(w, "  %s\n", left(b.Dropped, b.Unknown))
 	}
-	if b.Unknown > 0 {
-		counts = append(counts, fmt.Sprintf("of %d nobody knows", b.Unknown))
+}
+
+// left says how many recorded events are left out.
+func left(dropped, unknown int) string {
+	words := fmt.Sprintf("%d recorded events do not happen", dropped)
+	if dropped == 1 {
+		words = "1 recorded event does not happen"
 	}
-	if len(counts) > 0 {
-		fmt.Fprintf(w, "  %s\n", strings.Join(counts, ", "))
+	if unknown > 0 {
+		words += fmt.Sprintf(", and of %d nobody knows", unknown)
 	}
+	return words
 }
 
 func side(w *bytes.Buffer, name string, events, others []Brief) {
@@ -246,7 +251,7 @@ func inShort(v json.RawMessage) string {
 		}
 		return strings.Join(words, ", ")
 	}
-	if len(v) > longestField || v[0] == '{' || v[0] == '[' {
+	if len(v) > longestField || v[0] == '{' || v[0] == '[' || bytes.HasPrefix(v, []byte(`"sha256:`)) {
 		return ""
 	}
 	return string(v)

@@ -38,12 +38,12 @@ type simulation struct {
 	rules  changedRules
 	trials []led
 
-	causes   map[string][]event.Event // recorded decisions by cause
-	recorded map[string]event.Event   // the same, by id
-	facts    map[string]bool          // recorded from From on, to the log's end
-	past     map[string]bool          // events before From
-	met      map[string]met           // what becomes of the events from From on
-	instead  map[string]event.Event   // of decisions that are made otherwise, what the others are given
+	causes   map[string][]string    // ids of recorded decisions, by cause
+	recorded map[string]event.Event // recorded decisions
+	over     map[string]event.Event // the same, with the changed rules where they quote rules
+	past     map[string]bool        // events before From
+	met      map[string]met         // what becomes of the events from From on
+	instead  map[string]event.Event // of decisions that are made otherwise, what the others are given
 
 	declared *events.ModelDeclared // as recorded: the rules that held then
 	versions *versions
@@ -74,7 +74,7 @@ func Simulate(ctx context.Context, trials Trials, recorded Recorded, q Question,
 	}
 	v := newVersions()
 	s := &simulation{
-		q: q, rules: rules, causes: map[string][]event.Event{}, recorded: map[string]event.Event{}, facts: map[string]bool{},
+		q: q, rules: rules, causes: map[string][]string{}, recorded: map[string]event.Event{}, over: map[string]event.Event{},
 		past: map[string]bool{}, met: map[string]met{}, instead: map[string]event.Event{}, versions: v, places: &places{v, map[string]*place{}},
 		requests: map[string]request{}, runs: map[string]string{}, branches: map[string]*Branch{}, unknowns: map[string]bool{},
 		report: &Report{Model: q.Spec.Model, From: q.From, To: q.To},
@@ -142,12 +142,13 @@ func (s *simulation) survey(recorded Recorded) (declared []event.Event, err erro
 			return s.begun(e, e)
 		}
 		if !events.IsDecision(e.Type()) {
-			s.facts[e.ID()] = true
 			return nil
 		}
-		d, err := s.rules.over(e)
-		s.causes[eventlog.Causation(d)] = append(s.causes[eventlog.Causation(d)], d)
-		s.recorded[d.ID()] = d
+		cause := eventlog.Causation(e)
+		s.causes[cause] = append(s.causes[cause], e.ID())
+		s.recorded[e.ID()] = e
+		var err error
+		s.over[e.ID()], err = s.rules.over(e)
 		return err
 	})
 	if err != nil {
@@ -222,9 +223,13 @@ func (s *simulation) replay(ctx context.Context, at uint64, recorded event.Event
 		return err
 	}
 	s.places.follow(then, recorded)
-	f, because := s.decided(e), ""
+	s.branch(e) // a ripple begins with its first event
+	var f fate
+	var because string
 	again := s.decides(e)
-	if !again {
+	if again {
+		f = s.decided(e)
+	} else {
 		f, because = s.judge(at, recorded)
 	}
 	s.met[e.ID()] = met{f, e.Type()}
@@ -357,12 +362,12 @@ func (s *simulation) compare(service string, at uint64, cause event.Event, st St
 		s.versions.register(now, d)
 		was, recorded := s.recorded[d.ID()]
 		told := s.versions.renumber(d, now, then)
-		if recorded && alike(was, told) {
+		if over := s.over[d.ID()]; recorded && alike(over, told) {
 			s.met[d.ID()] = met{happens, d.Type()}
-			if !sameData(was.Data(), d.Data()) {
+			if !sameData(over.Data(), d.Data()) {
 				s.instead[d.ID()] = d
 			}
-			if !sameData(was.Data(), told.Data()) {
+			if !sameData(over.Data(), told.Data()) {
 				s.report.Alike++
 			}
 			continue
@@ -378,8 +383,9 @@ func (s *simulation) compare(service string, at uint64, cause event.Event, st St
 	if st.Waits {
 		return nil // what it leads to comes once that is answered
 	}
-	for _, was := range s.causes[cause.ID()] {
-		if _, known := s.met[was.ID()]; !known && !made[was.ID()] && !isParked(was) && events.Channels[was.Type()].Owner == service {
+	for _, id := range s.causes[cause.ID()] {
+		was := s.recorded[id]
+		if _, known := s.met[id]; !known && !made[id] && !isParked(was) && events.Channels[was.Type()].Owner == service {
 			s.report.Compared++
 			difference.Then = append(difference.Then, brief(was))
 			missing = append(missing, was)
