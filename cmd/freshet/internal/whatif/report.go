@@ -178,7 +178,10 @@ func (b *Branch) write(w *bytes.Buffer) {
 // left says how many recorded events are left out.
 func left(dropped, unknown int) string {
 	words := fmt.Sprintf("%d recorded events do not happen", dropped)
-	if dropped == 1 {
+	switch {
+	case dropped == 0 && unknown > 0:
+		return fmt.Sprintf("of %d recorded events nobody knows", unknown)
+	case dropped == 1:
 		words = "1 recorded event does not happen"
 	}
 	if unknown > 0 {
@@ -213,7 +216,7 @@ func differing(data, other json.RawMessage) string {
 	}
 	var out strings.Builder
 	for _, k := range slices.Sorted(maps.Keys(mine)) {
-		if theirs != nil && bytes.Equal(mine[k], theirs[k]) {
+		if theirs != nil && sameData(mine[k], theirs[k]) {
 			continue
 		}
 		switch text := inShort(mine[k]); {
