@@ -68,6 +68,7 @@ type Log struct {
 	saved   atomic.Uint64 // position as committed
 	leading atomic.Bool
 	trouble [troubles]atomic.Pointer[error]
+	heldUp  [troubles]atomic.Pointer[holdUp]
 	started atomic.Bool
 	stopped chan struct{} // closed when Run has ended
 }
@@ -285,10 +286,12 @@ const heldUp = 2 * time.Second
 func (l *Log) setTrouble(part int, err error) {
 	if err == nil {
 		l.trouble[part].Store(nil)
+		l.heldUp[part].Store(nil)
 		return
 	}
-	old := l.trouble[part].Swap(&err)
-	if old != nil && (*old).Error() == err.Error() {
+	l.trouble[part].Store(&err)
+	since := &holdUp{}
+	if !l.heldUp[part].CompareAndSwap(nil, since) {
 		return
 	}
 	time.AfterFunc(heldUp, func() {
@@ -297,11 +300,14 @@ func (l *Log) setTrouble(part int, err error) {
 			return
 		default:
 		}
-		if now := l.trouble[part].Load(); now != nil && (*now).Error() == err.Error() {
-			l.logger.Warn("held up", "err", err)
+		if now := l.trouble[part].Load(); now != nil && l.heldUp[part].Load() == since {
+			l.logger.Warn("held up", "err", *now)
 		}
 	})
 }
+
+// A holdUp lasts from a part's first error until it goes on, whatever its errors say.
+type holdUp struct{ _ byte }
 
 // An alarm stops a part for good: going on would lose or double events. It is
 // ErrAlarm.

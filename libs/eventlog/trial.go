@@ -30,9 +30,8 @@ type TrialStep struct {
 // A TrialEffect is an effect that a step opened. The log of what really happened
 // says how it ended, if it has the fact that closes it.
 type TrialEffect struct {
-	Kind   string
-	Cause  string // id of the event whose application opened it
-	Closes string // id of the fact that ends it
+	Kind  string
+	Cause string // id of the event whose application opened it
 }
 
 // maxTrials are led of a service at once; each is a copy of its fold.
@@ -136,7 +135,7 @@ func (t *Trial) attempt(ctx context.Context, v *logEvent, parked []event.Event, 
 		step.Decisions = append(step.Decisions, n.event)
 	}
 	for _, r := range s.opened {
-		step.Opened = append(step.Opened, TrialEffect{Kind: r.kind, Cause: r.cause.ID, Closes: r.closes})
+		step.Opened = append(step.Opened, TrialEffect{Kind: r.kind, Cause: r.cause.ID})
 	}
 	return step, nil
 }

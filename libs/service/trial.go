@@ -88,9 +88,8 @@ type trialEvent struct {
 }
 
 type trialEffect struct {
-	Kind   string `json:"kind"`
-	Cause  string `json:"cause"`
-	Closes string `json:"closes"`
+	Kind  string `json:"kind"`
+	Cause string `json:"cause"`
 }
 
 type trialStep struct {

@@ -146,7 +146,7 @@ func (c Config) rounds(ctx context.Context, s *Suite, l *load, can func(kind) bo
 }
 
 // ways are how producers announce data in a round. What only the log's server was
-// told, and nobody had read yet, goes with its store where that is an older copy.
+// told, and nobody had read yet, goes with its store where that is lost or set back.
 func ways(faults []fault) []string {
 	for _, f := range faults {
 		if f.kind == rollback || f.kind == lost {

@@ -35,9 +35,8 @@ type Step struct {
 
 // An Effect is work that a step asked for.
 type Effect struct {
-	Kind   string `json:"kind"`
-	Cause  string `json:"cause"`
-	Closes string `json:"closes"` // id of the fact that ends it
+	Kind  string `json:"kind"`
+	Cause string `json:"cause"`
 }
 
 // Caller sends a request to the suite and returns a successful answer.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -26,7 +27,7 @@ type operator struct {
 }
 
 func (o *operator) run(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{o.declare, o.days, o.cancel, o.park, o.withdraw} {
+	for _, step := range []func(context.Context) error{o.declare, o.hours, o.cancel, o.park, o.withdraw} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -77,8 +78,8 @@ func (o *operator) declare(ctx context.Context) error {
 	return post(ctx, o.suite.URL()+"/v1/repositories", jsonType, fmt.Appendf(nil, `{"name":%q,"url":%q,"branch":"main"}`, nightly, o.repository()))
 }
 
-// days lets some hours pass: schedules tick and rollouts step.
-func (o *operator) days(ctx context.Context) error {
+// hours lets some hours pass: schedules tick and rollouts step.
+func (o *operator) hours(ctx context.Context) error {
 	for range 8 {
 		if err := settle(ctx, o.suite.URL()); err != nil {
 			return err
@@ -117,7 +118,7 @@ func (o *operator) cancel(ctx context.Context) error {
 		}
 		o.clock.Set(o.clock.Now().Add(11 * time.Minute)) // past the cooldown
 	}
-	return fmt.Errorf("no run could be cancelled")
+	return errors.New("no run could be cancelled")
 }
 
 // park lets PostgreSQL refuse what the registry applies; one event is tried again after
