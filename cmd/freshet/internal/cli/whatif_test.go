@@ -10,21 +10,29 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/freshet-io/freshet/cmd/freshet/internal/golden"
 	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
 	"github.com/freshet-io/freshet/cmd/freshet/internal/whatif"
+	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/libs/web"
 	"github.com/stretchr/testify/require"
 )
 
+func goldenLog(t *testing.T) [][]byte {
+	t.Helper()
+	log, err := golden.Read(filepath.Join("..", "golden", "testdata", "log.jsonl.gz"))
+	require.NoError(t, err)
+	return log
+}
+
 // rewound is a suite with the golden log, where some services run. Those that decide
 // have no trial to offer.
 func rewound(t *testing.T, change func(map[string]service.Status)) string {
 	t.Helper()
-	log, err := golden.Read(filepath.Join("..", "golden", "testdata", "log.jsonl.gz"))
-	require.NoError(t, err)
+	log := goldenLog(t)
 	end := uint64(len(log))
 	status := suite.Status{Services: map[string]service.Status{}, End: end}
 	for _, name := range append([]string{"audit"}, whatif.Services...) {
@@ -64,16 +72,29 @@ func rulesFile(t *testing.T, change func(string) string) string {
 func TestWhatIfSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	url, same := rewound(t, nil), rulesFile(t, func(s string) string { return s })
+	log := goldenLog(t)
+	end, eighth, declared := len(log), 0, 0 // positions
+	var last time.Time
+	for i, raw := range log {
+		e, err := events.Codec{}.Decode(raw)
+		require.NoError(t, err)
+		if last = e.Time(); !last.After(time.Date(2001, 1, 8, 0, 0, 0, 0, time.UTC)) {
+			eighth = i + 1
+		}
+		if declared == 0 && e.Type() == events.TypeModelDeclared {
+			declared = i + 1
+		}
+	}
 	for _, c := range []struct {
 		args []string
 		err  string
 	}{
-		{[]string{"--from", "99999"}, "--from 99999: the log ends at 422"},
-		{[]string{"--to", "423"}, "--to 423: the log ends at 422"},
-		{[]string{"--from", "2002-01-01"}, "--from 2002-01-01: the log ends at 422, 2001-01-26T00:00:00Z"},
+		{[]string{"--from", "99999"}, fmt.Sprintf("--from 99999: the log ends at %d", end)},
+		{[]string{"--to", fmt.Sprint(end + 1)}, fmt.Sprintf("--to %d: the log ends at %d", end+1, end)},
+		{[]string{"--from", "2002-01-01"}, fmt.Sprintf("--from 2002-01-01: the log ends at %d, %s", end, last.Format(time.RFC3339))},
 		{[]string{"--to", "1999-01-01"}, "--to 1999-01-01: the log begins at 2001-01-06T00:00:00Z"},
-		{[]string{"--from", "50", "--to", "2001-01-08"}, "--to 2001-01-08 (22 of the log) comes before --from 50 (50)"},
-		{[]string{"--to", "3"}, "--to 3: the model flight-delays is declared after it, at 5"},
+		{[]string{"--from", "50", "--to", "2001-01-08"}, fmt.Sprintf("--to 2001-01-08 (%d of the log) comes before --from 50 (50)", eighth)},
+		{[]string{"--to", "3"}, fmt.Sprintf("--to 3: the model flight-delays is declared after it, at %d", declared)},
 		{[]string{"--from", "soon"}, `--from "soon" is neither a position of the log nor a time such as 2001-01-19 or 2001-01-19T04:00:00Z`},
 		{[]string{"-n", "other"}, "the model flight-delays is not declared in the log of namespace other"},
 		{nil, "feature-store: no trial of feature-store"},
@@ -98,7 +119,7 @@ func TestWhatIfNamesTheServicesThatItNeeds(t *testing.T) {
 	require.ErrorContains(t, ask(func(all map[string]service.Status) { delete(all, "audit") }), "audit does not run, and it is audit that reads the log")
 	require.EqualError(t, ask(func(all map[string]service.Status) {
 		all["training"] = service.Status{Service: "training", Position: 17, Behind: map[string]int64{"outbox": 0}}
-	}), "training has applied the log up to 17 of 422: ask again once it has caught up")
+	}), fmt.Sprintf("training has applied the log up to 17 of %d: ask again once it has caught up", len(goldenLog(t))))
 }
 
 func TestWhatIfExplainsAFileAsValidateDoes(t *testing.T) {
