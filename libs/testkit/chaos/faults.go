@@ -113,10 +113,7 @@ func (s *Suite) strain(ctx context.Context, f fault) error {
 		return fmt.Errorf("the link to %s: %w", f.target, err)
 	}
 	sleep(ctx, f.lasts)
-	if err := l.heal(); err != nil {
-		return fmt.Errorf("the link to %s: %w", f.target, err)
-	}
-	return nil
+	return l.heal()
 }
 
 // takeOver stops the leading process of a service, ends its sessions as the

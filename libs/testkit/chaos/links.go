@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,8 +12,9 @@ import (
 
 // A link is what the services' connections to one server go through.
 type link struct {
-	name  string
-	proxy *toxiproxy.Proxy
+	name, listen, upstream string
+	server                 *toxiproxy.ApiServer
+	proxy                  *toxiproxy.Proxy
 }
 
 func newLinks() *toxiproxy.ApiServer {
@@ -22,11 +22,16 @@ func newLinks() *toxiproxy.ApiServer {
 }
 
 func newLink(server *toxiproxy.ApiServer, name, listen, upstream string) (*link, error) {
-	l := &link{name, toxiproxy.NewProxy(server, name, listen, upstream)}
+	l := &link{name: name, listen: listen, upstream: upstream, server: server}
+	return l, l.start()
+}
+
+func (l *link) start() error {
+	l.proxy = toxiproxy.NewProxy(l.server, l.name, l.listen, l.upstream)
 	if err := l.proxy.Start(); err != nil {
-		return nil, fmt.Errorf("the link to %s: %w", name, err)
+		return fmt.Errorf("the link to %s: %w", l.name, err)
 	}
-	return l, nil
+	return nil
 }
 
 // slow delays everything by so many milliseconds, give or take a jitter.
@@ -58,11 +63,12 @@ func (l *link) drop() error {
 func (l *link) cut() { l.proxy.Stop() }
 
 // heal undoes everything. Connections that a hole has swallowed are closed, as a
-// peer's reset would after an outage.
+// peer's reset would after an outage. The proxy is a new one: an old one that is to
+// forget what it does to connections waits, some of the times for ever, for those that
+// are closed meanwhile.
 func (l *link) heal() error {
-	l.proxy.Stop()
-	l.proxy.Toxics.ResetToxics(context.Background())
-	return l.proxy.Start()
+	l.cut()
+	return l.start()
 }
 
 func (l *link) toxic(kind, stream string, attributes map[string]any) error {
