@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	kgo "github.com/segmentio/kafka-go"
@@ -23,6 +24,7 @@ const (
 	recordOverhead = 64
 	retryFirst     = 20 * time.Millisecond
 	retryLast      = 2 * time.Second
+	askMost        = 6
 )
 
 // A Record is one of a topic's partition.
@@ -92,7 +94,7 @@ func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
 func (c *Client) askPartitions(ctx context.Context, topic string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	res, err := c.client.Metadata(ctx, &kgo.MetadataRequest{Topics: []string{topic}})
+	res, err := again(ctx, c.client.Metadata, &kgo.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
 		return 0, fmt.Errorf("asking for topic %s: %w", topic, err)
 	}
@@ -180,7 +182,7 @@ func (c *Client) Bounds(ctx context.Context, topic string) (first, end map[int]i
 	for p := range n {
 		asked = append(asked, kgo.FirstOffsetOf(p), kgo.LastOffsetOf(p))
 	}
-	res, err := c.client.ListOffsets(ctx, &kgo.ListOffsetsRequest{Topics: map[string][]kgo.OffsetRequest{topic: asked}})
+	res, err := again(ctx, c.client.ListOffsets, &kgo.ListOffsetsRequest{Topics: map[string][]kgo.OffsetRequest{topic: asked}})
 	if err != nil {
 		return nil, nil, fmt.Errorf("offsets of topic %s: %w", topic, err)
 	}
@@ -202,7 +204,7 @@ func (c *Client) Bounds(ctx context.Context, topic string) (first, end map[int]i
 func (c *Client) Fetch(ctx context.Context, topic string, partition int, offset int64, maxWait time.Duration) (records []Record, next int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, maxWait+requestTimeout)
 	defer cancel()
-	res, err := c.client.Fetch(ctx, &kgo.FetchRequest{
+	res, err := again(ctx, c.client.Fetch, &kgo.FetchRequest{
 		Topic: topic, Partition: partition, Offset: offset,
 		MinBytes: 1, MaxBytes: fetchBytes, MaxWait: max(maxWait, time.Millisecond),
 		IsolationLevel: kgo.ReadCommitted,
@@ -255,6 +257,24 @@ func read(r *kgo.Record) (Record, error) {
 		}
 	}
 	return rec, nil
+}
+
+// again asks what may be asked again, and does where its connection was broken: those
+// that a broker's death or an outage closed are noticed one by one, when they are used.
+func again[Q, A any](ctx context.Context, ask func(context.Context, *Q) (*A, error), question *Q) (*A, error) {
+	pause := retryFirst
+	for try := 1; ; try++ {
+		answer, err := ask(ctx, question)
+		if err == nil || try == askMost || !broken(err) || !sleep(ctx, pause) {
+			return answer, err
+		}
+		pause *= 2
+	}
+}
+
+func broken(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
 }
 
 // temporary says whether another try may succeed: the broker says so, or it

@@ -3,6 +3,8 @@ package kafka_test
 import (
 	"context"
 	"fmt"
+	"net"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -84,6 +86,38 @@ func TestKeepsEverythingAcrossARestart(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, before, after)
 	require.ErrorContains(t, again.Ensure(ctx, "t", 4), "3 partitions")
+}
+
+// Connections that a broker's death closed are noticed when they are used: a question
+// that has one is asked again.
+func TestAnswersAcrossABrokersRestart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	server, client := start(t, dir)
+	require.NoError(t, client.Ensure(t.Context(), "words", 1))
+	for i := range 5 {
+		var all sync.WaitGroup
+		for range 4 { // at once, each with a connection of its own
+			all.Go(func() {
+				if _, _, err := client.Fetch(t.Context(), "words", 0, int64(i), 50*time.Millisecond); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		_, port, err := net.SplitHostPort(server.Addr())
+		require.NoError(t, err)
+		n, err := strconv.Atoi(port)
+		require.NoError(t, err)
+		server.Stop()
+		server, err = kafkaserver.Start(kafkaserver.Options{DataDir: dir, Port: n})
+		require.NoError(t, err)
+		t.Cleanup(server.Stop)
+		_, end, err := client.Bounds(t.Context(), "words")
+		require.NoError(t, err)
+		require.EqualValues(t, i, end[0])
+		require.NoError(t, kafka.New(server.Addr()).Produce(t.Context(), "words", kafka.Record{Value: []byte("x")}))
+	}
 }
 
 func TestConsumeResumesAndRefusesToSkip(t *testing.T) {

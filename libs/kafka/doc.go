@@ -9,5 +9,6 @@
 // Consume delivers every partition in order from where the caller left off, and
 // fails with ErrOffsetLost where the broker no longer has it, instead of
 // skipping. A record may be produced twice when the broker's answer was lost:
-// consumers drop what they know. Nothing rests on Kafka's transactions.
+// consumers drop what they know. A question whose connection was broken is asked
+// again. Nothing rests on Kafka's transactions.
 package kafka

@@ -11,7 +11,7 @@ import (
 func (c *Client) Settings(ctx context.Context, topic string, names ...string) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	res, err := c.client.DescribeConfigs(ctx, &kgo.DescribeConfigsRequest{Resources: []kgo.DescribeConfigRequestResource{
+	res, err := again(ctx, c.client.DescribeConfigs, &kgo.DescribeConfigsRequest{Resources: []kgo.DescribeConfigRequestResource{
 		{ResourceType: kgo.ResourceTypeTopic, ResourceName: topic, ConfigNames: names},
 	}})
 	if err != nil {
