@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -39,7 +40,8 @@ func (s *Suite) replay(ctx context.Context, service, what, from string) (replaye
 		return report, errNotNow
 	}
 	if res.StatusCode != http.StatusOK {
-		return report, fmt.Errorf("%s of %s: %s", what, service, res.Status)
+		why, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10))
+		return report, fmt.Errorf("%s of %s: %s: %s", what, service, res.Status, why)
 	}
 	lines := bufio.NewScanner(res.Body)
 	lines.Buffer(nil, 16<<20)
