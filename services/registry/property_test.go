@@ -117,6 +117,9 @@ func check(t require.TestingT, log []event.Event, model string) {
 			require.Equal(t, champion[p.Environment], value(p.Previous), "at most one champion per environment")
 			require.NotEqual(t, champion[p.Environment], p.Version)
 			champion[p.Environment] = p.Version
+			// A rollout that nobody approved can never be; said nevertheless, its version
+			// serves, and waits no longer.
+			delete(waiting, key(p.Version, p.Environment))
 		}
 	}
 	for _, e := range []string{"staging", "production"} {
