@@ -69,9 +69,9 @@ func (f *Fold) Types() []string {
 // Applies adapts a typed handler: fold.Apply(T, Applies(events.Parse[events.X], onX)).
 func Applies[P any](parse func(event.Event) (P, error), fn func(ctx context.Context, tx *Tx, e event.Event, p P) error) ApplyFunc {
 	return func(ctx context.Context, tx *Tx, e event.Event) error {
-		p, err := parse(e)
+		p, err := readPayload(tx, e, parse)
 		if err != nil {
-			return Invalid(err)
+			return err
 		}
 		return fn(ctx, tx, e, p)
 	}
@@ -80,9 +80,10 @@ func Applies[P any](parse func(event.Event) (P, error), fn func(ctx context.Cont
 // Decides adapts a typed handler, as Applies does.
 func Decides[P any](parse func(event.Event) (P, error), fn func(ctx context.Context, state Reader, e event.Event, p P, now time.Time) ([]event.Event, error)) DecideFunc {
 	return func(ctx context.Context, state Reader, e event.Event, now time.Time) ([]event.Event, error) {
-		p, err := parse(e)
+		t, _ := state.(*Tx) // that the event was applied in
+		p, err := readPayload(t, e, parse)
 		if err != nil {
-			return nil, Invalid(err)
+			return nil, err
 		}
 		return fn(ctx, state, e, p, now)
 	}

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"math"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,7 +34,10 @@ type Beside struct {
 	entries []*entry // decisions to park, for the outbox, at the swap
 	parked  int
 	traced  bool // the database knows of every statement which event it is of
-	none    bool // the service never decided anything
+
+	seed    maphash.Seed
+	causes  map[uint64]struct{} // hashes of the events that led to decisions
+	counted int64               // decisions up to this number of the outbox are in causes
 }
 
 // An UnappliableError is an event that was applied or decided on when it came, and
@@ -76,7 +79,7 @@ func (l *Log) beside(ctx context.Context, conn *pgx.Conn, schema string) (_ *Bes
 			_ = conn.Close(context.WithoutCancel(ctx))
 		}
 	}()
-	b := &Beside{log: l, conn: conn, schema: schema}
+	b := &Beside{log: l, conn: conn, schema: schema, seed: maphash.MakeSeed(), causes: map[uint64]struct{}{}}
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "DROP SCHEMA IF EXISTS "+quote(schema)+" CASCADE"); err != nil {
 			return err
@@ -100,11 +103,6 @@ func (l *Log) beside(ctx context.Context, conn *pgx.Conn, schema string) (_ *Bes
 			return nil, fmt.Errorf("table %s: %w", name, err)
 		}
 	}
-	var some bool
-	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+quote(l.schema+"_io")+".outbox WHERE cause IS NOT NULL)").Scan(&some); err != nil {
-		return nil, err
-	}
-	b.none = !some
 	b.merger = newMerger(conn, tables)
 	b.shadow = l.shadowOf(schema)
 	return b, nil
@@ -175,13 +173,17 @@ func (b *Beside) Fold(ctx context.Context, origin Origin, until uint64, progress
 	}
 	// The first error ends all stages, and is the one to be told.
 	g, inner := errgroup.WithContext(ctx)
-	read, ready := make(chan chunk, 1), make(chan *prepared, 1)
+	// No stage waits for another that is slow for a moment.
+	read, ready := make(chan chunk, 4), make(chan *prepared, 4)
 	g.Go(func() error {
 		defer close(read)
 		return b.shadow.readPast(inner, origin, b.Position(), until, func(c chunk) error { return send(inner, read, c) })
 	})
 	g.Go(func() error {
 		defer close(ready)
+		if err := b.countCauses(inner, outbox); err != nil {
+			return err
+		}
 		for c := range read {
 			p, err := b.prepare(inner, outbox, c)
 			if err != nil {
@@ -209,6 +211,27 @@ func (b *Beside) Fold(ctx context.Context, origin Origin, until uint64, progress
 	}
 	if b.Position() != until {
 		return fmt.Errorf("the log ended at %d, and %d was to be reached", b.Position(), until)
+	}
+	return nil
+}
+
+// countCauses learns which events led to decisions, so that the outbox is asked about
+// these only. What was decided on an event that was applied is in there with it; later
+// come only decisions on events that had been parked, which are looked up where these
+// are tried again.
+func (b *Beside) countCauses(ctx context.Context, outbox Reader) error {
+	rows, err := outbox.Query(ctx, "SELECT sequence, cause FROM "+quote(b.log.schema+"_io")+".outbox WHERE cause IS NOT NULL AND sequence > $1", b.counted)
+	if err == nil {
+		var sequence int64
+		var cause string
+		_, err = pgx.ForEachRow(rows, []any{&sequence, &cause}, func() error {
+			b.causes[maphash.String(b.seed, cause)] = struct{}{}
+			b.counted = max(b.counted, sequence)
+			return nil
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("read what was decided on: %w", err)
 	}
 	return nil
 }
@@ -247,19 +270,25 @@ func (b *Beside) prepare(ctx context.Context, outbox Reader, c chunk) (*prepared
 	}
 	all.Wait()
 	p := &prepared{chunk: c}
-	if b.none {
+	// Any event may have led to decisions, also of a type that is no longer consumed.
+	var events chunk
+	for _, v := range c {
+		if _, some := b.causes[maphash.String(b.seed, v.id)]; some {
+			events = append(events, v)
+		}
+	}
+	if len(events) == 0 {
 		return p, nil
 	}
-	// Any event may have led to decisions, also of a type that is no longer consumed.
-	events := slices.DeleteFunc(slices.Clone(c), func(v *logEvent) bool {
-		return v.id == "" || b.shadow.own(v) && b.shadow.isDecision(v.typ)
-	})
 	var err error
 	if p.recorded, p.encoded, err = b.shadow.recordedDecisions(ctx, outbox, events); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
+
+// sendAhead is how many statements of a chunk are sent while more events are applied.
+const sendAhead = 1024
 
 // apply applies a chunk in one transaction. Where an event is at fault, the chunk
 // is applied one by one up to it.
@@ -318,6 +347,11 @@ func (b *Beside) attempt(ctx context.Context, p *prepared, events chunk, park *f
 		}
 		if err := one.one(ctx, t, v, recorded, park); err != nil {
 			return err
+		}
+		if t.batch.Len() >= sendAhead {
+			if err := t.goOn(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	s := t.stage

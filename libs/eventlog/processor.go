@@ -386,6 +386,9 @@ func (l *Log) applyAndDecide(ctx context.Context, t *Tx, v *logEvent, recorded [
 			return err
 		}
 	}
+	if len(drafts) == 0 && len(recorded) == 0 {
+		return nil
+	}
 	have := make(map[string]event.Event, len(recorded))
 	for _, e := range recorded {
 		if e.Type() != l.parkedType() {

@@ -349,7 +349,7 @@ func (l *Log) recordedDecisions(ctx context.Context, q Reader, batch []*logEvent
 		}
 		if !l.anew || e.Type() == l.parkedType() {
 			found[cause] = append(found[cause], e)
-			encoded[e.ID()] = bytes.Clone(data)
+			encoded[e.ID()] = data
 		}
 		return nil
 	})

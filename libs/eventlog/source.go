@@ -24,7 +24,7 @@ const (
 	// chunkEvents is how many events of a replay share a transaction.
 	chunkEvents = 4096
 	// chunkBytes bounds what a chunk holds in memory.
-	chunkBytes = 16 << 20
+	chunkBytes = 8 << 20
 )
 
 // ErrNoArchive: the archive was asked for, or has what the log no longer has, and none

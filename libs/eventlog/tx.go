@@ -21,15 +21,17 @@ type Tx struct {
 	begun bool
 	stage *staged
 
-	merger *merger // of a replay; else nil
+	merger *merger    // of a replay; else nil
+	ahead  chan error // outcome of what is being sent while the caller goes on; nil if nothing is
 
 	entries []*entry // decisions, for the outbox
 	tail    tailOf   // what was applied beyond the archive
 
-	event  event.Event // being applied
-	stream uint64      // where its cause is in the log
-	timers map[string]int
-	err    error
+	event   event.Event // being applied
+	stream  uint64      // where its cause is in the log
+	payload any         // of the event, a pointer, once it was read
+	timers  map[string]int
+	err     error
 }
 
 func newTx(l *Log, conn *pgx.Conn) *Tx {
@@ -177,44 +179,94 @@ func (t *Tx) fail(err error) {
 
 // at begins the application of an event.
 func (t *Tx) at(e event.Event, stream uint64) {
-	t.event, t.stream, t.timers, t.err = e, stream, nil, nil
+	t.event, t.stream, t.payload, t.timers, t.err = e, stream, nil, nil, nil
+}
+
+// readPayload reads an event's payload: once for the apply and the decide of an event.
+func readPayload[P any](t *Tx, e event.Event, parse func(event.Event) (P, error)) (p P, err error) {
+	same := t != nil && t.event.Context == e.Context
+	if same {
+		if known, ok := t.payload.(*P); ok {
+			return *known, nil
+		}
+	}
+	if p, err = parse(e); err != nil {
+		return p, Invalid(err)
+	}
+	if same {
+		t.payload = &p
+	}
+	return p, nil
 }
 
 // flush sends what is queued, in a transaction that stays open.
 func (t *Tx) flush(ctx context.Context) error {
+	if err := t.arrived(); err != nil {
+		return err
+	}
 	if t.begun && t.batch.Len() == 0 {
 		return nil
 	}
-	b := t.merged(ctx)
-	if !t.begun {
+	b, begun := t.batch, t.begun
+	t.batch, t.begun = &pgx.Batch{}, true
+	return t.send(ctx, b, begun)
+}
+
+// goOn sends what is queued, as flush does, while the caller queues more. What becomes
+// of it is known when the connection is needed next.
+func (t *Tx) goOn(ctx context.Context) error {
+	if err := t.arrived(); err != nil {
+		return err
+	}
+	b, begun := t.batch, t.begun
+	t.batch, t.begun = &pgx.Batch{}, true
+	t.ahead = make(chan error, 1)
+	go func() { t.ahead <- t.send(ctx, b, begun) }()
+	return nil
+}
+
+// arrived waits for what is being sent; the connection is free then.
+func (t *Tx) arrived() error {
+	if t.ahead == nil {
+		return nil
+	}
+	err := <-t.ahead
+	t.ahead = nil
+	return err
+}
+
+func (t *Tx) send(ctx context.Context, b *pgx.Batch, begun bool) error {
+	b = t.merged(ctx, b)
+	if !begun {
 		queued := b.QueuedQueries
 		b = &pgx.Batch{}
 		b.Queue("BEGIN")
 		b.QueuedQueries = append(b.QueuedQueries, queued...)
-		t.begun = true
 	}
-	t.batch = &pgx.Batch{}
 	return t.conn.SendBatch(ctx, b).Close()
 }
 
 // merged is what is queued, in as few statements as may be where that is asked for.
-func (t *Tx) merged(ctx context.Context) *pgx.Batch {
-	if t.merger == nil || t.batch.Len() < minMerge {
-		return t.batch
+func (t *Tx) merged(ctx context.Context, b *pgx.Batch) *pgx.Batch {
+	if t.merger == nil || b.Len() < minMerge {
+		return b
 	}
-	return t.merger.merge(ctx, t.batch)
+	return t.merger.merge(ctx, b)
 }
 
 // finish commits everything. Where nothing was read on the way, all statements
 // are one round trip and, without BEGIN, one implicit transaction.
 func (t *Tx) finish(ctx context.Context) error {
+	if err := t.arrived(); err != nil {
+		return err
+	}
 	if t.begun {
 		t.Exec("COMMIT")
 	}
 	if t.batch.Len() == 0 {
 		return nil
 	}
-	err := t.conn.SendBatch(ctx, t.merged(ctx)).Close()
+	err := t.conn.SendBatch(ctx, t.merged(ctx, t.batch)).Close()
 	if err == nil {
 		t.begun = false
 	}
@@ -223,6 +275,7 @@ func (t *Tx) finish(ctx context.Context) error {
 
 // abandon leaves the connection ready for the next transaction.
 func (t *Tx) abandon(ctx context.Context) {
+	_ = t.arrived() // whatever became of it is rolled back
 	if t.conn.IsClosed() || t.conn.PgConn().TxStatus() == 'I' {
 		return
 	}
