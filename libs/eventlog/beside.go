@@ -37,7 +37,7 @@ type Beside struct {
 
 	seed    maphash.Seed
 	causes  map[uint64]struct{} // hashes of the events that led to decisions
-	counted int64               // decisions up to this number of the outbox are in causes
+	counted int64               // those of decisions up to this number of the outbox are in causes
 }
 
 // An UnappliableError is an event that was applied or decided on when it came, and
@@ -220,19 +220,30 @@ func (b *Beside) Fold(ctx context.Context, origin Origin, until uint64, progress
 // come only decisions on events that had been parked, which are looked up where these
 // are tried again.
 func (b *Beside) countCauses(ctx context.Context, outbox Reader) error {
-	rows, err := outbox.Query(ctx, "SELECT sequence, cause FROM "+quote(b.log.schema+"_io")+".outbox WHERE cause IS NOT NULL AND sequence > $1", b.counted)
-	if err == nil {
-		var sequence int64
-		var cause string
-		_, err = pgx.ForEachRow(rows, []any{&sequence, &cause}, func() error {
-			b.causes[maphash.String(b.seed, cause)] = struct{}{}
-			b.counted = max(b.counted, sequence)
-			return nil
-		})
+	table := quote(b.log.schema+"_io") + ".outbox"
+	var last int64
+	err := outbox.QueryRow(ctx, "SELECT coalesce(max(sequence), 0) FROM "+table).Scan(&last)
+	if err != nil {
+		return fmt.Errorf("read the outbox: %w", err)
 	}
+	// All of them are in the index, the later ones in few rows.
+	sql, args := "SELECT cause FROM "+table+" WHERE cause IS NOT NULL", []any{}
+	if b.counted > 0 {
+		sql, args = sql+" AND sequence > $1", []any{b.counted}
+	}
+	rows, err := outbox.Query(ctx, sql, args...)
 	if err != nil {
 		return fmt.Errorf("read what was decided on: %w", err)
 	}
+	var cause string
+	_, err = pgx.ForEachRow(rows, []any{&cause}, func() error {
+		b.causes[maphash.String(b.seed, cause)] = struct{}{}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read what was decided on: %w", err)
+	}
+	b.counted = last
 	return nil
 }
 

@@ -38,11 +38,12 @@ func (v *logEvent) decode(c Codec) {
 	if v.event, v.err = c.Decode(v.data); v.err != nil {
 		return
 	}
-	if v.event.Type() != v.typ || v.id != "" && v.event.ID() != v.id || v.sequence != 0 && Sequence(v.event) != v.sequence {
+	id, sequence := v.event.ID(), Sequence(v.event)
+	if v.event.Type() != v.typ || v.id != "" && id != v.id || v.sequence != 0 && sequence != v.sequence {
 		v.err = errors.New("the event is not what its subject and headers say")
 		return
 	}
-	v.id, v.sequence = v.event.ID(), Sequence(v.event)
+	v.id, v.sequence = id, sequence
 }
 
 // source is the event's source attribute, as its subject tells it.
