@@ -85,6 +85,7 @@ func (c Config) can() (func(kind) bool, []string) {
 		if _, err := exec.LookPath(program); err != nil {
 			dumps = false
 			skipped = append(skipped, "restored databases: "+err.Error())
+			break
 		}
 	}
 	return func(k kind) bool {
