@@ -29,12 +29,17 @@ func main() {
 	if err == nil {
 		return
 	}
-	fmt.Fprintln(os.Stderr, "freshet:", err)
 	var by interrupted
-	if errors.Is(err, context.Canceled) && errors.As(context.Cause(ctx), &by) {
-		os.Exit(128 + int(by.signal)) // as a shell says it
+	if !errors.Is(err, context.Canceled) || !errors.As(context.Cause(ctx), &by) {
+		fmt.Fprintln(os.Stderr, "freshet:", err)
+		os.Exit(1)
 	}
-	os.Exit(1)
+	said := "interrupted"
+	if text := err.Error(); text != context.Canceled.Error() && text != by.Error() {
+		said += ": " + text
+	}
+	fmt.Fprintln(os.Stderr, "freshet:", said)
+	os.Exit(128 + int(by.signal)) // as a shell says it
 }
 
 // interrupted is why a command was told to end.

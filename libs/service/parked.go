@@ -57,7 +57,7 @@ func (s *Service) answerParked(w http.ResponseWriter, r *http.Request) {
 	case len(receipts) == 1 && errors.Is(err, context.DeadlineExceeded):
 		web.JSON(w, http.StatusAccepted, map[string]any{"id": receipts[0].ID, "existing": receipts[0].Existing})
 	case errors.Is(err, eventlog.ErrNotParked):
-		web.Problem(w, http.StatusNotFound, "Not parked", err.Error())
+		web.Problem(w, http.StatusNotFound, "Not parked", err.Error()+"; freshet events parked lists what is, each with the id to write")
 	default:
 		web.Problem(w, http.StatusServiceUnavailable, "Not recorded", err.Error())
 	}

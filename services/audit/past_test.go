@@ -273,6 +273,26 @@ func TestImpactIsWhyTheOtherWay(t *testing.T) {
 	}
 }
 
+// How a parked event was answered came of that event.
+func TestImpactTellsHowAParkedEventWasAnswered(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	champion := b.story()
+	e := event.New()
+	e.SetType(events.TypeRegistryEventDiscarded)
+	e.SetSubject(champion.ID())
+	e.SetDataSchema("https://freshet.io/contracts/registry/v1/event_discarded.json")
+	e.SetExtension("namespace", namespace)
+	require.NoError(t, e.SetData(event.ApplicationJSON, events.EventDiscarded{Event: champion.ID()}))
+	discarded := b.then(event.Event{}, e, nil)
+	b.Settle(t.Context())
+	impact := b.graph("/v1/impact/" + champion.ID())
+	require.Equal(t, 1, impact.Counts[events.TypeRegistryEventDiscarded])
+	require.Equal(t, discarded.ID(), impact.Nodes[len(impact.Nodes)-1].ID)
+	why := b.graph("/v1/why/" + discarded.ID())
+	require.Contains(t, why.types(), name(champion.Type()), "what was discarded, and all behind it")
+}
+
 func TestPicturesAreWellFormed(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -320,6 +340,8 @@ func TestNamesThatAreNot(t *testing.T) {
 	require.Contains(t, problem("/v1/why/999999", 404), "there is no position 999999; the log that is indexed goes from 1 to ")
 	require.Contains(t, problem("/v1/events/999999", 404), "the log that is indexed goes from 1 to ")
 	require.Contains(t, problem("/v1/why/production/flight-delays?at=1999-12-31", 404), "at 1999-12-31")
+	require.Contains(t, problem("/v1/why/flight-delays@7?at=9", 404), `nothing was called "flight-delays@7" in namespace "default" at 9; leave out --at`)
+	require.Contains(t, problem("/v1/impact/flight-delays@7?at=9", 404), "leave out --at")
 	require.Contains(t, problem("/v1/as-of/now?model=delays", 404), "there are flight-delays")
 	require.Contains(t, problem("/v1/as-of/999", 400), "the log that is indexed goes from 1 to ")
 	require.Contains(t, problem("/v1/as-of/9999-01-01", 400), "has not come yet")

@@ -287,6 +287,21 @@ func TestADamagedBackupIsRefusedAndLeavesNothing(t *testing.T) {
 	}
 }
 
+// What a killed restore leaves is used by nobody.
+func TestAnInterruptedRestoreIsRefused(t *testing.T) {
+	t.Parallel()
+	base, dir := small(t)
+	back := filepath.Join(base, "back")
+	_, err := backup.Restore(t.Context(), dir, back)
+	require.NoError(t, err)
+	require.NoFileExists(t, filepath.Join(back, suite.Restoring))
+	require.NoError(t, os.WriteFile(filepath.Join(back, suite.Restoring), nil, 0o600))
+	_, err = suite.Start(t.Context(), suite.Options{DataDir: back, Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
+	require.ErrorContains(t, err, "was interrupted, and what is there is not whole: empty the directory, and restore again")
+	_, err = backup.Take(t.Context(), back, filepath.Join(base, "again"), "v1", made)
+	require.ErrorContains(t, err, "was interrupted")
+}
+
 // A manifest is not believed about where its files go.
 func TestABackupStaysInItsPlace(t *testing.T) {
 	t.Parallel()

@@ -75,6 +75,10 @@ func Restore(ctx context.Context, dir, dataDir string) (_ *Manifest, err error) 
 	if err != nil {
 		return nil, err
 	}
+	mark := filepath.Join(dataDir, suite.Restoring)
+	if err := os.WriteFile(mark, nil, 0o600); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	home := ""
 	defer func() {
 		if err != nil {
@@ -93,6 +97,9 @@ func Restore(ctx context.Context, dir, dataDir string) (_ *Manifest, err error) 
 		return nil, err
 	}
 	syscall.Sync()
+	if err := os.Remove(mark); err != nil {
+		return nil, err
+	}
 	return m, nil
 }
 

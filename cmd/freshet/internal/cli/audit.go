@@ -180,7 +180,7 @@ func (c *client) report(cmd *cobra.Command, r evidence.Report, err error) error 
 		if len(r.Findings) == 0 {
 			cmd.Println("sound:", r.Summary())
 			if left := r.Events - r.Covered; left > 0 {
-				cmd.Printf("  the last %d events are not under a checkpoint yet\n", left)
+				cmd.Printf("  the last %d events are not under a checkpoint yet; a checkpoint itself is under the next one\n", left)
 			}
 		}
 		untrusted(cmd, r.Trusted, r.Keys)

@@ -101,6 +101,8 @@ func (c *client) open(ctx context.Context, method, path string, query url.Values
 func (c *client) explain(err error) error {
 	var dns *url.Error
 	switch {
+	case errors.Is(err, context.Canceled):
+		return context.Canceled // by a signal, which says nothing of the suite
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("no suite answers at %s: start one with freshet up, or name another with --url", c.url)
 	case errors.Is(err, context.DeadlineExceeded):

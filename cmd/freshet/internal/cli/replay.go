@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -156,6 +157,9 @@ func printDifference(w io.Writer, title string, d *eventlog.Difference) {
 		if d.Version == 0 {
 			then = "recorded by a version that is not known"
 		}
+	}
+	if fields := differing(d.Live, d.Again); len(fields) > 0 {
+		fmt.Fprintf(&b, "    they differ in %s\n", clean(strings.Join(fields, ", ")))
 	}
 	for _, side := range [][2]string{{then, d.Live}, {now, d.Again}} {
 		text := side[1]
@@ -315,6 +319,28 @@ func (m *meter) end() {
 	if m.bar && m.wrote {
 		_, _ = io.WriteString(m.w, "\r\x1b[K")
 	}
+}
+
+// differing names the fields of two JSON objects that are not the same; none where one
+// is no object.
+func differing(a, b string) []string {
+	var left, right map[string]json.RawMessage
+	if json.Unmarshal([]byte(a), &left) != nil || json.Unmarshal([]byte(b), &right) != nil {
+		return nil
+	}
+	var fields []string
+	for name, value := range left {
+		if !bytes.Equal(value, right[name]) {
+			fields = append(fields, name)
+		}
+	}
+	for name := range right {
+		if _, both := left[name]; !both {
+			fields = append(fields, name)
+		}
+	}
+	slices.Sort(fields)
+	return fields
 }
 
 // grouped writes a number with commas.

@@ -66,6 +66,13 @@ func TestVerifyNamesTheFirstDifference(t *testing.T) {
 	require.Equal(t, "e7", answer.Items[0].Difference.Event)
 }
 
+func TestDifferingNamesFields(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, []string{"b", "c", "d"}, differing(`{"a":1,"b":2,"c":3}`, `{"a":1,"b":"2","d":4}`))
+	require.Empty(t, differing(`{"a":1}`, ``))
+	require.Empty(t, differing(`{"a":1}`, `{"a":1}`))
+}
+
 func TestAReplayIsToldWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	url := replays(t)

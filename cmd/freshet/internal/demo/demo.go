@@ -136,6 +136,11 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	if !o.Stay {
+		after := "To look around: freshet demo --data-dir demo, then freshet up --data-dir demo"
+		if o.Kept {
+			after = "To look around: freshet up --data-dir " + o.DataDir
+		}
+		_, _ = fmt.Fprintf(o.Out, "%s\n", after)
 		return nil
 	}
 	after := "its data goes with it, unless it ran with --keep or --data-dir"

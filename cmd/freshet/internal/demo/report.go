@@ -117,7 +117,6 @@ func (d *demo) print(ctx context.Context, sum summary) {
 			say("(%v)", err)
 		}
 	}
-	say("Console: %s", d.suite.URL())
 }
 
 // curl asks about one flight, as a newcomer can from a shell.

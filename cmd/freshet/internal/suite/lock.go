@@ -10,6 +10,10 @@ import (
 	"syscall"
 )
 
+// Restoring is a file in a data directory that is not restored whole: nothing is to
+// use it.
+const Restoring = "restoring"
+
 // lockDir makes this process the only one that uses a data directory. The kernel
 // releases the lock when the process ends, however it ends.
 func lockDir(dir string) (*os.File, error) {
@@ -25,6 +29,9 @@ func lockDir(dir string) (*os.File, error) {
 		err = errors.Join(readErr, f.Close())
 		return nil, errors.Join(fmt.Errorf("another freshet (process %s) runs on %s: stop it, or use another --data-dir",
 			strings.TrimSpace(string(holder)), dir), err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, Restoring)); err == nil {
+		return nil, errors.Join(fmt.Errorf("a restore into %s was interrupted, and what is there is not whole: empty the directory, and restore again", dir), f.Close())
 	}
 	err = f.Truncate(0)
 	if err == nil {

@@ -134,6 +134,9 @@ func (e *Edge) why(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a, err := e.explainer.Why(r.Context(), namespace(r), name, position)
+	if err == nil && r.URL.Query().Get("at") != "" && a.Began() > position {
+		err = state.ErrUnknown // by then
+	}
 	e.tell(w, r, name, a, err)
 }
 
@@ -160,6 +163,9 @@ func (e *Edge) impact(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a, err := e.explainer.Impact(r.Context(), namespace(r), name, position, told)
+	if err == nil && r.URL.Query().Get("at") != "" && a.Began() > position {
+		err = state.ErrUnknown // by then
+	}
 	e.tell(w, r, name, a, err)
 }
 
@@ -192,12 +198,16 @@ func (e *Edge) tell(w http.ResponseWriter, r *http.Request, name string, a linea
 			web.Problem(w, http.StatusNotFound, "Not found", nothingAt(r, position, e.end(r)))
 			return
 		}
+		if at := r.URL.Query().Get("at"); at != "" {
+			web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("nothing was called %q in namespace %q at %s; leave out --at to see whether it came later", name, namespace(r), at))
+			return
+		}
 		names, err := state.There(r.Context(), e.log.State(), namespace(r))
 		if err != nil {
 			unreadable(w, err)
 			return
 		}
-		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("nothing is called %q in namespace %q%s; %s", name, namespace(r), then(r), there(names)))
+		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("nothing is called %q in namespace %q; %s", name, namespace(r), there(names)))
 		return
 	case errors.As(err, &ambiguous):
 		web.Problem(w, http.StatusBadRequest, "Ambiguous name", err.Error())
@@ -223,13 +233,6 @@ func (e *Edge) tell(w http.ResponseWriter, r *http.Request, name string, a linea
 	default:
 		web.Problem(w, http.StatusBadRequest, "Bad query", fmt.Sprintf("format is %q; json or svg is allowed", format))
 	}
-}
-
-func then(r *http.Request) string {
-	if at := r.URL.Query().Get("at"); at != "" {
-		return fmt.Sprintf(" at %s", at)
-	}
-	return ""
 }
 
 // there says which names there are.

@@ -113,7 +113,7 @@ func (l *Library) prove(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	p, err := l.Proof(ctx, namespace(r), r.PathValue("id"))
 	if errors.Is(err, state.ErrUnknown) {
-		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("no event %q in namespace %q", r.PathValue("id"), namespace(r)))
+		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("no event %q in namespace %q; write its whole id, or its position in the log", r.PathValue("id"), namespace(r)))
 		return
 	}
 	if err != nil {
@@ -171,7 +171,9 @@ func (l *Library) problem(w http.ResponseWriter, err error) {
 	switch {
 	case l.merkle.Altered():
 		web.Problem(w, http.StatusConflict, "The archive was altered", merkle.ErrAltered.Error()+"; nothing more is signed or proven until it is: restore the topic, and see the audit service's log")
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, merkle.ErrUncovered):
+	case errors.Is(err, merkle.ErrUncovered):
+		web.Problem(w, http.StatusServiceUnavailable, "Not yet", err.Error()+": a checkpoint is covered by the next one, which comes when something else happened; or another process signs, and it is worth another try")
+	case errors.Is(err, context.DeadlineExceeded):
 		web.Problem(w, http.StatusServiceUnavailable, "Not yet", "no checkpoint over it could be signed in time: the archive may be behind the log, or Kafka away; try again")
 	default:
 		web.Problem(w, http.StatusInternalServerError, "The evidence cannot be read", err.Error())

@@ -77,6 +77,17 @@ type Answer struct {
 	Truncated bool `json:"truncated,omitempty"`
 }
 
+// Began is where in the log the event is that the question stands for; 0 where it was
+// not told.
+func (a Answer) Began() int64 {
+	for _, n := range a.Nodes {
+		if n.ID == a.Event {
+			return n.Sequence
+		}
+	}
+	return 0
+}
+
 // Log finds events by sequence and id.
 type Log interface {
 	Find(ctx context.Context, sequence uint64, id string) (logread.Message, error)

@@ -217,6 +217,10 @@ func (l *Log) resume(ctx context.Context) error {
 	if err := l.o.Tree.Truncate(newest.Size); err != nil {
 		return err
 	}
+	if key := l.o.Key.Public(); newest.Size > 0 && newest.Key != key {
+		l.o.Logger.Warn("the signing key is not the one that signed so far: put that one back, or give both to those who verify",
+			"key", key, "signed_so_far_by", newest.Key)
+	}
 	l.mu.Lock()
 	l.newest, l.fresh, l.since = newest, 0, time.Time{}
 	l.mu.Unlock()

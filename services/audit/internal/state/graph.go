@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"strconv"
+	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/events"
@@ -192,10 +193,28 @@ var graph = map[string]eventlog.ApplyFunc{
 		restsOn(tx, e, OfAlert, Alert, p.Alert)
 	}),
 	events.TypeNoteAdded: applies(events.Parse[events.NoteAdded], func(tx *eventlog.Tx, e event.Event, p events.NoteAdded) {
-		tx.Exec(`INSERT INTO edges (namespace, effect, cause, kind)
-			SELECT namespace, $2, id, $3 FROM events WHERE namespace = $1 AND id = $4 AND id <> $2 ON CONFLICT DO NOTHING`,
-			eventlog.Namespace(e), e.ID(), OfEvent, p.On)
+		about(tx, e, p.On)
 	}),
+}
+
+// graphOf is the apply that adds an event type's edges and links; nil where it has
+// none. Every service has its own types for the answers to its parked events.
+func graphOf(typ string) eventlog.ApplyFunc {
+	_, name, _ := strings.Cut(typ, ".v1.")
+	switch name {
+	case "event_retried":
+		return applies(events.Parse[events.EventRetried], func(tx *eventlog.Tx, e event.Event, p events.EventRetried) { about(tx, e, p.Event) })
+	case "event_discarded":
+		return applies(events.Parse[events.EventDiscarded], func(tx *eventlog.Tx, e event.Event, p events.EventDiscarded) { about(tx, e, p.Event) })
+	}
+	return graph[typ]
+}
+
+// about adds an edge to an event that is answered or annotated.
+func about(tx *eventlog.Tx, e event.Event, id string) {
+	tx.Exec(`INSERT INTO edges (namespace, effect, cause, kind)
+		SELECT namespace, $2, id, $3 FROM events WHERE namespace = $1 AND id = $4 AND id <> $2 ON CONFLICT DO NOTHING`,
+		eventlog.Namespace(e), e.ID(), OfEvent, id)
 }
 
 func verdict(tx *eventlog.Tx, e event.Event, model string, version int64) {

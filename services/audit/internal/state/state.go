@@ -13,7 +13,7 @@ import (
 )
 
 // FoldVersion is raised whenever the tables, an apply or the consumed events change.
-const FoldVersion = 3
+const FoldVersion = 4
 
 // Tables are the fold's tables.
 const Tables = indexTables + graphTables + pastTables + checkpointTables
@@ -52,7 +52,7 @@ CREATE INDEX moments_sequence ON moments (sequence);
 func Register(f *eventlog.Fold) {
 	signed := eventlog.Applies(events.Parse[events.CheckpointSigned], checkpointSigned)
 	for typ := range events.Channels { //purity:allow each type gets its own handler
-		more := []eventlog.ApplyFunc{graph[typ], past[typ]}
+		more := []eventlog.ApplyFunc{graphOf(typ), past[typ]}
 		if typ == events.TypeCheckpointSigned {
 			more = append(more, signed)
 		}
