@@ -3,18 +3,19 @@
 # were recorded. It uses nothing of Freshet: kafka-console-consumer.sh of Apache Kafka,
 # awk, and jq where it is to choose.
 #
-# usage: audit.sh [--kafka ADDRESS] [--since TIME] [--ripple ID] [--model MODEL] [--follow]
+# usage: audit.sh [--kafka ADDRESS] [--since TIME] [--ripple ID] [--model MODEL] [--wait SECONDS] [--follow]
 set -euo pipefail
 
-kafka=127.0.0.1:9092 since=0 ripple='' model=''
-end=(--timeout-ms 5000) # it ends when nothing more has come for so long
+kafka=127.0.0.1:9092 since=0 ripple='' model='' follow=''
+wait=5 # seconds: it ends when nothing more has come for so long
 while [ $# -gt 0 ]; do
   case $1 in
     --kafka) kafka=$2; shift 2 ;;
     --since) since=$(date -d "$2" +%s000); shift 2 ;; # GNU's date
     --ripple) ripple=$2; shift 2 ;;
     --model) model=$2; shift 2 ;;
-    --follow) end=(); shift ;;
+    --wait) wait=$2; shift 2 ;;
+    --follow) follow=yes; shift ;;
     *) sed -n 's/^# usage/usage/p' "$0" >&2; exit 2 ;;
   esac
 done
@@ -22,6 +23,8 @@ done
 # One partition: its order is the log's. It commits nothing and misses nothing. A line is
 # the time of recording, the headers and the event.
 records() {
+  local end=()
+  if [ -z "$follow" ]; then end=(--timeout-ms "${wait}000"); fi
   kafka-console-consumer.sh --bootstrap-server "$kafka" --topic freshet.events --partition 0 --offset earliest \
     --property print.timestamp=true --property print.headers=true ${end[@]+"${end[@]}"}
 }

@@ -164,7 +164,7 @@ func TestAuditConsumers(t *testing.T) {
 		read := func(t *testing.T, addr string, want []string, args ...string) {
 			t.Helper()
 			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), filepath.Join(examples, "console", "audit.sh"), append([]string{"--kafka", addr}, args...)...)
+			cmd := exec.CommandContext(t.Context(), filepath.Join(examples, "console", "audit.sh"), append([]string{"--kafka", addr, "--wait", "15"}, args...)...)
 			cmd.Env = append(os.Environ(), path)
 			require.Equal(t, want, lines(t, cmd))
 		}
