@@ -47,6 +47,9 @@ func (l *Log) copyFacts(ctx context.Context, conn *pgx.Conn, facts []*entry, als
 		%[4]s
 		UPDATE %[1]s.counter SET sequence = CASE WHEN sequence = %[2]d THEN %[3]d::bigint END`, io, from, from+uint64(len(facts)), also)
 	_, err := conn.PgConn().CopyFrom(ctx, bytes.NewReader(b), sql)
+	if err != nil {
+		l.counter.buffer = nil // a connection that broke may be sending it still
+	}
 	return err
 }
 
