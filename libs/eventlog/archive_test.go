@@ -20,16 +20,23 @@ func archiveRecord(sequence uint64, data []byte) kafka.Record {
 		{Key: archive.HeaderSequence, Value: strconv.AppendUint(nil, sequence, 10)}, {Key: archive.HeaderDigest, Value: []byte(archive.Digest(data))}}}
 }
 
-func TestAReplayReadsTheArchive(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	ctx := context.Background()
+// emptyArchive is a Kafka with the archive's topic.
+func emptyArchive(t *testing.T) *kafka.Client {
+	t.Helper()
 	server, err := kafkaserver.Start(kafkaserver.Options{DataDir: t.TempDir()})
 	require.NoError(t, err)
 	t.Cleanup(server.Stop)
 	client := kafka.New(server.Addr())
 	t.Cleanup(client.Close)
-	require.NoError(t, client.Ensure(ctx, archive.Topic, 1))
+	require.NoError(t, client.Ensure(t.Context(), archive.Topic, 1))
+	return client
+}
+
+func TestAReplayReadsTheArchive(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	client := emptyArchive(t)
 	o := w.options(counts("adder"))
 	o.Archive = archive.New(client)
 	l, err := Open(ctx, o)
@@ -116,12 +123,7 @@ func TestAChangedRecordOfTheArchiveIsFound(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
-	server, err := kafkaserver.Start(kafkaserver.Options{DataDir: t.TempDir()})
-	require.NoError(t, err)
-	t.Cleanup(server.Stop)
-	client := kafka.New(server.Addr())
-	t.Cleanup(client.Close)
-	require.NoError(t, client.Ensure(ctx, archive.Topic, 1))
+	client := emptyArchive(t)
 	l, _ := summed(t, w, 10)
 	l.archive = archive.New(client)
 	for n := uint64(1); n <= 20; n++ {

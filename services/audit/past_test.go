@@ -342,6 +342,7 @@ func TestNamesThatAreNot(t *testing.T) {
 	require.Contains(t, problem("/v1/why/production/flight-delays?at=1999-12-31", 404), "at 1999-12-31")
 	require.Contains(t, problem("/v1/why/flight-delays@7?at=9", 404), `nothing was called "flight-delays@7" in namespace "default" at 9; leave out --at`)
 	require.Contains(t, problem("/v1/impact/flight-delays@7?at=9", 404), "leave out --at")
+	require.Contains(t, problem("/v1/why/100?at=9", 404), "leave out --at", "an event of the log, later")
 	require.Contains(t, problem("/v1/as-of/now?model=delays", 404), "there are flight-delays")
 	require.Contains(t, problem("/v1/as-of/999", 400), "the log that is indexed goes from 1 to ")
 	require.Contains(t, problem("/v1/as-of/9999-01-01", 400), "has not come yet")

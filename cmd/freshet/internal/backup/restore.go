@@ -75,10 +75,6 @@ func Restore(ctx context.Context, dir, dataDir string) (_ *Manifest, err error) 
 	if err != nil {
 		return nil, err
 	}
-	mark := filepath.Join(dataDir, suite.Restoring)
-	if err := os.WriteFile(mark, nil, 0o600); err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
 	home := ""
 	defer func() {
 		if err != nil {
@@ -89,6 +85,10 @@ func Restore(ctx context.Context, dir, dataDir string) (_ *Manifest, err error) 
 		}
 		err = errors.Join(err, lock.Close())
 	}()
+	mark := filepath.Join(dataDir, suite.Restoring)
+	if err := os.WriteFile(mark, nil, 0o600); err != nil {
+		return nil, err
+	}
 	// Where PostgreSQL's user can reach it: not always in the data directory.
 	if home, err = postgres.Home(dataDir); err != nil {
 		return nil, err

@@ -134,10 +134,7 @@ func (e *Edge) why(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a, err := e.explainer.Why(r.Context(), namespace(r), name, position)
-	if err == nil && r.URL.Query().Get("at") != "" && a.Began() > position {
-		err = state.ErrUnknown // by then
-	}
-	e.tell(w, r, name, a, err)
+	e.tell(w, r, name, position, a, err)
 }
 
 // impact answers what came of something.
@@ -163,10 +160,7 @@ func (e *Edge) impact(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a, err := e.explainer.Impact(r.Context(), namespace(r), name, position, told)
-	if err == nil && r.URL.Query().Get("at") != "" && a.Began() > position {
-		err = state.ErrUnknown // by then
-	}
-	e.tell(w, r, name, a, err)
+	e.tell(w, r, name, position, a, err)
 }
 
 // name is what the path names: one part, or an environment and a model.
@@ -187,19 +181,24 @@ func (e *Edge) bounded(w http.ResponseWriter, name string) bool {
 	return true
 }
 
-// tell writes a graph as JSON, or as a picture where that is asked for.
-func (e *Edge) tell(w http.ResponseWriter, r *http.Request, name string, a lineage.Answer, err error) {
+// tell writes a graph as JSON, or as a picture where that is asked for. What came after
+// the position that was asked for was unknown then.
+func (e *Edge) tell(w http.ResponseWriter, r *http.Request, name string, position int64, a lineage.Answer, err error) {
+	at := r.URL.Query().Get("at")
+	if err == nil && at != "" && a.Began() > position {
+		err = state.ErrUnknown
+	}
 	var ambiguous *state.AmbiguousError
 	switch {
 	case errors.Is(err, state.ErrUnknown) && e.nothingIn(w, r):
 		return
 	case errors.Is(err, state.ErrUnknown):
-		if position, is := positionOf(name); is {
-			web.Problem(w, http.StatusNotFound, "Not found", nothingAt(r, position, e.end(r)))
+		if at != "" {
+			web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("nothing was called %q in namespace %q at %s; leave out --at to see whether it came later", name, namespace(r), at))
 			return
 		}
-		if at := r.URL.Query().Get("at"); at != "" {
-			web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("nothing was called %q in namespace %q at %s; leave out --at to see whether it came later", name, namespace(r), at))
+		if sequence, is := positionOf(name); is {
+			web.Problem(w, http.StatusNotFound, "Not found", nothingAt(r, sequence, e.end(r)))
 			return
 		}
 		names, err := state.There(r.Context(), e.log.State(), namespace(r))
