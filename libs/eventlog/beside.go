@@ -35,9 +35,12 @@ type Beside struct {
 	parked  int
 	traced  bool // the database knows of every statement which event it is of
 
+	// The outbox' numbers of the decisions up to a number, by the hash of their cause:
+	// the first of each cause, and those after it.
 	seed    maphash.Seed
-	causes  map[uint64]struct{} // hashes of the events that led to decisions
-	counted int64               // those of decisions up to this number of the outbox are in causes
+	first   map[uint64]int64
+	further map[uint64][]int64
+	located int64
 }
 
 // An UnappliableError is an event that was applied or decided on when it came, and
@@ -79,7 +82,7 @@ func (l *Log) beside(ctx context.Context, conn *pgx.Conn, schema string) (_ *Bes
 			_ = conn.Close(context.WithoutCancel(ctx))
 		}
 	}()
-	b := &Beside{log: l, conn: conn, schema: schema, seed: maphash.MakeSeed(), causes: map[uint64]struct{}{}}
+	b := &Beside{log: l, conn: conn, schema: schema, seed: maphash.MakeSeed(), first: map[uint64]int64{}, further: map[uint64][]int64{}}
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "DROP SCHEMA IF EXISTS "+quote(schema)+" CASCADE"); err != nil {
 			return err
@@ -112,7 +115,7 @@ func (l *Log) beside(ctx context.Context, conn *pgx.Conn, schema string) (_ *Bes
 func (l *Log) shadowOf(schema string) *Log {
 	shadow := &Log{
 		fold: l.fold, service: l.service, ownTypes: l.ownTypes, schema: l.schema, tables: l.tables,
-		isDecision: l.isDecision, codec: l.codec, nc: l.nc, archive: l.archive, logger: slog.New(slog.DiscardHandler),
+		isDecision: l.isDecision, types: l.types, codec: l.codec, nc: l.nc, archive: l.archive, logger: slog.New(slog.DiscardHandler),
 		moveSQL: fmt.Sprintf(moveBesideSQL, quote(schema)), through: math.MaxUint64, horizon: math.MaxUint64,
 		mem: memory{sources: map[string]sourceState{}, effects: index[*effectRow]{}, timers: index[*timerRow]{},
 			firing: index[string]{}, stale: index[time.Time]{}, parked: index[*parkedRow]{}, now: time.Time{}, digest: []byte{}},
@@ -181,7 +184,7 @@ func (b *Beside) Fold(ctx context.Context, origin Origin, until uint64, progress
 	})
 	g.Go(func() error {
 		defer close(ready)
-		if err := b.countCauses(inner, outbox); err != nil {
+		if err := b.locateDecisions(inner, outbox); err != nil {
 			return err
 		}
 		for c := range read {
@@ -215,11 +218,11 @@ func (b *Beside) Fold(ctx context.Context, origin Origin, until uint64, progress
 	return nil
 }
 
-// countCauses learns which events led to decisions, so that the outbox is asked about
-// these only. What was decided on an event that was applied is in there with it; later
-// come only decisions on events that had been parked, which are looked up where these
-// are tried again.
-func (b *Beside) countCauses(ctx context.Context, outbox Reader) error {
+// locateDecisions learns where in the outbox the decisions are that each event led to,
+// so that it is asked for these only, and by number. What was decided on an event that
+// was applied is in there with it; later come only decisions on events that had been
+// parked, which are looked up where these are tried again.
+func (b *Beside) locateDecisions(ctx context.Context, outbox Reader) error {
 	table := quote(b.log.schema+"_io") + ".outbox"
 	var last int64
 	err := outbox.QueryRow(ctx, "SELECT coalesce(max(sequence), 0) FROM "+table).Scan(&last)
@@ -227,23 +230,29 @@ func (b *Beside) countCauses(ctx context.Context, outbox Reader) error {
 		return fmt.Errorf("read the outbox: %w", err)
 	}
 	// All of them are in the index, the later ones in few rows.
-	sql, args := "SELECT cause FROM "+table+" WHERE cause IS NOT NULL", []any{}
-	if b.counted > 0 {
-		sql, args = sql+" AND sequence > $1", []any{b.counted}
+	sql, args := "SELECT cause, sequence FROM "+table+" WHERE cause IS NOT NULL", []any{}
+	if b.located > 0 {
+		sql, args = sql+" AND sequence > $1", []any{b.located}
 	}
 	rows, err := outbox.Query(ctx, sql, args...)
 	if err != nil {
 		return fmt.Errorf("read what was decided on: %w", err)
 	}
 	var cause string
-	_, err = pgx.ForEachRow(rows, []any{&cause}, func() error {
-		b.causes[maphash.String(b.seed, cause)] = struct{}{}
+	var sequence int64
+	_, err = pgx.ForEachRow(rows, []any{&cause, &sequence}, func() error {
+		hash := maphash.String(b.seed, cause)
+		if _, some := b.first[hash]; some {
+			b.further[hash] = append(b.further[hash], sequence)
+		} else {
+			b.first[hash] = sequence
+		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("read what was decided on: %w", err)
 	}
-	b.counted = last
+	b.located = last
 	return nil
 }
 
@@ -259,8 +268,7 @@ func send[T any](ctx context.Context, to chan<- T, v T) error {
 // prepared is a chunk with everything that its application needs.
 type prepared struct {
 	chunk
-	recorded map[string][]event.Event // decisions, by cause
-	encoded  map[string][]byte        // each decision, by its id
+	recorded map[string][]pastDecision // by cause
 }
 
 // prepare decodes a chunk and finds the decisions that its events led to.
@@ -271,7 +279,10 @@ func (b *Beside) prepare(ctx context.Context, outbox Reader, c chunk) (*prepared
 	for at := 0; at < len(c); at += share {
 		part := c[at:min(at+share, len(c))]
 		all.Go(func() {
-			for _, v := range part {
+			for i, v := range part {
+				if i%32 == 0 {
+					runtime.Gosched() // whoever has heard from the database goes first: it has nothing to do until then
+				}
 				b.shadow.open(v)
 				if e, ok := b.instead[v.id]; ok && v.decoded && v.err == nil {
 					v.event = e
@@ -280,19 +291,20 @@ func (b *Beside) prepare(ctx context.Context, outbox Reader, c chunk) (*prepared
 		})
 	}
 	all.Wait()
-	p := &prepared{chunk: c}
 	// Any event may have led to decisions, also of a type that is no longer consumed.
-	var events chunk
+	var decided []int64
 	for _, v := range c {
-		if _, some := b.causes[maphash.String(b.seed, v.id)]; some {
-			events = append(events, v)
+		hash := maphash.String(b.seed, v.id)
+		if first, some := b.first[hash]; some {
+			decided = append(append(decided, first), b.further[hash]...)
 		}
 	}
-	if len(events) == 0 {
+	p := &prepared{chunk: c}
+	if len(decided) == 0 {
 		return p, nil
 	}
 	var err error
-	if p.recorded, p.encoded, err = b.shadow.recordedDecisions(ctx, outbox, events); err != nil {
+	if p.recorded, err = b.shadow.decisionsAt(ctx, outbox, decided); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -352,7 +364,7 @@ func (b *Beside) attempt(ctx context.Context, p *prepared, events chunk, park *f
 	for _, v := range events {
 		b.judge.passes(v)
 		recorded := p.recorded[v.id]
-		b.judge.note(recorded, p.encoded)
+		b.judge.note(recorded)
 		if b.traced {
 			t.Exec("SELECT set_config('freshet.event', $1, true)", fmt.Sprintf("%d %s %s", v.stream, v.id, v.typ))
 		}

@@ -268,22 +268,6 @@ func (n *entry) number(sequence uint64) {
 	}
 }
 
-// withoutSequence is how folds see decisions, live and at a rebuild alike.
-func withoutSequence(e event.Event) event.Event {
-	if d, ok := e.Context.(*event.EventContextV1); ok && d != nil {
-		c := *d
-		ext := make(map[string]any, len(c.Extensions))
-		for k, v := range c.Extensions {
-			if k != extSequence {
-				ext[k] = v
-			}
-		}
-		c.Extensions = ext
-		e.Context = &c
-	}
-	return e
-}
-
 // jsonDraft makes a draft of an event that every service has.
 func jsonDraft(service, name, namespace, subject string, payload []byte) event.Event {
 	e := event.New()

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -150,19 +149,19 @@ func (j *judge) commit() {
 }
 
 // note keeps decisions of the outbox until the log has them.
-func (j *judge) note(recorded []event.Event, encoded map[string][]byte) {
+func (j *judge) note(recorded []pastDecision) {
 	if j == nil {
 		return
 	}
 	for _, e := range recorded {
-		j.noted[e.ID()] = encoded[e.ID()]
+		j.noted[e.ID()] = e.data
 	}
 }
 
 // passes holds one of the service's decisions, as it comes by in the log, against
 // the one that was applied.
 func (j *judge) passes(v *logEvent) {
-	if j == nil || !j.l.own(v) || !j.l.isDecision(v.typ) {
+	if j == nil || !v.decision {
 		return
 	}
 	applied, ok := j.noted[v.id]
@@ -203,10 +202,10 @@ func (j *judge) fails(v *logEvent, err error) {
 }
 
 // decide decides once more on an event that was just applied.
-func (j *judge) decide(ctx context.Context, t *Tx, v *logEvent, recorded []event.Event) error {
+func (j *judge) decide(ctx context.Context, t *Tx, v *logEvent, recorded []pastDecision) error {
 	at := t.stage.sequence // of a parked event, where it was tried again
-	then := slices.DeleteFunc(slices.Clone(recorded), func(e event.Event) bool { return e.Type() == j.l.parkedType() })
-	fn := j.l.fold.decide[v.typ]
+	then := slices.DeleteFunc(slices.Clone(recorded), func(e pastDecision) bool { return e.Type() == j.l.parkedType() })
+	fn := v.decide
 	if at <= j.activated || at == j.skip || fn == nil && len(then) == 0 {
 		return nil
 	}
@@ -225,7 +224,7 @@ func (j *judge) decide(ctx context.Context, t *Tx, v *logEvent, recorded []event
 	for i := range max(len(then), len(drafts)) {
 		var was, is event.Event
 		if i < len(then) {
-			was = then[i]
+			was = then[i].Event
 		}
 		if i < len(drafts) {
 			var err error
@@ -255,22 +254,60 @@ func (j *judge) same(was, is event.Event) bool {
 	if was.Context == nil || is.Context == nil {
 		return false
 	}
-	is.SetExtension(extSequence, extension(was, extSequence))
-	if trace := extension(was, extTraceparent); trace != "" {
-		is.SetExtension(extTraceparent, trace)
-	} else {
-		is.SetExtension(extTraceparent, nil)
-	}
-	if reflect.DeepEqual(was.Context, is.Context) && bytes.Equal(was.Data(), is.Data()) {
+	if sameContext(was, is) && bytes.Equal(was.Data(), is.Data()) {
 		return true
 	}
 	// What is written the same may be held otherwise.
-	a, err := j.l.codec.Encode(was)
+	a, err := j.encode(was)
 	if err != nil {
 		return false
 	}
-	b, err := j.l.codec.Encode(is)
+	b, err := j.encode(is)
 	return err == nil && bytes.Equal(a, b)
+}
+
+// sameContext compares what is held the same; what it says is not the same may be
+// written the same.
+func sameContext(was, is event.Event) bool {
+	a, ok := was.Context.(*event.EventContextV1)
+	b, both := is.Context.(*event.EventContextV1)
+	if !ok || !both || a.ID != b.ID || a.Type != b.Type || a.Source != b.Source || !equal(a.Subject, b.Subject) ||
+		!equal(a.DataContentType, b.DataContentType) || !equal(a.DataSchema, b.DataSchema) {
+		return false
+	}
+	if (a.Time == nil) != (b.Time == nil) || a.Time != nil && !a.Time.Equal(b.Time.Time) {
+		return false
+	}
+	compared := 0
+	for name, v := range a.Extensions {
+		if name == extTraceparent {
+			continue
+		}
+		switch v.(type) {
+		case string, int32, bool:
+			if b.Extensions[name] != v {
+				return false
+			}
+		default:
+			return false
+		}
+		compared++
+	}
+	if _, ok := b.Extensions[extTraceparent]; ok {
+		compared++
+	}
+	return compared == len(b.Extensions)
+}
+
+func equal[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
+
+// encode writes a decision with a sequence, which is the same for all, and no
+// traceparent.
+func (j *judge) encode(e event.Event) ([]byte, error) {
+	e = e.Clone()
+	e.SetExtension(extSequence, fmt.Sprintf("%0*d", sequenceDigits, 1))
+	e.SetExtension(extTraceparent, nil)
+	return j.l.codec.Encode(e)
 }
 
 // text is a decision as JSON, without what recording adds.
@@ -278,10 +315,7 @@ func (j *judge) text(e event.Event) string {
 	if e.Context == nil {
 		return ""
 	}
-	if extension(e, extSequence) == "" {
-		e.SetExtension(extSequence, fmt.Sprintf("%0*d", sequenceDigits, 1))
-	}
-	b, err := j.l.codec.Encode(e)
+	b, err := j.encode(e)
 	if err != nil {
 		return err.Error()
 	}
@@ -290,7 +324,6 @@ func (j *judge) text(e event.Event) string {
 		return string(b)
 	}
 	delete(fields, extSequence)
-	delete(fields, extTraceparent)
 	if b, err = json.Marshal(fields); err != nil {
 		return err.Error()
 	}

@@ -28,6 +28,7 @@ type Log struct {
 	tables     string
 	attested   bool // by audit, before anything is published or applied
 	isDecision func(string) bool
+	types      map[string]*eventType
 	codec      Codec
 	pool       *pgxpool.Pool
 	ownsPool   bool
@@ -109,6 +110,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 		}
 		l.handlers[h.Kind] = h
 	}
+	l.types = l.eventTypes()
 	l.moveSQL = fmt.Sprintf(moveSQL, quote(l.schema), quote(l.schema+"_io"))
 	l.relay = newRelay(l)
 	l.work = newWork(l)

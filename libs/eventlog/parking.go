@@ -71,10 +71,10 @@ func (l *Log) parkedBy(e event.Event) (parkedPayload, bool) {
 }
 
 // wasParked says whether the recorded decisions of an event park it.
-func wasParked(recorded []event.Event, id string) bool {
+func wasParked(recorded []pastDecision, id string) bool {
 	for _, e := range recorded {
 		var p parkedPayload
-		if strings.HasSuffix(e.Type(), ".event_parked") && json.Unmarshal(e.Data(), &p) == nil && p.Event == id && Causation(e) == id {
+		if strings.HasSuffix(e.Type(), ".event_parked") && json.Unmarshal(e.Data(), &p) == nil && p.Event == id && Causation(e.Event) == id {
 			return true
 		}
 	}
@@ -82,7 +82,7 @@ func wasParked(recorded []event.Event, id string) bool {
 }
 
 // park sets an event aside, by a decision: a new one, or the recorded one.
-func (l *Log) park(ctx context.Context, t *Tx, v *logEvent, f *failure, recorded []event.Event) error {
+func (l *Log) park(ctx context.Context, t *Tx, v *logEvent, f *failure, recorded []pastDecision) error {
 	cause := Cause{ID: v.id, Correlation: v.id}
 	at := t.stage.now
 	if v.err == nil {
@@ -91,12 +91,12 @@ func (l *Log) park(ctx context.Context, t *Tx, v *logEvent, f *failure, recorded
 	return l.parkAs(ctx, t, v, f, recorded, cause, at)
 }
 
-func (l *Log) parkAs(ctx context.Context, t *Tx, v *logEvent, f *failure, recorded []event.Event, cause Cause, at time.Time) error {
+func (l *Log) parkAs(ctx context.Context, t *Tx, v *logEvent, f *failure, recorded []pastDecision, cause Cause, at time.Time) error {
 	row := l.newParked(v)
 	var decision event.Event
 	for _, e := range recorded {
-		if p, ok := l.parkedBy(e); ok && p.Event == v.id {
-			decision, row.reason, row.code = e, p.Reason, p.Code
+		if p, ok := l.parkedBy(e.Event); ok && p.Event == v.id {
+			decision, row.reason, row.code = e.Event, p.Reason, p.Code
 		}
 	}
 	if decision.Context == nil {
@@ -111,7 +111,7 @@ func (l *Log) parkAs(ctx context.Context, t *Tx, v *logEvent, f *failure, record
 		}
 	}
 	l.keepParked(t, row)
-	return l.callApply(ctx, t, withoutSequence(decision), v.stream)
+	return l.callApply(ctx, t, decision, v.stream)
 }
 
 func (l *Log) newParked(v *logEvent) *parkedRow {
@@ -164,7 +164,7 @@ func (l *Log) blocked(t *Tx, v *logEvent) bool {
 // resumeParked answers event_retried and event_discarded: the named event is
 // applied or dropped, and then whatever waited and no longer has to, in the log's
 // order. What fails is parked again.
-func (p *processor) resumeParked(ctx context.Context, t *Tx, v *logEvent, how string, recorded []event.Event, deciding bool) error {
+func (p *processor) resumeParked(ctx context.Context, t *Tx, v *logEvent, recorded []pastDecision, deciding bool) error {
 	l := p.l
 	var named struct {
 		Event string `json:"event"`
@@ -177,7 +177,7 @@ func (p *processor) resumeParked(ctx context.Context, t *Tx, v *logEvent, how st
 		return nil
 	}
 	l.dropParked(t, row.id)
-	if how == retried {
+	if v.answer == retried {
 		if err := p.again(ctx, t, row, v, recorded, deciding); err != nil {
 			return err
 		}
@@ -209,7 +209,7 @@ func (p *processor) resumeParked(ctx context.Context, t *Tx, v *logEvent, how st
 }
 
 func (l *Log) reread(r *parkedRow) *logEvent {
-	v := &logEvent{stream: r.sequence, typ: r.typ, service: serviceOf(r.typ), id: r.id, data: r.data}
+	v := &logEvent{stream: r.sequence, eventType: l.eventType(r.typ), id: r.id, data: r.data}
 	v.decode(l.codec)
 	return v
 }
@@ -217,7 +217,7 @@ func (l *Log) reread(r *parkedRow) *logEvent {
 // again tries an event that was set aside. Its failure undoes its own changes
 // only, and parks it: because of the retry that failed, or of itself where it was
 // only waiting.
-func (p *processor) again(ctx context.Context, t *Tx, r *parkedRow, retry *logEvent, recorded []event.Event, deciding bool) error {
+func (p *processor) again(ctx context.Context, t *Tx, r *parkedRow, retry *logEvent, recorded []pastDecision, deciding bool) error {
 	l := p.l
 	v := l.reread(r)
 	cause, at := Cause{ID: v.id, Correlation: v.id}, t.stage.now
@@ -227,17 +227,17 @@ func (p *processor) again(ctx context.Context, t *Tx, r *parkedRow, retry *logEv
 	if retry != nil {
 		cause, at = CauseOf(retry.event), retry.event.Time()
 	}
-	old, encoded, err := l.recordedDecisions(ctx, t, []*logEvent{v})
+	old, err := l.decisionsOf(ctx, t, []*logEvent{v})
 	if err != nil {
 		return err
 	}
 	own := old[v.id]
-	l.judge.note(own, encoded)
+	l.judge.note(own)
 	if retry == nil {
 		recorded = own
 	}
 	for _, e := range recorded {
-		if q, ok := l.parkedBy(e); ok && q.Event == v.id {
+		if q, ok := l.parkedBy(e.Event); ok && q.Event == v.id {
 			return l.parkAs(ctx, t, v, nil, recorded, cause, at)
 		}
 	}

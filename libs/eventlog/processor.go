@@ -160,9 +160,9 @@ func (p *processor) attempt(ctx context.Context, batch []*logEvent, park *failur
 			t.abandon(ctx)
 		}
 	}()
-	var recorded map[string][]event.Event
+	var recorded map[string][]pastDecision
 	if batch[0].stream <= p.l.horizon {
-		if recorded, _, err = p.l.recordedDecisions(ctx, p.conn, batch); err != nil {
+		if recorded, err = p.l.decisionsOf(ctx, p.conn, batch); err != nil {
 			return err
 		}
 	}
@@ -279,7 +279,7 @@ func (p *processor) commit(ctx context.Context, t *Tx) error {
 }
 
 // one applies one event of the log.
-func (p *processor) one(ctx context.Context, t *Tx, v *logEvent, recorded []event.Event, park *failure) error {
+func (p *processor) one(ctx context.Context, t *Tx, v *logEvent, recorded []pastDecision, park *failure) error {
 	l, s := p.l, t.stage
 	if v.stream != s.sequence+1 {
 		return alarmf("the log goes from %d to %d", s.sequence, v.stream)
@@ -293,10 +293,10 @@ func (p *processor) one(ctx context.Context, t *Tx, v *logEvent, recorded []even
 	}
 	s.sequence = v.stream
 	s.applied++
-	if again || l.own(v) && l.isDecision(v.typ) {
+	if again || v.decision {
 		return nil
 	}
-	if l.own(v) {
+	if v.own {
 		if _, ok := s.stale.get(v.id); ok {
 			t.Exec("DELETE FROM fold_timers_stale WHERE fact = $1", v.id)
 			s.stale.remove(v.id)
@@ -305,13 +305,9 @@ func (p *processor) one(ctx context.Context, t *Tx, v *logEvent, recorded []even
 		t.closeEffect(v.id)
 		t.fired(v.id)
 	}
-	retry := ""
-	if l.own(v) {
-		retry = l.retryName(v.typ)
-	}
 	deciding := v.stream > l.through
 	// What a rebuild only applies moves the folded time as it did when it was decided on.
-	if l.fold.apply[v.typ] == nil && l.fold.decide[v.typ] == nil && len(recorded) == 0 && retry == "" && park == nil {
+	if v.apply == nil && v.decide == nil && len(recorded) == 0 && v.answer == "" && park == nil {
 		return nil
 	}
 	v.decode(l.codec)
@@ -323,7 +319,7 @@ func (p *processor) one(ctx context.Context, t *Tx, v *logEvent, recorded []even
 	switch {
 	case park != nil:
 		return l.park(ctx, t, v, park, nil)
-	case retry == "" && l.blocked(t, v):
+	case v.answer == "" && l.blocked(t, v):
 		// Before what was recorded of it: an event that waited here and was parked
 		// only when its turn came must wait in a rebuild too.
 		l.queueBehind(t, v)
@@ -334,8 +330,8 @@ func (p *processor) one(ctx context.Context, t *Tx, v *logEvent, recorded []even
 	if err := l.applyAndDecide(ctx, t, v, recorded, deciding); err != nil {
 		return err
 	}
-	if retry != "" {
-		return p.resumeParked(ctx, t, v, retry, recorded, deciding)
+	if v.answer != "" {
+		return p.resumeParked(ctx, t, v, recorded, deciding)
 	}
 	return nil
 }
@@ -346,7 +342,7 @@ func (l *Log) follows(s *staged, v *logEvent) (again bool, err error) {
 	if v.sequence == 0 {
 		// Nothing that a service recorded: it has no place in any order.
 		l.logger.Error("a message of the log cannot be read", "sequence", v.stream, "err", v.err)
-		return v.service == "" || l.fold.apply[v.typ] == nil && l.fold.decide[v.typ] == nil, nil
+		return v.service == "" || v.apply == nil && v.decide == nil, nil
 	}
 	source := v.source()
 	last := s.sources[source]
@@ -366,7 +362,7 @@ func (l *Log) follows(s *staged, v *logEvent) (again bool, err error) {
 
 // applyAndDecide applies an event, decides, and applies what was decided.
 // Decisions that were recorded before stand as they are.
-func (l *Log) applyAndDecide(ctx context.Context, t *Tx, v *logEvent, recorded []event.Event, deciding bool) error {
+func (l *Log) applyAndDecide(ctx context.Context, t *Tx, v *logEvent, recorded []pastDecision, deciding bool) error {
 	if v.err != nil {
 		return Invalid(v.err)
 	}
@@ -380,7 +376,7 @@ func (l *Log) applyAndDecide(ctx context.Context, t *Tx, v *logEvent, recorded [
 	}
 	var decisions []event.Event
 	var drafts []event.Event
-	if decide := l.fold.decide[v.typ]; decide != nil && deciding {
+	if decide := v.decide; decide != nil && deciding {
 		var err error
 		if drafts, err = callDecide(ctx, decide, t, v.event, t.stage.now); err != nil {
 			return err
@@ -392,7 +388,7 @@ func (l *Log) applyAndDecide(ctx context.Context, t *Tx, v *logEvent, recorded [
 	have := make(map[string]event.Event, len(recorded))
 	for _, e := range recorded {
 		if e.Type() != l.parkedType() {
-			have[e.ID()] = e
+			have[e.ID()] = e.Event
 		}
 	}
 	cause := CauseOf(v.event)
@@ -411,11 +407,11 @@ func (l *Log) applyAndDecide(ctx context.Context, t *Tx, v *logEvent, recorded [
 	}
 	for _, e := range recorded {
 		if _, left := have[e.ID()]; left {
-			decisions = append(decisions, e)
+			decisions = append(decisions, e.Event)
 		}
 	}
 	for _, e := range decisions {
-		if err := l.callApply(ctx, t, withoutSequence(e), v.stream); err != nil {
+		if err := l.callApply(ctx, t, e, v.stream); err != nil {
 			return err
 		}
 	}

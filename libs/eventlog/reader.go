@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -17,9 +18,8 @@ const readAhead = 1024
 
 // A logEvent is one event as the log has it.
 type logEvent struct {
-	stream   uint64 // sequence in the log
-	typ      string
-	service  string // its owner
+	stream uint64 // sequence in the log
+	*eventType
 	id       string
 	sequence uint64 // of its source; 0 where it cannot be read
 	data     []byte
@@ -112,10 +112,11 @@ func (l *Log) readOnce(ctx context.Context, k *link, next *uint64, out chan<- *l
 			}
 			return err
 		}
-		v, pending, err := newLogEvent(m)
+		where, err := m.Metadata()
 		if err != nil {
 			return err
 		}
+		v := l.newLogEvent(where.Sequence.Stream, m.Subject(), m.Headers(), m.Data())
 		if v.stream < *next {
 			continue
 		}
@@ -126,8 +127,8 @@ func (l *Log) readOnce(ctx context.Context, k *link, next *uint64, out chan<- *l
 				return errors.Join(err, fmt.Errorf("the log was trimmed up to %d", first))
 			}
 		}
-		l.sawEnd(v.stream + pending)
-		if l.wants(v) {
+		l.sawEnd(v.stream + where.NumPending)
+		if v.wanted() {
 			v.decode(l.codec)
 		}
 		select {
@@ -165,33 +166,22 @@ func (l *Log) watch(ctx context.Context, k *link, cancel context.CancelCauseFunc
 	}
 }
 
-func newLogEvent(m jetstream.Msg) (*logEvent, uint64, error) {
-	meta, err := m.Metadata()
-	if err != nil {
-		return nil, 0, err
-	}
-	v := &logEvent{stream: meta.Sequence.Stream, data: m.Data()}
-	h := m.Headers()
+func (l *Log) newLogEvent(stream uint64, subject string, h nats.Header, data []byte) *logEvent {
+	v := &logEvent{stream: stream, eventType: l.published(subject), data: data}
 	if id := h[headerID]; len(id) == 1 {
 		v.id = id[0]
 	}
 	if n := h[headerSequence]; len(n) == 1 {
 		v.sequence, _ = strconv.ParseUint(n[0], 10, 64)
 	}
-	v.typ, v.service, _ = subjectType(m.Subject())
-	return v, meta.NumPending, nil
+	return v
 }
 
-// wants says whether the fold has to see inside an event; of others it is enough
+// wanted says whether the fold has to see inside the event; of others it is enough
 // to know that they were there.
-func (l *Log) wants(v *logEvent) bool {
+func (v *logEvent) wanted() bool {
 	if v.id == "" || v.sequence == 0 {
 		return true
 	}
-	if l.own(v) && l.isDecision(v.typ) {
-		return false
-	}
-	return l.fold.apply[v.typ] != nil || l.fold.decide[v.typ] != nil || l.retryName(v.typ) != ""
+	return !v.decision && (v.apply != nil || v.decide != nil || v.answer != "")
 }
-
-func (l *Log) own(v *logEvent) bool { return v.service == l.service }

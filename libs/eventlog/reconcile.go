@@ -150,7 +150,7 @@ func (l *Log) importArchived(ctx context.Context, k *link, conn *pgx.Conn, count
 	err = l.readPast(ctx, FromLog, from-1, first-1, func(batch chunk) error {
 		for _, v := range batch {
 			l.open(v)
-			if !l.own(v) || v.sequence < next {
+			if !v.own || v.sequence < next {
 				continue
 			}
 			n, err := l.imported(v, next)
@@ -187,7 +187,7 @@ func (l *Log) imported(v *logEvent, next uint64) (*entry, error) {
 		return nil, fmt.Errorf("%d of the log: %w", v.stream, err)
 	}
 	n := &entry{id: v.id, sequence: v.sequence, subject: subject, bytes: v.data, event: v.event}
-	if l.isDecision(v.typ) {
+	if v.decision {
 		n.cause = Causation(v.event)
 	} else {
 		n.digest = factDigest(v.event)
@@ -220,10 +220,11 @@ func (l *Log) importOwn(ctx context.Context, k *link, conn *pgx.Conn, above uint
 		if err != nil {
 			return err
 		}
-		v, _, err := newLogEvent(m)
+		where, err := m.Metadata()
 		if err != nil {
 			return err
 		}
+		v := l.newLogEvent(where.Sequence.Stream, m.Subject(), m.Headers(), m.Data())
 		if v.sequence == 0 {
 			v.decode(l.codec)
 		}
@@ -319,15 +320,25 @@ func (l *Log) activate(ctx context.Context, k *link, conn *pgx.Conn) error {
 	return nil
 }
 
-// recordedSQL looks into the index once per event, whatever the planner knows of the
+// The index is looked into once per event or number, whatever the planner knows of the
 // outbox: of a young one it knows nothing, and would read all of it for every batch.
-const recordedSQL = `SELECT o.cause, o.event FROM unnest($1::text[]) AS v(id)
+const (
+	decisionsOfSQL = `SELECT o.cause, o.event FROM unnest($1::text[]) AS v(id)
 	CROSS JOIN LATERAL (SELECT sequence, cause, event FROM %s.outbox WHERE cause = v.id OFFSET 0) o ORDER BY o.sequence`
+	decisionsAtSQL = `SELECT o.cause, o.event FROM unnest($1::bigint[]) AS v(sequence)
+	CROSS JOIN LATERAL (SELECT cause, event FROM %s.outbox WHERE sequence = v.sequence OFFSET 0) o ORDER BY v.sequence`
+)
 
-// recordedDecisions are the decisions in the outbox that events of a batch led
-// to, by cause, in their order, and the bytes of each, by its id. A trial asks only
-// what was set aside.
-func (l *Log) recordedDecisions(ctx context.Context, q Reader, batch []*logEvent) (map[string][]event.Event, map[string][]byte, error) {
+// A pastDecision is one of the outbox: as folds see it, without its sequence, and as
+// it was recorded.
+type pastDecision struct {
+	event.Event
+	data []byte
+}
+
+// decisionsOf are the decisions in the outbox that events of a batch led to, by cause,
+// in their order. A trial asks only what was set aside.
+func (l *Log) decisionsOf(ctx context.Context, q Reader, batch []*logEvent) (map[string][]pastDecision, error) {
 	ids := make([]string, len(batch))
 	for i, v := range batch {
 		if v.id == "" {
@@ -335,11 +346,20 @@ func (l *Log) recordedDecisions(ctx context.Context, q Reader, batch []*logEvent
 		}
 		ids[i] = v.id
 	}
-	rows, err := q.Query(ctx, fmt.Sprintf(recordedSQL, quote(l.schema+"_io")), ids)
+	return l.readDecisions(ctx, q, decisionsOfSQL, ids)
+}
+
+// decisionsAt are the decisions that have these numbers in the outbox.
+func (l *Log) decisionsAt(ctx context.Context, q Reader, sequences []int64) (map[string][]pastDecision, error) {
+	return l.readDecisions(ctx, q, decisionsAtSQL, sequences)
+}
+
+func (l *Log) readDecisions(ctx context.Context, q Reader, sql string, which any) (map[string][]pastDecision, error) {
+	rows, err := q.Query(ctx, fmt.Sprintf(sql, quote(l.schema+"_io")), which)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read recorded decisions: %w", err)
+		return nil, fmt.Errorf("read recorded decisions: %w", err)
 	}
-	found, encoded := map[string][]event.Event{}, map[string][]byte{}
+	found := map[string][]pastDecision{}
 	var cause string
 	var data []byte
 	_, err = pgx.ForEachRow(rows, []any{&cause, &data}, func() error {
@@ -348,15 +368,15 @@ func (l *Log) recordedDecisions(ctx context.Context, q Reader, batch []*logEvent
 			return alarmf("a decision in the outbox cannot be read: %w", err)
 		}
 		if !l.anew || e.Type() == l.parkedType() {
-			found[cause] = append(found[cause], e)
-			encoded[e.ID()] = data
+			e.SetExtension(extSequence, nil)
+			found[cause] = append(found[cause], pastDecision{e, data})
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("read recorded decisions: %w", err)
+		return nil, fmt.Errorf("read recorded decisions: %w", err)
 	}
-	return found, encoded, nil
+	return found, nil
 }
 
 // checkPosition holds what was applied against the log.

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/freshet-io/freshet/libs/archive"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // An Origin is where a replay reads the log's past.
@@ -136,48 +134,22 @@ type fatalError struct{ error }
 
 func (e *fatalError) Unwrap() error { return e.error }
 
-// silence is after how long without a message a consumer is made anew.
-const silence = 10 * time.Second
-
 func (l *Log) readStreamOnce(ctx context.Context, next *uint64, until uint64, g *gather) error {
 	k, err := l.at()
 	if err != nil {
 		return err
 	}
-	s, err := k.js.Stream(ctx, k.stream)
+	p, err := newPull(ctx, k, *next, until+1-*next)
 	if err != nil {
 		return err
 	}
-	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: *next,
-	})
-	if err != nil {
-		return err
-	}
-	messages, err := c.Messages(jetstream.PullMaxMessages(2 * chunkEvents))
-	if err != nil {
-		return err
-	}
-	defer messages.Stop()
-	stuck := time.AfterFunc(silence, messages.Stop)
-	defer stuck.Stop()
-	unhook := context.AfterFunc(ctx, messages.Stop)
-	defer unhook()
-	for n := 0; *next <= until; n++ {
-		if n&1023 == 0 {
-			stuck.Reset(silence)
-		}
-		m, err := messages.Next()
-		if err != nil {
-			if ctx.Err() != nil {
-				return &fatalError{context.Cause(ctx)}
-			}
-			return err
-		}
-		v, _, err := newLogEvent(m)
+	defer p.close(ctx)
+	for *next <= until {
+		m, where, err := p.next(ctx)
 		if err != nil {
 			return err
 		}
+		v := l.newLogEvent(where.Sequence.Stream, m.Subject, m.Header, m.Data)
 		if v.stream < *next {
 			continue
 		}
@@ -216,13 +188,14 @@ func (l *Log) readArchive(ctx context.Context, next, until uint64, out func(chun
 	if l.archive == nil {
 		return next, ErrNoArchive
 	}
+	unknown := l.eventType("")
 	tail, err := l.archive.Tail(ctx)
 	if err == nil {
 		g := &gather{out: out, now: make(chunk, 0, chunkEvents)}
 		err = l.archive.Read(ctx, next, min(until, tail.Sequence), func(batch []archive.Record) error {
 			for _, r := range batch {
 				// Its type is inside it only: it is known once it was decoded.
-				if err := g.add(&logEvent{stream: r.Sequence, data: r.Data}); err != nil {
+				if err := g.add(&logEvent{stream: r.Sequence, eventType: unknown, data: r.Data}); err != nil {
 					return err
 				}
 				next++
@@ -244,12 +217,12 @@ func (l *Log) open(v *logEvent) {
 	if v.typ == "" && !v.decoded { // of the archive
 		v.decoded = true
 		if v.event, v.err = l.codec.Decode(v.data); v.err == nil {
-			v.typ, v.service = v.event.Type(), serviceOf(v.event.Type())
+			v.eventType = l.eventType(v.event.Type())
 			v.id, v.sequence = v.event.ID(), Sequence(v.event)
 		}
 		return
 	}
-	if l.wants(v) {
+	if v.wanted() {
 		v.decode(l.codec)
 	}
 }

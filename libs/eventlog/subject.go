@@ -60,12 +60,3 @@ func tokenByte(c byte) bool {
 // ownSubjects matches every event of a service. Every writer of a service sends
 // this one filter with its compare-and-append.
 func ownSubjects(service string) string { return subjectRoot + ".*." + Token(service) + ".>" }
-
-// subjectType is the event type and owner that a subject of the log stands for.
-func subjectType(subject string) (typ, service string, ok bool) {
-	p := strings.Split(subject, ".")
-	if len(p) != 5 || p[0] != subjectRoot {
-		return "", "", false
-	}
-	return typePrefix + p[2] + "." + p[3] + "." + p[4], p[2], true
-}

@@ -96,15 +96,15 @@ func (t *Trial) Close(ctx context.Context) error { return t.b.Close(ctx) }
 // was the matter then.
 func (t *Trial) Step(ctx context.Context, e event.Event, at uint64) (TrialStep, error) {
 	l := t.b.shadow
-	v := &logEvent{stream: at, typ: e.Type(), service: serviceOf(e.Type()), id: e.ID(), event: e, decoded: true}
-	if l.own(v) && l.isDecision(v.typ) {
+	v := &logEvent{stream: at, eventType: l.eventType(e.Type()), id: e.ID(), event: e, decoded: true}
+	if v.decision {
 		return TrialStep{}, fmt.Errorf("eventlog: %s is a decision of %s itself", v.typ, l.service)
 	}
 	var err error
 	if v.data, err = json.Marshal(e); err != nil { // what an event set aside is read from again
 		return TrialStep{}, fmt.Errorf("eventlog: try %s: %w", v.typ, err)
 	}
-	parked, _, err := l.recordedDecisions(ctx, t.b.conn, []*logEvent{v})
+	parked, err := l.decisionsOf(ctx, t.b.conn, []*logEvent{v})
 	if err != nil {
 		return TrialStep{}, fmt.Errorf("eventlog: try %s: %w", v.typ, err)
 	}
@@ -119,7 +119,7 @@ func (t *Trial) Step(ctx context.Context, e event.Event, at uint64) (TrialStep, 
 	return step, nil
 }
 
-func (t *Trial) attempt(ctx context.Context, v *logEvent, parked []event.Event, park *failure) (step TrialStep, err error) {
+func (t *Trial) attempt(ctx context.Context, v *logEvent, parked []pastDecision, park *failure) (step TrialStep, err error) {
 	tx := newTx(t.b.shadow, t.b.conn)
 	if err = t.try(ctx, tx, v, parked, park, &step); err == nil {
 		err = tx.finish(ctx)
@@ -141,13 +141,12 @@ func (t *Trial) attempt(ctx context.Context, v *logEvent, parked []event.Event, 
 }
 
 // try does with an event what the processor does with one of the log.
-func (t *Trial) try(ctx context.Context, tx *Tx, v *logEvent, parked []event.Event, park *failure, step *TrialStep) error {
+func (t *Trial) try(ctx context.Context, tx *Tx, v *logEvent, parked []pastDecision, park *failure, step *TrialStep) error {
 	l, s := t.b.shadow, tx.stage
 	if at := v.event.Time(); at.After(s.now) {
 		s.now = at.UTC()
 	}
-	answer := ""
-	if l.own(v) {
+	if v.own {
 		if _, ok := s.stale.get(v.id); ok {
 			tx.Exec("DELETE FROM fold_timers_stale WHERE fact = $1", v.id)
 			s.stale.remove(v.id)
@@ -156,12 +155,11 @@ func (t *Trial) try(ctx context.Context, tx *Tx, v *logEvent, parked []event.Eve
 		}
 		tx.closeEffect(v.id)
 		tx.fired(v.id)
-		answer = l.retryName(v.typ)
 	}
 	switch {
 	case park != nil:
 		return l.park(ctx, tx, v, park, nil)
-	case answer == "" && l.blocked(tx, v):
+	case v.answer == "" && l.blocked(tx, v):
 		step.Waits = true
 		l.queueBehind(tx, v)
 		return nil
@@ -173,9 +171,9 @@ func (t *Trial) try(ctx context.Context, tx *Tx, v *logEvent, parked []event.Eve
 	if err := l.applyAndDecide(ctx, tx, v, nil, deciding); err != nil {
 		return err
 	}
-	if answer != "" {
+	if v.answer != "" {
 		one := &processor{l: l, conn: t.b.conn}
-		return one.resumeParked(ctx, tx, v, answer, parked, deciding)
+		return one.resumeParked(ctx, tx, v, parked, deciding)
 	}
 	return nil
 }
