@@ -120,9 +120,7 @@ PROMISES = $(shell git grep -l 'func TestPromise[0-9]' -- '*_test.go' | xargs -n
 
 .PHONY: promises
 promises: ## the tests of the promises with all the rounds and events that were promised
-	@for d in $(PROMISES); do \
-		echo "promises in $$d"; FRESHET_PROMISES=full go test ./$$d -run '^TestPromise' -count=1 -timeout 2h || exit 1; \
-	done
+	FRESHET_PROMISES=full go test $(addprefix ./,$(PROMISES)) -run '^TestPromise' -count=1 -timeout 2h
 
 .PHONY: chaos
 chaos: services build ## hurt the suite's processes: ROUNDS=200 SEED=1 KAFKA=apache; FROM=12 ROUNDS=1 to see one round again
