@@ -177,6 +177,40 @@ func drained(at Status) bool {
 	return true
 }
 
+// everywhere tells whether so many events of a type are in the log, and every service
+// has applied the last of them. The log may grow meanwhile.
+func (h *hurt) everywhere(n int, typ string) bool {
+	ctx := context.Background()
+	subject := "freshet.*" + strings.TrimPrefix(typ, "io.freshet")
+	js, err := jetstream.New(h.suite.infra.admin)
+	require.NoError(h.t, err)
+	name, err := epoch.Current(ctx, js)
+	if err != nil {
+		return false
+	}
+	stream, err := js.Stream(ctx, name)
+	if err != nil {
+		return false
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subject))
+	if err != nil {
+		return false
+	}
+	for _, count := range info.State.Subjects {
+		n -= int(count) //nolint:gosec // a test's few
+	}
+	last, err := stream.GetLastMsgForSubject(ctx, subject)
+	if err != nil || n > 0 {
+		return false
+	}
+	for _, s := range h.suite.Status(ctx).Services {
+		if s.Error != "" || s.Position < last.Sequence {
+			return false
+		}
+	}
+	return true
+}
+
 func (h *hurt) settled() {
 	h.t.Helper()
 	var last Status
