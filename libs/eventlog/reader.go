@@ -76,6 +76,11 @@ func (l *Log) read(ctx context.Context, k *link, from uint64, out chan<- *logEve
 // fall silent without an error.
 const watchEvery = 5 * time.Second
 
+// oneReset is how often a consumer may be made anew behind Next's back. By default that
+// is tried for ever and no context ends it: a server that says goodbye before its
+// connection ends would stop the reader, and whoever waits for it, for good.
+const oneReset = 1
+
 func (l *Log) readOnce(ctx context.Context, k *link, next *uint64, out chan<- *logEvent) error {
 	s, err := k.js.Stream(ctx, k.stream)
 	if err != nil {
@@ -87,8 +92,9 @@ func (l *Log) readOnce(ctx context.Context, k *link, next *uint64, out chan<- *l
 		}
 	}
 	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:   *next,
+		DeliverPolicy:    jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:      *next,
+		MaxResetAttempts: oneReset,
 	})
 	if err != nil {
 		return err

@@ -203,7 +203,7 @@ func (l *Log) importOwn(ctx context.Context, k *link, conn *pgx.Conn, above uint
 		return err
 	}
 	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{ownSubjects(l.service)}, DeliverPolicy: jetstream.DeliverAllPolicy,
+		FilterSubjects: []string{ownSubjects(l.service)}, DeliverPolicy: jetstream.DeliverAllPolicy, MaxResetAttempts: oneReset,
 	})
 	if err != nil {
 		return err
@@ -216,9 +216,11 @@ func (l *Log) importOwn(ctx context.Context, k *link, conn *pgx.Conn, above uint
 	next := above + 1
 	var chunk []*entry
 	for {
-		m, err := messages.Next(jetstream.NextContext(ctx))
+		soon, cancel := context.WithTimeout(ctx, silence) // it is there
+		m, err := messages.Next(jetstream.NextContext(soon))
+		cancel()
 		if err != nil {
-			return err
+			return fmt.Errorf("the service's own events in the log: %w", err)
 		}
 		where, err := m.Metadata()
 		if err != nil {

@@ -1,10 +1,12 @@
 package chaos
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -327,12 +329,14 @@ func (s *Suite) get(ctx context.Context, url string, into any) error {
 	}
 	defer res.Body.Close() //nolint:errcheck // only read from
 	if res.StatusCode/100 != 2 {
-		return fmt.Errorf("%s: %s", url, res.Status)
+		why, _ := io.ReadAll(io.LimitReader(res.Body, 2<<10))
+		return fmt.Errorf("%s: %s: %s", url, res.Status, bytes.TrimSpace(why))
 	}
 	return json.NewDecoder(res.Body).Decode(into)
 }
 
-// Ready waits until every service says that it is.
+// Ready waits until every service says that it is. Those that never do are asked for
+// their goroutines, which end them: their logs tell what they waited for.
 func (s *Suite) Ready(ctx context.Context) error {
 	for _, name := range Services {
 		for {
@@ -343,12 +347,31 @@ func (s *Suite) Ready(ctx context.Context) error {
 			}
 			select {
 			case <-ctx.Done():
-				return fmt.Errorf("%s is not ready: %w", name, err)
+				return errors.Join(fmt.Errorf("%s is not ready: %w", name, err), s.unready(context.WithoutCancel(ctx)))
 			case <-time.After(20 * time.Millisecond):
 			}
 		}
 	}
 	return nil
+}
+
+// unready says why services are not ready, and ends those with their goroutines in
+// their logs.
+func (s *Suite) unready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	var errs []error
+	for _, name := range Services {
+		var told any
+		if err := s.get(ctx, s.URL(name)+"/readyz", &told); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, name := range Services {
+		s.procs[name].Signal(syscall.SIGQUIT)
+	}
+	sleep(ctx, time.Second) // for them to write
+	return errors.Join(errs...)
 }
 
 // Settle waits until no service has anything left to do.

@@ -103,13 +103,15 @@ func (s *stream) get(ctx context.Context, nc *nats.Conn, sequence uint64) (messa
 	return message{sequence, answer.Message.Data, answer.Message.Time}, nil
 }
 
-// read calls fn with the messages from a sequence to another, as far as there are.
+// read calls fn with the messages from a sequence to another, as far as there are. A
+// consumer may fall silent without an error: everything is there, so who waits for long
+// waits for nothing, and everybody waits for the attestation.
 func (s *stream) read(ctx context.Context, js jetstream.JetStream, from, to uint64, fn func(message) error) error {
 	to = min(to, s.last)
 	if from = max(from, s.first); from > to {
 		return nil
 	}
-	consumer, err := js.OrderedConsumer(ctx, s.name, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from})
+	consumer, err := js.OrderedConsumer(ctx, s.name, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, MaxResetAttempts: 1})
 	if err != nil {
 		return fmt.Errorf("%s from %d: %w", s.name, from, err)
 	}
@@ -119,7 +121,9 @@ func (s *stream) read(ctx context.Context, js jetstream.JetStream, from, to uint
 	}
 	defer messages.Stop()
 	for next := from; next <= to; next++ {
-		m, err := messages.Next(jetstream.NextContext(ctx))
+		soon, cancel := context.WithTimeout(ctx, askTimeout)
+		m, err := messages.Next(jetstream.NextContext(soon))
+		cancel()
 		if err != nil {
 			return fmt.Errorf("%s at %d: %w", s.name, next, err)
 		}

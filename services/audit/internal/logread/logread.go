@@ -182,7 +182,8 @@ func (r *Reader) Run(ctx context.Context, from uint64, limit int, fn func([]Mess
 		return err
 	}
 	consumer, err := r.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from})
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
+		MaxResetAttempts: 1}) // whoever runs it begins anew
 	if err != nil {
 		return fmt.Errorf("log %s from %d: %w", stream, from, err)
 	}

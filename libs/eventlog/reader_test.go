@@ -1,0 +1,39 @@
+package eventlog
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+)
+
+// The consumer of a reader is ended and cannot be made again: the reader says so, and
+// a log that is told to stop does.
+func TestAReaderThatCannotGoOnEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	l := w.open(counts("adder"))
+	stop := run(t, l)
+	_, err := l.RecordAndWait(ctx, fact("adder.added", "x", 1))
+	require.NoError(t, err)
+	js, err := jetstream.New(w.connect())
+	require.NoError(t, err)
+	require.NoError(t, js.DeleteStream(ctx, stream))
+	require.Eventually(t, func() bool {
+		err := l.trouble[troubleReader].Load()
+		return err != nil && *err != nil
+	}, patience, pollTest)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		stop()
+	}()
+	select {
+	case <-stopped:
+	case <-time.After(patience):
+		t.Fatal("the log does not stop")
+	}
+}
