@@ -144,3 +144,13 @@ func Dial(nc *nats.Conn, lost func()) (*nats.Conn, error) {
 	}
 	return c, nil
 }
+
+// ReadFrom is how a stream is read from a sequence on. A consumer that ended may be made
+// anew once behind its reader's back, and then the reader hears of it: by default that is
+// tried for ever and no context ends it, so that a server that says goodbye before its
+// connection ends would stop the reader, and whoever waits for it, for good.
+func ReadFrom(sequence uint64) jetstream.OrderedConsumerConfig {
+	return jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: sequence, MaxResetAttempts: 1,
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -76,11 +77,6 @@ func (l *Log) read(ctx context.Context, k *link, from uint64, out chan<- *logEve
 // fall silent without an error.
 const watchEvery = 5 * time.Second
 
-// oneReset is how often a consumer may be made anew behind Next's back. By default that
-// is tried for ever and no context ends it: a server that says goodbye before its
-// connection ends would stop the reader, and whoever waits for it, for good.
-const oneReset = 1
-
 func (l *Log) readOnce(ctx context.Context, k *link, next *uint64, out chan<- *logEvent) error {
 	s, err := k.js.Stream(ctx, k.stream)
 	if err != nil {
@@ -91,11 +87,7 @@ func (l *Log) readOnce(ctx context.Context, k *link, next *uint64, out chan<- *l
 			return err
 		}
 	}
-	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		DeliverPolicy:    jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:      *next,
-		MaxResetAttempts: oneReset,
-	})
+	c, err := s.OrderedConsumer(ctx, epoch.ReadFrom(*next))
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go/jetstream"
@@ -202,9 +203,9 @@ func (l *Log) importOwn(ctx context.Context, k *link, conn *pgx.Conn, above uint
 	if err != nil {
 		return err
 	}
-	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{ownSubjects(l.service)}, DeliverPolicy: jetstream.DeliverAllPolicy, MaxResetAttempts: oneReset,
-	})
+	own := epoch.ReadFrom(1)
+	own.FilterSubjects = []string{ownSubjects(l.service)}
+	c, err := s.OrderedConsumer(ctx, own)
 	if err != nil {
 		return err
 	}

@@ -369,7 +369,7 @@ func readLog(ctx context.Context, s *Suite, from uint64) ([]message, error) {
 	if from > state.LastSeq {
 		return all, nil
 	}
-	c, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, MaxResetAttempts: 1})
+	c, err := stream.OrderedConsumer(ctx, epoch.ReadFrom(from))
 	if err != nil {
 		return nil, err
 	}

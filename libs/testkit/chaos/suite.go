@@ -335,8 +335,8 @@ func (s *Suite) get(ctx context.Context, url string, into any) error {
 	return json.NewDecoder(res.Body).Decode(into)
 }
 
-// Ready waits until every service says that it is. Those that never do are asked for
-// their goroutines, which end them: their logs tell what they waited for.
+// Ready waits until every service says that it is. Where one never does, the suite is
+// ended, and tells what it waited for.
 func (s *Suite) Ready(ctx context.Context) error {
 	for _, name := range Services {
 		for {
@@ -355,8 +355,8 @@ func (s *Suite) Ready(ctx context.Context) error {
 	return nil
 }
 
-// unready says why services are not ready, and ends those with their goroutines in
-// their logs.
+// unready says why services are not ready, and ends all, since one may wait for another,
+// with their goroutines in their logs.
 func (s *Suite) unready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

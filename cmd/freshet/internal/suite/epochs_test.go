@@ -1,7 +1,6 @@
 package suite
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/testkit"
 	"github.com/stretchr/testify/require"
@@ -79,11 +77,10 @@ func TestPromise11ABrokerThatIsAwayIsHiddenFromCallers(t *testing.T) {
 		}
 	})
 	began := time.Now()
-	require.Eventually(t, func() bool { return h.everywhere(said, events.TypeDataArrived) }, 2*time.Minute, poll)
+	require.Eventually(t, func() bool { return h.everywhere(said, "freshet.*.ingestion.v1.data_arrived") }, 2*time.Minute, poll)
 	t.Logf("%d events taken meanwhile, applied in %s", said, time.Since(began).Round(time.Millisecond))
 	require.Len(t, h.acknowledged, said)
 	// What came of it is as much again, and work: every file is validated.
-	require.Eventually(t, func() bool { return h.suite.Status(context.Background()).Settled }, 20*time.Minute, poll)
-	h.settled()
+	h.settledWithin(20 * time.Minute)
 	h.whole()
 }

@@ -177,11 +177,10 @@ func drained(at Status) bool {
 	return true
 }
 
-// everywhere tells whether so many events of a type are in the log, and every service
+// everywhere tells whether so many events of a subject are in the log, and every service
 // has applied the last of them. The log may grow meanwhile.
-func (h *hurt) everywhere(n int, typ string) bool {
+func (h *hurt) everywhere(n int, subject string) bool {
 	ctx := context.Background()
-	subject := "freshet.*" + strings.TrimPrefix(typ, "io.freshet")
 	js, err := jetstream.New(h.suite.infra.admin)
 	require.NoError(h.t, err)
 	name, err := epoch.Current(ctx, js)
@@ -213,11 +212,16 @@ func (h *hurt) everywhere(n int, typ string) bool {
 
 func (h *hurt) settled() {
 	h.t.Helper()
+	h.settledWithin(patience)
+}
+
+func (h *hurt) settledWithin(within time.Duration) {
+	h.t.Helper()
 	var last Status
 	require.Eventually(h.t, func() bool {
 		last = h.suite.Status(context.Background())
 		return last.Settled
-	}, patience, poll, "%+v", &last)
+	}, within, poll, "%+v", &last)
 }
 
 func (h *hurt) copy(from, to string) {

@@ -111,7 +111,7 @@ func (s *stream) read(ctx context.Context, js jetstream.JetStream, from, to uint
 	if from = max(from, s.first); from > to {
 		return nil
 	}
-	consumer, err := js.OrderedConsumer(ctx, s.name, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, MaxResetAttempts: 1})
+	consumer, err := js.OrderedConsumer(ctx, s.name, epoch.ReadFrom(from))
 	if err != nil {
 		return fmt.Errorf("%s from %d: %w", s.name, from, err)
 	}

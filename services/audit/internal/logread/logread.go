@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/libs/archive"
+	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -181,9 +182,7 @@ func (r *Reader) Run(ctx context.Context, from uint64, limit int, fn func([]Mess
 	if err != nil {
 		return err
 	}
-	consumer, err := r.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
-		MaxResetAttempts: 1}) // whoever runs it begins anew
+	consumer, err := r.js.OrderedConsumer(ctx, stream, epoch.ReadFrom(from))
 	if err != nil {
 		return fmt.Errorf("log %s from %d: %w", stream, from, err)
 	}

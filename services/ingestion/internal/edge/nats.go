@@ -71,7 +71,7 @@ func (f *FromNATS) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, MaxResetAttempts: 1})
+	c, err := s.OrderedConsumer(ctx, epoch.ReadFrom(from))
 	if err != nil {
 		return err
 	}
