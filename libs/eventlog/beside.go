@@ -114,7 +114,7 @@ func (l *Log) beside(ctx context.Context, conn *pgx.Conn, schema string) (_ *Bes
 // shadowOf is a log that applies as this one, in other tables, and does nothing else.
 func (l *Log) shadowOf(schema string) *Log {
 	shadow := &Log{
-		fold: l.fold, service: l.service, ownTypes: l.ownTypes, schema: l.schema, tables: l.tables,
+		fold: l.fold, service: l.service, ownTypes: l.ownTypes, parkedType: l.parkedType, schema: l.schema, tables: l.tables,
 		isDecision: l.isDecision, types: l.types, codec: l.codec, nc: l.nc, archive: l.archive, logger: slog.New(slog.DiscardHandler),
 		moveSQL: fmt.Sprintf(moveBesideSQL, quote(schema)), through: math.MaxUint64, horizon: math.MaxUint64,
 		mem: memory{sources: map[string]sourceState{}, effects: index[*effectRow]{}, timers: index[*timerRow]{},

@@ -6,6 +6,7 @@ import "strings"
 type eventType struct {
 	typ      string
 	service  string // its owner
+	source   string // of its events, as their attribute says
 	own      bool   // it is this service
 	decision bool   // of this service: applied where it was made
 	answer   string // to a parked event of this service: retried, discarded, or neither
@@ -25,6 +26,7 @@ func (l *Log) eventTypes() map[string]*eventType {
 
 func (l *Log) newEventType(typ string) *eventType {
 	t := &eventType{typ: typ, service: serviceOf(typ), apply: l.fold.apply[typ], decide: l.fold.decide[typ], answer: l.retryName(typ)}
+	t.source = sourcePrefix + t.service
 	t.own = t.service == l.service
 	t.decision = t.own && l.isDecision(typ)
 	return t

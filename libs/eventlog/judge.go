@@ -204,7 +204,7 @@ func (j *judge) fails(v *logEvent, err error) {
 // decide decides once more on an event that was just applied.
 func (j *judge) decide(ctx context.Context, t *Tx, v *logEvent, recorded []pastDecision) error {
 	at := t.stage.sequence // of a parked event, where it was tried again
-	then := slices.DeleteFunc(slices.Clone(recorded), func(e pastDecision) bool { return e.Type() == j.l.parkedType() })
+	then := slices.DeleteFunc(slices.Clone(recorded), func(e pastDecision) bool { return e.Type() == j.l.parkedType })
 	fn := v.decide
 	if at <= j.activated || at == j.skip || fn == nil && len(then) == 0 {
 		return nil

@@ -24,6 +24,7 @@ type Log struct {
 	fold       *Fold
 	service    string
 	ownTypes   string // how the types of the service's events begin
+	parkedType string // of the decision that an event is parked
 	schema     string
 	tables     string
 	attested   bool // by audit, before anything is published or applied
@@ -97,7 +98,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 		return nil, fmt.Errorf("eventlog: %w", err)
 	}
 	l := &Log{
-		fold: o.Fold, service: o.Fold.Service, ownTypes: typePrefix + o.Fold.Service + ".v1.", schema: schemaOf(o.Fold.Service), tables: tablesDigest(o.Fold),
+		fold: o.Fold, service: o.Fold.Service, ownTypes: typePrefix + o.Fold.Service + ".v1.", parkedType: typePrefix + o.Fold.Service + ".v1.event_parked", schema: schemaOf(o.Fold.Service), tables: tablesDigest(o.Fold),
 		attested: o.Attested, isDecision: o.IsDecision, codec: o.Codec, nc: o.NATS,
 		clock: o.Clock, archive: o.Archive, logger: o.Logger.With("service", o.Fold.Service),
 		handlers: map[string]Handler{}, holder: int64(binary.BigEndian.Uint64(r[:]) >> 2),

@@ -49,81 +49,87 @@ func newMerger(conn *pgx.Conn, tables map[string]table) *merger {
 	return &merger{conn: conn, tables: tables, shapes: map[string]*shape{}}
 }
 
-// A level is what can be sent in any order: statements of different rows.
-type level struct {
-	order  []string // texts, as they came
-	groups map[string][]*pgx.QueuedQuery
+// A level is what can be sent in any order: statements of different rows, by their text.
+type level []group
+
+// A group are the statements of one text.
+type group struct {
+	shape   *shape
+	queries []*pgx.QueuedQuery
+}
+
+func (v *level) add(s *shape, q *pgx.QueuedQuery) {
+	for i := range *v { // few texts write one table
+		if g := &(*v)[i]; g.shape == s {
+			g.queries = append(g.queries, q)
+			return
+		}
+	}
+	*v = append(*v, group{s, []*pgx.QueuedQuery{q}})
+}
+
+// levels are the statements of one table; each row's second is a level below its first.
+type levels struct {
+	all   []level
+	depth map[string]int // of a row's last statement
 }
 
 // merge returns a batch with the same effect as the given one.
 func (m *merger) merge(ctx context.Context, b *pgx.Batch) *pgx.Batch {
 	out := &pgx.Batch{}
-	tables := map[string]*[]level{}
-	depth := map[string]map[string]int{} // of a row's last statement, by table
-	var names []string
+	tables := map[string]*levels{}
+	var order []*levels
 	flush := func() {
-		for _, name := range names {
-			for _, v := range *tables[name] {
-				m.emit(out, v)
+		for _, t := range order {
+			for _, v := range t.all {
+				for _, g := range v {
+					g.emit(out)
+				}
 			}
-			delete(tables, name)
-			delete(depth, name)
 		}
-		names = names[:0]
+		clear(tables)
+		order = order[:0]
 	}
 	for _, q := range b.QueuedQueries {
 		s := m.shape(ctx, q.SQL)
 		key, ok := "", false
 		if s.merged != "" {
-			key, ok = keyOf(q.Arguments, s.key)
+			key, ok = s.keyOf(q.Arguments)
 		}
 		if !ok {
 			flush()
 			out.QueuedQueries = append(out.QueuedQueries, q)
 			continue
 		}
-		levels := tables[s.table]
-		if levels == nil {
-			levels = &[]level{}
-			tables[s.table], depth[s.table] = levels, map[string]int{}
-			names = append(names, s.table)
+		t := tables[s.table]
+		if t == nil {
+			t = &levels{depth: map[string]int{}}
+			tables[s.table] = t
+			order = append(order, t)
 		}
-		n := depth[s.table][key]
-		depth[s.table][key] = n + 1
-		if n == len(*levels) {
-			*levels = append(*levels, level{groups: map[string][]*pgx.QueuedQuery{}})
+		n := t.depth[key]
+		t.depth[key] = n + 1
+		if n == len(t.all) {
+			t.all = append(t.all, nil)
 		}
-		v := &(*levels)[n]
-		if v.groups[q.SQL] == nil {
-			v.order = append(v.order, q.SQL)
-		}
-		v.groups[q.SQL] = append(v.groups[q.SQL], q)
+		t.all[n].add(s, q)
 	}
 	flush()
 	return out
 }
 
-func (m *merger) emit(out *pgx.Batch, v level) {
-	for _, sql := range v.order {
-		group := v.groups[sql]
-		if len(group) < minMerge {
-			out.QueuedQueries = append(out.QueuedQueries, group...)
-			continue
-		}
-		s := m.shapes[sql]
-		columns := make([]any, len(s.types))
-		ok := true
-		for i := range columns {
-			if columns[i], ok = arrayOf(group, i, s.types[i]); !ok {
-				break
-			}
-		}
-		if !ok {
-			out.QueuedQueries = append(out.QueuedQueries, group...)
-			continue
-		}
-		out.Queue(s.merged, columns...)
+// emit sends a group as one statement, where it is big enough and can be.
+func (g group) emit(out *pgx.Batch) {
+	columns := make([]any, len(g.shape.types))
+	ok := len(g.queries) >= minMerge
+	for i := 0; i < len(columns) && ok; i++ {
+		columns[i], ok = arrayOf(g.queries, i, g.shape.types[i])
 	}
+	if !ok {
+		out.QueuedQueries = append(out.QueuedQueries, g.queries...)
+		return
+	}
+	out.Queue(g.shape.merged, columns...)
 }
 
 // arrayOf is one argument of all statements of a group. Texts that stand for
@@ -183,41 +189,49 @@ func plain(v any) any {
 	return v
 }
 
-// keyOf is a row's primary key as text; not ok where two equal keys could have
-// different texts.
-func keyOf(args []any, at []int) (string, bool) {
+// keyOf is the primary key of a statement's row as text; not ok where two equal keys
+// could have different texts.
+func (s *shape) keyOf(args []any) (string, bool) {
+	if len(args) != len(s.types) {
+		return "", false
+	}
+	if len(s.key) == 1 {
+		return keyText(args[s.key[0]], s.types[s.key[0]])
+	}
 	var b []byte
-	for _, i := range at {
-		if i >= len(args) {
+	for _, i := range s.key {
+		text, ok := keyText(args[i], s.types[i])
+		if !ok {
 			return "", false
 		}
-		switch v := args[i].(type) {
-		case string:
-			b = strconv.AppendInt(b, int64(len(v)), 10)
-			b = append(append(b, ':'), v...)
-		case uuid.UUID:
-			b = append(b, v.String()...)
-		case time.Time:
-			b = strconv.AppendInt(b, v.UnixMicro(), 10)
-		default:
-			r := reflect.ValueOf(v)
-			switch {
-			case r.CanInt():
-				b = strconv.AppendInt(b, r.Int(), 10)
-			case r.CanUint():
-				b = strconv.AppendUint(b, r.Uint(), 10)
-			case r.Kind() == reflect.Bool:
-				b = strconv.AppendBool(b, r.Bool())
-			case r.Kind() == reflect.String:
-				b = strconv.AppendInt(b, int64(r.Len()), 10)
-				b = append(append(b, ':'), r.String()...)
-			default:
-				return "", false
-			}
-		}
-		b = append(b, 0)
+		b = append(strconv.AppendInt(b, int64(len(text)), 10), ':')
+		b = append(b, text...)
 	}
 	return string(b), true
+}
+
+// keyText is one column of a key, of a type of PostgreSQL. What is given as text and is
+// none may be written in several ways.
+func keyText(arg any, typ string) (string, bool) {
+	switch v := arg.(type) {
+	case string:
+		return v, typ == "text" || typ == "varchar"
+	case uuid.UUID:
+		return v.String(), true
+	case time.Time:
+		return strconv.FormatInt(v.UnixMicro(), 10), true
+	}
+	switch r := reflect.ValueOf(arg); {
+	case r.CanInt():
+		return strconv.FormatInt(r.Int(), 10), true
+	case r.CanUint():
+		return strconv.FormatUint(r.Uint(), 10), true
+	case r.Kind() == reflect.Bool:
+		return strconv.FormatBool(r.Bool()), true
+	case r.Kind() == reflect.String:
+		return r.String(), typ == "text" || typ == "varchar"
+	}
+	return "", false
 }
 
 var (

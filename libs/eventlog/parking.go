@@ -45,8 +45,6 @@ type parkedPayload struct {
 	Code      string `json:"code,omitempty"`
 }
 
-func (l *Log) parkedType() string { return l.ownTypes + "event_parked" }
-
 const (
 	retried   = "event_retried"
 	discarded = "event_discarded"
@@ -64,7 +62,7 @@ func (l *Log) retryName(typ string) string {
 // parkedBy reads a recorded event_parked.
 func (l *Log) parkedBy(e event.Event) (parkedPayload, bool) {
 	var p parkedPayload
-	if e.Type() != l.parkedType() || json.Unmarshal(e.Data(), &p) != nil {
+	if e.Type() != l.parkedType || json.Unmarshal(e.Data(), &p) != nil {
 		return parkedPayload{}, false
 	}
 	return p, true
@@ -106,7 +104,7 @@ func (l *Log) parkAs(ctx context.Context, t *Tx, v *logEvent, f *failure, record
 			return err
 		}
 		draft := jsonDraft(l.service, "event_parked", row.namespace, v.id, payload)
-		if decision, err = l.addDecision(t, draft, decisionID(cause.ID, l.parkedType(), 0), cause, at); err != nil {
+		if decision, err = l.addDecision(t, draft, decisionID(cause.ID, l.parkedType, 0), cause, at); err != nil {
 			return alarmf("an event could not be parked: %w", err)
 		}
 	}

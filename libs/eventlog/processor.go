@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -298,7 +299,7 @@ func (p *processor) one(ctx context.Context, t *Tx, v *logEvent, recorded []past
 	}
 	if v.own {
 		if _, ok := s.stale.get(v.id); ok {
-			t.Exec("DELETE FROM fold_timers_stale WHERE fact = $1", v.id)
+			t.Exec("DELETE FROM fold_timers_stale WHERE fact = $1", uuid.MustParse(v.id))
 			s.stale.remove(v.id)
 			return nil
 		}
@@ -344,7 +345,7 @@ func (l *Log) follows(s *staged, v *logEvent) (again bool, err error) {
 		l.logger.Error("a message of the log cannot be read", "sequence", v.stream, "err", v.err)
 		return v.service == "" || v.apply == nil && v.decide == nil, nil
 	}
-	source := v.source()
+	source := v.source
 	last := s.sources[source]
 	if v.sequence == last.sequence+1 {
 		s.sources[source] = sourceState{sequence: v.sequence}
@@ -387,7 +388,7 @@ func (l *Log) applyAndDecide(ctx context.Context, t *Tx, v *logEvent, recorded [
 	}
 	have := make(map[string]event.Event, len(recorded))
 	for _, e := range recorded {
-		if e.Type() != l.parkedType() {
+		if e.Type() != l.parkedType {
 			have[e.ID()] = e.Event
 		}
 	}

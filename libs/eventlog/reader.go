@@ -47,9 +47,6 @@ func (v *logEvent) decode(c Codec) {
 	v.id, v.sequence = id, sequence
 }
 
-// source is the event's source attribute, as its subject tells it.
-func (v *logEvent) source() string { return sourcePrefix + v.service }
-
 // read delivers the log from a sequence on, in order and without a filter, until
 // the context ends. It recovers from whatever happens to the consumer; that the
 // sequence has no gap is for the processor to check.

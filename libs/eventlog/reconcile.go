@@ -370,7 +370,7 @@ func (l *Log) readDecisions(ctx context.Context, q Reader, sql string, which any
 		if err != nil {
 			return alarmf("a decision in the outbox cannot be read: %w", err)
 		}
-		if !l.anew || e.Type() == l.parkedType() {
+		if !l.anew || e.Type() == l.parkedType {
 			e.SetExtension(extSequence, nil)
 			found[cause] = append(found[cause], pastDecision{e, data})
 		}

@@ -31,7 +31,7 @@ type tailOf struct {
 }
 
 func (t *tailOf) add(v *logEvent) {
-	t.sources = append(t.sources, v.source())
+	t.sources = append(t.sources, v.source)
 	t.sequences = append(t.sequences, int64(v.sequence))
 	t.digests = append(t.digests, digestOf(v.data))
 }

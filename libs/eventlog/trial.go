@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/uuid"
 )
 
 // A Trial is the fold in a schema of its own that may leave the log's way: from a
@@ -148,7 +149,7 @@ func (t *Trial) try(ctx context.Context, tx *Tx, v *logEvent, parked []pastDecis
 	}
 	if v.own {
 		if _, ok := s.stale.get(v.id); ok {
-			tx.Exec("DELETE FROM fold_timers_stale WHERE fact = $1", v.id)
+			tx.Exec("DELETE FROM fold_timers_stale WHERE fact = $1", uuid.MustParse(v.id))
 			s.stale.remove(v.id)
 			step.Stale = true
 			return nil
