@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"sync/atomic"
-	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/libs/epoch"
@@ -70,10 +69,6 @@ func (l *Log) read(ctx context.Context, k *link, from uint64, out chan<- *logEve
 	}
 }
 
-// watchEvery is how often a reader is held against the log's end: a consumer may
-// fall silent without an error.
-const watchEvery = 5 * time.Second
-
 func (l *Log) readOnce(ctx context.Context, k *link, next *uint64, out chan<- *logEvent) error {
 	s, err := k.js.Stream(ctx, k.stream)
 	if err != nil {
@@ -98,7 +93,16 @@ func (l *Log) readOnce(ctx context.Context, k *link, next *uint64, out chan<- *l
 	defer cancel(nil)
 	var seen atomic.Uint64
 	seen.Store(*next - 1)
-	go l.watch(ctx, k, cancel, &seen)
+	go epoch.Watch(ctx, cancel, func(ctx context.Context) (read, last uint64, err error) {
+		if _, last, err = k.bounds(ctx); err != nil {
+			return 0, 0, err
+		}
+		l.sawEnd(last)
+		if read = seen.Load(); l.position() != read { // the processor is not there yet
+			read = last
+		}
+		return read, last, nil
+	})
 	for {
 		m, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
@@ -133,31 +137,6 @@ func (l *Log) readOnce(ctx context.Context, k *link, next *uint64, out chan<- *l
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-	}
-}
-
-// watch ends a reader that has not moved for a while although the log is longer.
-func (l *Log) watch(ctx context.Context, k *link, cancel context.CancelCauseFunc, seen *atomic.Uint64) {
-	t := time.NewTicker(watchEvery)
-	defer t.Stop()
-	last := seen.Load()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-		_, end, err := k.bounds(ctx)
-		if err != nil {
-			continue
-		}
-		l.sawEnd(end)
-		now := seen.Load()
-		if now == last && end > now && l.position() == now {
-			cancel(errors.New("the consumer fell silent"))
-			return
-		}
-		last = now
 	}
 }
 

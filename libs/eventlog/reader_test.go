@@ -37,3 +37,29 @@ func TestAReaderThatCannotGoOnEnds(t *testing.T) {
 		t.Fatal("the log does not stop")
 	}
 }
+
+// A consumer gives nothing more and says nothing of it: the reader goes on with another.
+func TestAReaderWhoseConsumerFellSilentGoesOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	l := w.open(counts("adder"))
+	run(t, l)
+	_, err := l.RecordAndWait(ctx, fact("adder.added", "x", 1))
+	require.NoError(t, err)
+	js, err := jetstream.New(w.connect())
+	require.NoError(t, err)
+	log, err := js.Stream(ctx, stream)
+	require.NoError(t, err)
+	silenced := 0
+	for name := range log.ConsumerNames(ctx).Name() {
+		_, err := js.PauseConsumer(ctx, stream, name, time.Now().Add(time.Hour))
+		require.NoError(t, err)
+		silenced++
+	}
+	require.NotZero(t, silenced)
+	before := l.position()
+	_, err = l.Record(ctx, fact("adder.added", "x", 1))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return l.position() > before }, patience, pollTest)
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -15,6 +16,10 @@ func digestOf(b []byte) []byte {
 	return sum[:]
 }
 
+// steadyAfter is how long a session lasts that was none of a row of failures: what
+// ended it is new.
+const steadyAfter = 10 * time.Second
+
 // runSession keeps a database session that says that this process lives, and
 // leads the service while it is the first to ask: one process applies, decides
 // and relays; the others record, read and execute effects.
@@ -23,6 +28,7 @@ func (l *Log) runSession(ctx context.Context) {
 	defer l.work.wait()
 	defer stop()
 	for try := 0; ctx.Err() == nil; try++ {
+		began := time.Now()
 		err := l.session(ctx, executions)
 		if ctx.Err() != nil {
 			return
@@ -34,7 +40,7 @@ func (l *Log) runSession(ctx context.Context) {
 			<-ctx.Done()
 			return
 		}
-		if errors.Is(err, errPosition) || errors.Is(err, errRestored) {
+		if errors.Is(err, errPosition) || errors.Is(err, errRestored) || time.Since(began) > steadyAfter {
 			try = 0
 		}
 		l.setTrouble(troubleSession, err)

@@ -9,6 +9,7 @@ import (
 	"github.com/freshet-io/freshet/libs/kafkaserver"
 	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Clock returns a driven clock that stands at 6 January 2001, 00:00 UTC.
@@ -41,6 +42,30 @@ func natsConn(t testing.TB, server *natsserver.Server) *nats.Conn {
 	}
 	t.Cleanup(nc.Close)
 	return nc
+}
+
+// SilenceConsumers has a stream's consumers give nothing more, without an error.
+func SilenceConsumers(t testing.TB, nc *nats.Conn, stream string) {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := s.ConsumerNames(t.Context())
+	silenced := 0
+	for name := range names.Name() {
+		if _, err := js.PauseConsumer(t.Context(), stream, name, time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		silenced++
+	}
+	if names.Err() != nil || silenced == 0 {
+		t.Fatalf("no consumer of %s was silenced: %v", stream, names.Err())
+	}
 }
 
 // Kafka returns a client of a broker of the test's own.

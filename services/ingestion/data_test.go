@@ -13,6 +13,7 @@ import (
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/parquet"
+	"github.com/freshet-io/freshet/libs/testkit"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
@@ -212,4 +213,17 @@ func TestAnOlderOutsideStreamIsReadFromItsBeginning(t *testing.T) {
 		}
 	}
 	require.Equal(t, 6, n)
+}
+
+// The consumer of the outside stream gives nothing more and says nothing of it: what is
+// published is taken all the same.
+func TestASilentConsumerOfTheOutsideStreamIsReplaced(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.declare()
+	for i, id := range []string{"1", "2"} {
+		require.NoError(t, b.NATS.Publish("freshet-in.default.flights", []byte(arrival(id, "flights", b.upload(csv(id+",2001-01-05,1,A,B"))))))
+		b.AwaitType(events.TypeDataCommitted, i+1)
+		testkit.SilenceConsumers(t, b.NATS, "FRESHET_IN")
+	}
 }

@@ -189,16 +189,13 @@ func (r *round) complete(reason string, entries []entry, after uint64) bool {
 		return true
 	}
 	var from []string
-	absent := false
 	for _, service := range slices.Sorted(maps.Keys(waiting)) {
 		if h := r.heard[service]; h == nil || h.runs {
-			absent = true
 			service += " (start it)"
 		}
 		from = append(from, service)
 	}
 	r.holdUp(false, "%s; %d events are fetched from the outbox of %s", reason, len(r.wanted), strings.Join(from, ", "))
-	_ = absent
 	return false
 }
 

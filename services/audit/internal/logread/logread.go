@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/freshet-io/freshet/libs/archive"
@@ -190,11 +191,21 @@ func (r *Reader) Run(ctx context.Context, from uint64, limit int, fn func([]Mess
 	if err != nil {
 		return fmt.Errorf("log %s from %d: %w", stream, from, err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	ready, ended := make(chan Message, prefetch), make(chan error, 1)
-	go func() { ended <- pull(ctx, messages, ready) }()
+	var read atomic.Uint64
+	read.Store(from - 1)
+	go func() { ended <- pull(ctx, messages, &read, ready) }()
+	go epoch.Watch(ctx, cancel, func(ctx context.Context) (uint64, uint64, error) {
+		at := read.Load()
+		_, last, err := r.Bounds(ctx)
+		if len(ready) > 0 { // it is fn that is waited for
+			at = last
+		}
+		return at, last, err
+	})
 	defer func() {
-		cancel()
+		cancel(nil)
 		messages.Stop()
 	}()
 	for {
@@ -204,11 +215,11 @@ func (r *Reader) Run(ctx context.Context, from uint64, limit int, fn func([]Mess
 			batch = append(batch, m)
 		case err := <-ended:
 			if ctx.Err() != nil {
-				return ctx.Err()
+				err = context.Cause(ctx)
 			}
 			return fmt.Errorf("log %s: %w", stream, err)
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("log %s: %w", stream, context.Cause(ctx))
 		}
 	fill:
 		for len(batch) < limit {
@@ -252,7 +263,7 @@ func (r *Reader) before(ctx context.Context, from uint64, limit int, fn func([]M
 	}
 }
 
-func pull(ctx context.Context, messages jetstream.MessagesContext, ready chan<- Message) error {
+func pull(ctx context.Context, messages jetstream.MessagesContext, read *atomic.Uint64, ready chan<- Message) error {
 	for {
 		m, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
@@ -262,6 +273,7 @@ func pull(ctx context.Context, messages jetstream.MessagesContext, ready chan<- 
 		if err != nil {
 			return err
 		}
+		read.Store(meta.Sequence.Stream)
 		select {
 		case ready <- Message{Sequence: meta.Sequence.Stream, Subject: m.Subject(), Data: m.Data(), Stored: meta.Timestamp}:
 		case <-ctx.Done():

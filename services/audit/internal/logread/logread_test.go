@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/testkit"
 	"github.com/freshet-io/freshet/services/audit/internal/logread"
@@ -35,4 +36,27 @@ func TestFind(t *testing.T) {
 		_, err = r.Find(t.Context(), at, "e0")
 		require.ErrorIs(t, err, logread.ErrMissing)
 	}
+}
+
+// A consumer gives nothing more and says nothing of it: whoever reads is told.
+func TestRunEndsWhereTheConsumerFellSilent(t *testing.T) {
+	t.Parallel()
+	nc := testkit.NATS(t)
+	require.NoError(t, eventlog.EnsureStream(t.Context(), nc, testkit.Stream))
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	r, err := logread.New(nc, func() string { return testkit.Stream }, nil)
+	require.NoError(t, err)
+	publish := func() {
+		_, err := js.Publish(t.Context(), "freshet.default.training.v1.run_started", []byte(`{}`))
+		require.NoError(t, err)
+	}
+	publish()
+	err = r.Run(t.Context(), 1, 10, func(batch []logread.Message) error {
+		require.EqualValues(t, 1, batch[0].Sequence)
+		testkit.SilenceConsumers(t, nc, testkit.Stream)
+		publish()
+		return nil
+	})
+	require.ErrorIs(t, err, epoch.ErrSilent)
 }

@@ -55,7 +55,7 @@ func (f *FromNATS) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if !errors.Is(err, errOtherServer) {
+		if !errors.Is(err, errOtherServer) && !errors.Is(err, epoch.ErrSilent) {
 			return err
 		}
 	}
@@ -82,13 +82,30 @@ func (f *FromNATS) read(ctx context.Context) error {
 	defer messages.Stop()
 	var read atomic.Uint64 // up to here
 	read.Store(from - 1)
-	watching, other := context.WithCancelCause(ctx)
-	defer other(nil)
-	go f.watch(watching, other, s, &read)
+	watching, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	go f.watch(watching, end, s, &read)
+	var waits atomic.Bool
+	go epoch.Watch(watching, end, func(ctx context.Context) (at, last uint64, err error) {
+		info, err := s.Info(ctx)
+		if err != nil {
+			return 0, 0, err
+		}
+		last = info.State.LastSeq
+		if at = read.Load(); !waits.Load() || info.State.Msgs == 0 {
+			at = last
+		}
+		return at, last, nil
+	})
 	defer context.AfterFunc(watching, messages.Stop)()
 	for {
+		waits.Store(true)
 		m, err := messages.Next()
-		if now := epoch.Server(f.conn); context.Cause(watching) != nil || now != "" && now != server {
+		waits.Store(false)
+		if cause := context.Cause(watching); cause != nil {
+			return cause
+		}
+		if now := epoch.Server(f.conn); now != "" && now != server {
 			return errOtherServer
 		}
 		if err != nil {
@@ -110,7 +127,7 @@ func (f *FromNATS) read(ctx context.Context) error {
 
 // watch ends a reader whose server is another process now, or whose stream is
 // another one or shorter than what was read.
-func (f *FromNATS) watch(ctx context.Context, other context.CancelCauseFunc, s jetstream.Stream, read *atomic.Uint64) {
+func (f *FromNATS) watch(ctx context.Context, end context.CancelCauseFunc, s jetstream.Stream, read *atomic.Uint64) {
 	server, created := epoch.Server(f.conn), s.CachedInfo().Created
 	tick := time.NewTicker(watchServer)
 	defer tick.Stop()
@@ -121,14 +138,14 @@ func (f *FromNATS) watch(ctx context.Context, other context.CancelCauseFunc, s j
 			return
 		}
 		if now := epoch.Server(f.conn); now != "" && now != server {
-			other(errOtherServer)
+			end(errOtherServer)
 		}
 		if n%watchStream != 0 {
 			continue
 		}
 		before := read.Load()
 		if info, err := s.Info(ctx); err == nil && (!info.Created.Equal(created) || info.State.LastSeq < before) {
-			other(errOtherServer)
+			end(errOtherServer)
 		}
 	}
 }
