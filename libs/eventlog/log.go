@@ -97,8 +97,9 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	if _, err := rand.Read(r[:]); err != nil {
 		return nil, fmt.Errorf("eventlog: %w", err)
 	}
+	own := typePrefix + o.Fold.Service + ".v1."
 	l := &Log{
-		fold: o.Fold, service: o.Fold.Service, ownTypes: typePrefix + o.Fold.Service + ".v1.", parkedType: typePrefix + o.Fold.Service + ".v1.event_parked", schema: schemaOf(o.Fold.Service), tables: tablesDigest(o.Fold),
+		fold: o.Fold, service: o.Fold.Service, ownTypes: own, parkedType: own + "event_parked", schema: schemaOf(o.Fold.Service), tables: tablesDigest(o.Fold),
 		attested: o.Attested, isDecision: o.IsDecision, codec: o.Codec, nc: o.NATS,
 		clock: o.Clock, archive: o.Archive, logger: o.Logger.With("service", o.Fold.Service),
 		handlers: map[string]Handler{}, holder: int64(binary.BigEndian.Uint64(r[:]) >> 2),

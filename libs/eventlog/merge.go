@@ -214,8 +214,6 @@ func (s *shape) keyOf(args []any) (string, bool) {
 // none may be written in several ways.
 func keyText(arg any, typ string) (string, bool) {
 	switch v := arg.(type) {
-	case string:
-		return v, typ == "text" || typ == "varchar"
 	case uuid.UUID:
 		return v.String(), true
 	case time.Time:

@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -55,11 +56,7 @@ func TestMergedStatementsHaveTheSameEffect(t *testing.T) {
 	statements[`INSERT INTO whole (one, sum) SELECT true, coalesce(sum(n), 0) + $1 FROM words ON CONFLICT (one) DO UPDATE SET sum = whole.sum * 2 + excluded.sum`] = func(r *rapid.T) []any {
 		return []any{number.Draw(r, "n")}
 	}
-	texts := make([]string, 0, len(statements))
-	for sql := range statements {
-		texts = append(texts, sql)
-	}
-	slices.Sort(texts)
+	texts := slices.Sorted(maps.Keys(statements))
 
 	fill := func(schema string, b *pgx.Batch, merged bool) []string {
 		_, err := conn.Exec(ctx, fmt.Sprintf("DROP SCHEMA IF EXISTS %[1]s CASCADE; CREATE SCHEMA %[1]s; SET search_path = %[1]s;", schema)+mergedTables)

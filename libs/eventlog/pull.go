@@ -2,10 +2,10 @@ package eventlog
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -101,6 +101,6 @@ func (p *pull) receive(ctx context.Context) (*nats.Msg, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	case <-p.stuck.C:
-		return nil, errors.New("the consumer fell silent")
+		return nil, epoch.ErrSilent
 	}
 }

@@ -9,18 +9,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// reading returns a log that runs and has read its first event, its server and what
+// stops it.
+func reading(t *testing.T) (*Log, jetstream.JetStream, func()) {
+	t.Helper()
+	w := newWorld(t)
+	l := w.open(counts("adder"))
+	stop := run(t, l)
+	_, err := l.RecordAndWait(context.Background(), fact("adder.added", "x", 1))
+	require.NoError(t, err)
+	js, err := jetstream.New(w.connect())
+	require.NoError(t, err)
+	return l, js, stop
+}
+
 // The consumer of a reader is ended and cannot be made again: the reader says so, and
 // a log that is told to stop does.
 func TestAReaderThatCannotGoOnEnds(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
 	ctx := context.Background()
-	l := w.open(counts("adder"))
-	stop := run(t, l)
-	_, err := l.RecordAndWait(ctx, fact("adder.added", "x", 1))
-	require.NoError(t, err)
-	js, err := jetstream.New(w.connect())
-	require.NoError(t, err)
+	l, js, stop := reading(t)
 	require.NoError(t, js.DeleteStream(ctx, stream))
 	require.Eventually(t, func() bool {
 		err := l.trouble[troubleReader].Load()
@@ -41,14 +49,8 @@ func TestAReaderThatCannotGoOnEnds(t *testing.T) {
 // A consumer gives nothing more and says nothing of it: the reader goes on with another.
 func TestAReaderWhoseConsumerFellSilentGoesOn(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
 	ctx := context.Background()
-	l := w.open(counts("adder"))
-	run(t, l)
-	_, err := l.RecordAndWait(ctx, fact("adder.added", "x", 1))
-	require.NoError(t, err)
-	js, err := jetstream.New(w.connect())
-	require.NoError(t, err)
+	l, js, _ := reading(t)
 	log, err := js.Stream(ctx, stream)
 	require.NoError(t, err)
 	silenced := 0

@@ -8,21 +8,32 @@ import (
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/testkit"
 	"github.com/freshet-io/freshet/services/audit/internal/logread"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 )
 
-func TestFind(t *testing.T) {
-	t.Parallel()
+// newLog returns the reader of an empty log, and what adds a message to it.
+func newLog(t *testing.T) (*logread.Reader, *nats.Conn, func(data string)) {
+	t.Helper()
 	nc := testkit.NATS(t)
 	require.NoError(t, eventlog.EnsureStream(t.Context(), nc, testkit.Stream))
 	js, err := jetstream.New(nc)
 	require.NoError(t, err)
 	r, err := logread.New(nc, func() string { return testkit.Stream }, nil)
 	require.NoError(t, err)
-	for i := range 2500 {
-		_, err := js.Publish(t.Context(), "freshet.default.training.v1.run_started", fmt.Appendf(nil, `{"id":"e%d"}`, i+1))
+	return r, nc, func(data string) {
+		t.Helper()
+		_, err := js.Publish(t.Context(), "freshet.default.training.v1.run_started", []byte(data))
 		require.NoError(t, err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	t.Parallel()
+	r, _, publish := newLog(t)
+	for i := range 2500 {
+		publish(fmt.Sprintf(`{"id":"e%d"}`, i+1))
 	}
 	for _, at := range []uint64{3, 2, 1} {
 		m, err := r.Find(t.Context(), at, "e3")
@@ -41,21 +52,12 @@ func TestFind(t *testing.T) {
 // A consumer gives nothing more and says nothing of it: whoever reads is told.
 func TestRunEndsWhereTheConsumerFellSilent(t *testing.T) {
 	t.Parallel()
-	nc := testkit.NATS(t)
-	require.NoError(t, eventlog.EnsureStream(t.Context(), nc, testkit.Stream))
-	js, err := jetstream.New(nc)
-	require.NoError(t, err)
-	r, err := logread.New(nc, func() string { return testkit.Stream }, nil)
-	require.NoError(t, err)
-	publish := func() {
-		_, err := js.Publish(t.Context(), "freshet.default.training.v1.run_started", []byte(`{}`))
-		require.NoError(t, err)
-	}
-	publish()
-	err = r.Run(t.Context(), 1, 10, func(batch []logread.Message) error {
+	r, nc, publish := newLog(t)
+	publish(`{}`)
+	err := r.Run(t.Context(), 1, 10, func(batch []logread.Message) error {
 		require.EqualValues(t, 1, batch[0].Sequence)
 		testkit.SilenceConsumers(t, nc, testkit.Stream)
-		publish()
+		publish(`{}`)
 		return nil
 	})
 	require.ErrorIs(t, err, epoch.ErrSilent)
