@@ -48,9 +48,10 @@ type remote struct {
 }
 
 // StartGateway listens, and writes what the services' processes read. Each
-// service gets a port of its own, counted from the listener's.
+// service gets a port of its own, counted from the listener's; with port 0 all of
+// them were free a moment ago.
 func StartGateway(i *Infrastructure, listen string, logger *slog.Logger) (*Gateway, error) {
-	l, err := web.Listen(listen)
+	l, err := listenBeforeFree(listen, len(Names()))
 	if err != nil {
 		return nil, err
 	}

@@ -4,10 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
+
+	"github.com/freshet-io/freshet/libs/web"
 )
 
 // ports are where outside clients find the log's server and Kafka. They stay the
@@ -67,4 +71,42 @@ func onFreePort(port *int, start func(port int) error) error {
 		*port = addr.Port
 	}
 	return err
+}
+
+// listenBeforeFree listens; where the port may be any, on one that n free ports
+// follow. These are below 32768, where the kernel takes none for a connection
+// that somebody opens, so that they are still free when their servers start.
+func listenBeforeFree(listen string, n int) (net.Listener, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil || port != "0" {
+		return web.Listen(listen)
+	}
+	const tries, low, high = 100, 20000, 32768
+	for range tries {
+		first := low + rand.IntN(high-low-n) //nolint:gosec // no secret
+		var l net.Listener
+		if l, err = web.Listen(net.JoinHostPort(host, strconv.Itoa(first))); err != nil {
+			continue
+		}
+		if err = areFree(first+1, n); err == nil {
+			return l, nil
+		}
+		if closeErr := l.Close(); closeErr != nil {
+			return nil, closeErr
+		}
+	}
+	return nil, err
+}
+
+func areFree(first, n int) error {
+	for port := first; port < first+n; port++ {
+		l, err := web.Listen(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			return err
+		}
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
 }

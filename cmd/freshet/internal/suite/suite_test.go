@@ -154,13 +154,13 @@ func TestComesBackAfterAKill(t *testing.T) {
 
 func TestServicesInProcessesOfTheirOwn(t *testing.T) {
 	t.Parallel()
+	binary := filepath.Join(t.TempDir(), "registry")
+	out, err := exec.Command("go", "build", "-o", binary, "github.com/freshet-io/freshet/services/registry/cmd/registry").CombinedOutput()
+	require.NoError(t, err, "%s", out)
 	i, err := suite.StartInfrastructure(t.Context(), dataDir(t), logger(t))
 	require.NoError(t, err)
 	g, err := suite.StartGateway(i, "127.0.0.1:0", logger(t))
 	require.NoError(t, err)
-	binary := filepath.Join(t.TempDir(), "registry")
-	out, err := exec.Command("go", "build", "-o", binary, "github.com/freshet-io/freshet/services/registry/cmd/registry").CombinedOutput()
-	require.NoError(t, err, "%s", out)
 	cmd := exec.Command("sh", "-c", `. "$0" && FRESHET_ATTESTED=false exec "$1"`, filepath.Join(g.Environments(), "registry.env"), binary)
 	cmd.Stderr = t.Output()
 	require.NoError(t, cmd.Start())
