@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -221,16 +222,12 @@ func (b *Beside) Fold(ctx context.Context, origin Origin, until uint64, progress
 // locateDecisions learns where in the outbox the decisions are that each event led to,
 // so that it is asked for these only, and by number. What was decided on an event that
 // was applied is in there with it; later come only decisions on events that had been
-// parked, which are looked up where these are tried again.
+// parked, which are looked up where these are tried again. The service goes on deciding
+// meanwhile: one statement sees everything up to a number, and the next one what came
+// after it, so that no decision is found twice.
 func (b *Beside) locateDecisions(ctx context.Context, outbox Reader) error {
-	table := quote(b.log.schema+"_io") + ".outbox"
-	var last int64
-	err := outbox.QueryRow(ctx, "SELECT coalesce(max(sequence), 0) FROM "+table).Scan(&last)
-	if err != nil {
-		return fmt.Errorf("read the outbox: %w", err)
-	}
 	// All of them are in the index, the later ones in few rows.
-	sql, args := "SELECT cause, sequence FROM "+table+" WHERE cause IS NOT NULL", []any{}
+	sql, args := "SELECT cause, sequence FROM "+quote(b.log.schema+"_io")+".outbox WHERE cause IS NOT NULL", []any{}
 	if b.located > 0 {
 		sql, args = sql+" AND sequence > $1", []any{b.located}
 	}
@@ -247,12 +244,12 @@ func (b *Beside) locateDecisions(ctx context.Context, outbox Reader) error {
 		} else {
 			b.first[hash] = sequence
 		}
+		b.located = max(b.located, sequence)
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("read what was decided on: %w", err)
 	}
-	b.located = last
 	return nil
 }
 
@@ -299,6 +296,9 @@ func (b *Beside) prepare(ctx context.Context, outbox Reader, c chunk) (*prepared
 			decided = append(append(decided, first), b.further[hash]...)
 		}
 	}
+	// An event may be in the log twice, and its decisions were made once.
+	slices.Sort(decided)
+	decided = slices.Compact(decided)
 	p := &prepared{chunk: c}
 	if len(decided) == 0 {
 		return p, nil
@@ -362,13 +362,10 @@ func (b *Beside) attempt(ctx context.Context, p *prepared, events chunk, park *f
 	b.judge.begin()
 	one := &processor{l: b.shadow, conn: b.conn}
 	for _, v := range events {
-		b.judge.passes(v)
-		recorded := p.recorded[v.id]
-		b.judge.note(recorded)
 		if b.traced {
 			t.Exec("SELECT set_config('freshet.event', $1, true)", fmt.Sprintf("%d %s %s", v.stream, v.id, v.typ))
 		}
-		if err := one.one(ctx, t, v, recorded, park); err != nil {
+		if err := one.one(ctx, t, v, p.recorded[v.id], park); err != nil {
 			return err
 		}
 		if t.batch.Len() >= sendAhead {

@@ -195,6 +195,44 @@ func TestAnEffectEndsWithAFact(t *testing.T) {
 	require.Zero(t, open)
 }
 
+// The database goes away just when an effect's result is to be recorded.
+func TestAFinishedEffectIsNotDoneAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	var runs atomic.Int64
+	f := NewFold("worker", 1, "")
+	f.Apply(full("worker.asked"), func(_ context.Context, tx *Tx, _ event.Event) error {
+		tx.Open(Effect{Kind: "long", Args: nil})
+		return nil
+	})
+	pool := w.pool()
+	blocking, err := pool.Begin(ctx)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = blocking.Rollback(ctx) })
+	l := w.start(f, Handler{Kind: "long", Attempts: 1, Run: func(ctx context.Context, run *Run) (event.Event, error) {
+		runs.Add(1)
+		_, err := blocking.Exec(ctx, "LOCK TABLE worker_io.leases IN ACCESS EXCLUSIVE MODE")
+		return draft("worker.finished", "long", payload{}), err
+	}, Failed: failed})
+	_, err = l.Record(ctx, fact("worker.asked", "x", 1))
+	require.NoError(t, err)
+	for range 3 {
+		require.Eventually(t, func() bool {
+			var ended int
+			err := pool.QueryRow(ctx, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+				WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'SELECT EXISTS%leases%'`).Scan(&ended)
+			return err == nil && ended == 1
+		}, patience, pollTest)
+	}
+	require.NoError(t, blocking.Rollback(ctx))
+	settle(t, l)
+	log := w.wholeLog()
+	require.Len(t, log, 2)
+	require.Equal(t, full("worker.finished"), log[1].Type())
+	require.EqualValues(t, 1, runs.Load())
+}
+
 func failed(ctx context.Context, run *Run, err error) (event.Event, error) {
 	return draft("worker.failed", run.Kind, payload{N: run.Attempt}), nil
 }

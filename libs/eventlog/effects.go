@@ -302,6 +302,11 @@ func (l *Log) execute(ctx context.Context, h Handler, x *execution) (again time.
 		if ctx.Err() == nil {
 			l.logger.Error("an effect's result is not recorded", "effect", row.id, "kind", row.kind, "err", err)
 		}
+		if held.Err() != nil { // the database was away for too long, or the process ends
+			lose(nil)
+			<-renewed
+			l.release(ctx, row, token)
+		}
 		return backoff(attempt)
 	}
 	return -1
@@ -321,12 +326,8 @@ func (l *Log) closeEffect(ctx context.Context, run *Run, h Handler, token int64,
 			return err
 		}
 	}
-	var holds bool
-	if err := l.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+quote(l.schema+"_io")+".leases WHERE effect = $1 AND token = $2)", uuid.MustParse(run.ID), token).Scan(&holds); err != nil {
+	if err := l.holds(ctx, run, token); err != nil {
 		return err
-	}
-	if !holds {
-		return errors.New("the lease was lost")
 	}
 	n.firstWins = true
 	if _, err := l.submit(ctx, []*entry{n}); err != nil {
@@ -337,6 +338,24 @@ func (l *Log) closeEffect(ctx context.Context, run *Run, h Handler, token int64,
 		l.logger.Debug("a lease is left behind", "effect", run.ID, "err", err)
 	}
 	return nil
+}
+
+// holds returns once an execution's lease is known to be its own. A database that is
+// away is asked again while the lease lasts: the work is done, and may have taken hours.
+func (l *Log) holds(ctx context.Context, run *Run, token int64) error {
+	for try := 0; ; try++ {
+		var holds bool
+		err := l.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+quote(l.schema+"_io")+".leases WHERE effect = $1 AND token = $2)", uuid.MustParse(run.ID), token).Scan(&holds)
+		switch {
+		case err == nil && holds:
+			return nil
+		case err == nil:
+			return errors.New("the lease was lost")
+		}
+		if pause(ctx, try) != nil {
+			return fmt.Errorf("is the lease still held: %w", err)
+		}
+	}
 }
 
 func backoff(attempt int) time.Duration {

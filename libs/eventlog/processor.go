@@ -294,7 +294,12 @@ func (p *processor) one(ctx context.Context, t *Tx, v *logEvent, recorded []past
 	}
 	s.sequence = v.stream
 	s.applied++
-	if again || v.decision {
+	if again {
+		return nil
+	}
+	l.judge.passes(v)
+	l.judge.note(recorded)
+	if v.decision {
 		return nil
 	}
 	if v.own {

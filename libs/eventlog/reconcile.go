@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -349,7 +350,9 @@ func (l *Log) decisionsOf(ctx context.Context, q Reader, batch []*logEvent) (map
 		}
 		ids[i] = v.id
 	}
-	return l.readDecisions(ctx, q, decisionsOfSQL, ids)
+	// An event may be in the log twice, and its decisions were made once.
+	slices.Sort(ids)
+	return l.readDecisions(ctx, q, decisionsOfSQL, slices.Compact(ids))
 }
 
 // decisionsAt are the decisions that have these numbers in the outbox.

@@ -99,6 +99,80 @@ func TestRecordedDecisionsOfAYoungOutboxAreFoundByTheIndex(t *testing.T) {
 	}
 }
 
+// meanwhile does something before the last question of a reader.
+type meanwhile struct {
+	Reader
+	do func()
+}
+
+func (m meanwhile) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	m.do()
+	return m.Reader.Query(ctx, sql, args...)
+}
+
+func TestAReplayFindsADecisionOnceWhileOthersAreMade(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	l, _ := summed(t, w, 30)
+	b, err := l.Beside(ctx, "adder_beside")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, b.Close(ctx)) }()
+	more := func() {
+		_, err := l.RecordAndWait(ctx, fact("adder.added", "1", 1))
+		require.NoError(t, err)
+	}
+	require.NoError(t, b.locateDecisions(ctx, meanwhile{l.pool, more}))
+	more()
+	require.NoError(t, b.locateDecisions(ctx, meanwhile{l.pool, more}))
+	require.NoError(t, b.locateDecisions(ctx, l.pool))
+	require.Empty(t, b.further, "no event led to two")
+	require.Len(t, b.first, 33)
+}
+
+// A publisher that never heard that its event is stored sends it once more, which the
+// log's server may have forgotten.
+func TestAnEventThatIsInTheLogTwiceCountsOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	other := w.start(NewFold("other", 1, ""))
+	f := counts("adder")
+	f.Decide(full("other.added"), func(_ context.Context, _ Reader, e event.Event, _ time.Time) ([]event.Event, error) {
+		return []event.Event{draft("adder.doubled", e.Subject(), payload{N: 1})}, nil
+	})
+	l := w.start(f)
+	settle(t, l, other)
+	_, err := other.Record(ctx, fact("other.added", "x", 1))
+	require.NoError(t, err)
+	settle(t, l, other)
+	log := w.wholeLog()
+	require.Len(t, log, 2)
+	js, err := w.connect().JetStream()
+	require.NoError(t, err)
+	first, err := js.GetMsg(stream, 1)
+	require.NoError(t, err)
+	again := nats.Header{}
+	for name, values := range first.Header {
+		if !strings.HasPrefix(name, "Nats-") { // what the server held it against
+			again[name] = values
+		}
+	}
+	for range 2 {
+		_, err = js.PublishMsg(&nats.Msg{Subject: first.Subject, Header: again, Data: first.Data})
+		require.NoError(t, err)
+	}
+	settle(t, l, other)
+	require.Len(t, w.wholeLog(), 4)
+	before := w.dump("adder", "sums")
+	report, err := l.Verify(ctx, FromLog, nil)
+	require.NoError(t, err)
+	require.True(t, report.Equal, "%+v", report.Difference)
+	_, err = l.Rebuild(ctx, FromLog, nil)
+	require.NoError(t, err)
+	require.Equal(t, before, w.dump("adder", "sums"))
+}
+
 func TestVerifyFindsEveryAlteredRowWithItsEvent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
