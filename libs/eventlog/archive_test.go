@@ -3,9 +3,11 @@ package eventlog
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/kafka"
@@ -143,4 +145,52 @@ func TestAChangedRecordOfTheArchiveIsFound(t *testing.T) {
 	l.archive = nil
 	_, err = l.Verify(ctx, FromArchive, nil)
 	require.ErrorIs(t, err, ErrNoArchive)
+}
+
+// A hiccup answers with what it has of a fetch, then once with an error.
+type hiccup struct {
+	*kafka.Client
+	fetches int
+}
+
+func (h *hiccup) Fetch(ctx context.Context, topic string, partition int, offset int64, maxWait time.Duration) ([]kafka.Record, int64, error) {
+	h.fetches++
+	records, next, err := h.Client.Fetch(ctx, topic, partition, offset, maxWait)
+	switch {
+	case h.fetches == 3: // after the tail and the place to begin at
+		return records[:5], records[4].Offset + 1, err
+	case h.fetches == 4:
+		return nil, 0, errors.New("it is away")
+	}
+	return records, next, err
+}
+
+func TestTheArchiveIsReadOnFromWhatWasDelivered(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	client := emptyArchive(t)
+	l, _ := summed(t, w, 10)
+	for n := uint64(1); n <= 20; n++ {
+		m, err := l.messageAt(ctx, l.link.Load(), n)
+		require.NoError(t, err)
+		require.NoError(t, client.Produce(ctx, archive.Topic, archiveRecord(n, m.data)))
+	}
+	l.archive = archive.New(&hiccup{Client: client})
+	var got []uint64
+	out := func(c chunk) error {
+		for _, v := range c {
+			got = append(got, v.stream)
+		}
+		return nil
+	}
+	next, err := l.readArchive(ctx, 1, 20, out)
+	require.ErrorContains(t, err, "it is away")
+	next, err = l.readArchive(ctx, next, 20, out)
+	require.NoError(t, err)
+	require.EqualValues(t, 21, next)
+	require.Len(t, got, 20)
+	for i, sequence := range got {
+		require.EqualValues(t, i+1, sequence)
+	}
 }

@@ -165,7 +165,7 @@ func (l *Log) readStreamOnce(ctx context.Context, next *uint64, until uint64, g 
 			*next, err = l.readArchive(ctx, *next, min(until, v.stream-1), func(c chunk) error {
 				for _, one := range c {
 					if err := g.add(one); err != nil {
-						return err
+						return &fatalError{err}
 					}
 				}
 				return nil
@@ -183,7 +183,7 @@ func (l *Log) readStreamOnce(ctx context.Context, next *uint64, until uint64, g 
 }
 
 // readArchive delivers [next, until] as far as the archive has them, and returns
-// the sequence to go on with.
+// the sequence to go on with, also where it fails: after what was delivered.
 func (l *Log) readArchive(ctx context.Context, next, until uint64, out func(chunk) error) (uint64, error) {
 	if l.archive == nil {
 		return next, ErrNoArchive
@@ -191,14 +191,19 @@ func (l *Log) readArchive(ctx context.Context, next, until uint64, out func(chun
 	unknown := l.eventType("")
 	tail, err := l.archive.Tail(ctx)
 	if err == nil {
-		g := &gather{out: out, now: make(chunk, 0, chunkEvents)}
+		g := &gather{now: make(chunk, 0, chunkEvents), out: func(c chunk) error {
+			err := out(c)
+			if err == nil {
+				next = c[len(c)-1].stream + 1
+			}
+			return err
+		}}
 		err = l.archive.Read(ctx, next, min(until, tail.Sequence), func(batch []archive.Record) error {
 			for _, r := range batch {
 				// Its type is inside it only: it is known once it was decoded.
 				if err := g.add(&logEvent{stream: r.Sequence, eventType: unknown, data: r.Data}); err != nil {
 					return err
 				}
-				next++
 			}
 			return nil
 		})
