@@ -326,8 +326,8 @@ func TestAProcessOpensWhileAnotherRecords(t *testing.T) {
 		second := w.open(counts("adder"))
 		end := run(t, second)
 		require.Eventually(t, func() bool { return second.position() > 0 }, patience, time.Millisecond)
-		end()
 		require.NoError(t, second.Status(context.Background()).Err)
+		end()
 	}
 	stop()
 	require.NoError(t, <-recorded)

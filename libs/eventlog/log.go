@@ -124,9 +124,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 		return nil, fmt.Errorf("eventlog: %w", err)
 	}
 	if err := l.prepare(ctx); err != nil {
-		if l.ownsPool {
-			l.pool.Close()
-		}
+		l.close()
 		return nil, fmt.Errorf("eventlog: open %s: %w", l.service, err)
 	}
 	return l, nil
@@ -211,10 +209,18 @@ func (l *Log) Run(ctx context.Context) error {
 	recorder.Wait()
 	close(l.stopped)
 	l.signal()
+	l.close()
+	return nil
+}
+
+// close ends the connections that are the log's own.
+func (l *Log) close() {
+	if k := l.link.Load(); k != nil {
+		k.close()
+	}
 	if l.ownsPool {
 		l.pool.Close()
 	}
-	return nil
 }
 
 // State reads the fold's tables.
