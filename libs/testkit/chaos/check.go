@@ -20,6 +20,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// Topics whose records clients or services were promised.
+const (
+	pushTopic      = "freshet.features"
+	inferenceTopic = "freshet.inference"
+)
+
 // Findings are what is not as it must be.
 type Findings struct {
 	Lost, Doubled, Reordered, Diverged []string
@@ -84,6 +90,9 @@ type checker struct {
 	ended    map[string]string   // data_arrived → how it ended
 	refused  map[string]string   // data_arrived → why
 	offset   int64               // of the archive
+	pushed   int64               // offset of the topic of pushed rows
+	answered int64               // offset of the topic of inference records
+	answers  map[string]bool     // inference records by their id
 	copied   uint64              // last sequence of the log in the archive
 	repeats  bool                // the archive may repeat records now: Kafka's answers were lost, or two processes wrote
 	repeated int                 // records of the archive that its readers drop
@@ -94,7 +103,7 @@ type checker struct {
 
 func newChecker() *checker {
 	return &checker{next: 1, last: map[string]uint64{}, ids: map[string]uint64{}, origins: map[string]string{}, roots: map[string]string{},
-		ended: map[string]string{}, refused: map[string]string{}, pending: map[uint64]message{}, counts: map[string]int{}, digests: map[uint64][32]byte{}}
+		ended: map[string]string{}, refused: map[string]string{}, pending: map[uint64]message{}, counts: map[string]int{}, digests: map[uint64][32]byte{}, answers: map[string]bool{}}
 }
 
 // check compares everything that was recorded since the last time.
@@ -112,13 +121,24 @@ func (c *checker) check(ctx context.Context, s *Suite, l *Ledger, f *Findings) e
 		}
 		compareOutbox(service, before[service], rows, counter, messages, f)
 	}
-	records, next, err := readArchive(ctx, s.kafka, c.offset)
+	records, err := readTopic(ctx, s.kafka, archive.Topic, &c.offset)
 	if err != nil {
 		return fmt.Errorf("reading the archive: %w", err)
 	}
-	c.offset = next
 	c.archive(records, f)
 	c.ledger(l, f)
+	if records, err = readTopic(ctx, s.kafka, pushTopic, &c.pushed); err != nil {
+		return fmt.Errorf("reading the pushed rows: %w", err)
+	}
+	pushes(records, l, f)
+	if records, err = readTopic(ctx, s.kafka, inferenceTopic, &c.answered); err != nil {
+		return fmt.Errorf("reading the inference records: %w", err)
+	}
+	counted, err := readCount(ctx, s.db)
+	if err != nil {
+		return fmt.Errorf("reading what monitoring counted: %w", err)
+	}
+	c.inference(records, counted, f)
 	return c.tables(ctx, s, f)
 }
 
@@ -314,35 +334,50 @@ func (c *checker) tables(ctx context.Context, s *Suite, f *Findings) error {
 			f.diverged("%s has applied the log up to %d, and it ends at %d", service, position, c.next-1)
 		}
 	}
-	return c.inference(ctx, s, f)
+	return nil
+}
+
+// pushes looks for the rows that the feature store acknowledged.
+func pushes(records []kafka.Record, l *Ledger, f *Findings) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id := range l.pushes {
+		if !slices.ContainsFunc(records, func(r kafka.Record) bool { return bytes.Contains(r.Value, []byte(strconv.Quote(id))) }) {
+			f.lost("the rows from %s on were acknowledged and are not in %s", id, pushTopic)
+		}
+	}
+	clear(l.pushes) // looked at once, as the topic is
+}
+
+// A count is what monitoring made of the inference records.
+type count struct {
+	next             int64 // offset of the topic
+	counted, refused int
+}
+
+func readCount(ctx context.Context, db querier) (n count, err error) {
+	err = db.QueryRow(ctx, `SELECT coalesce((SELECT next FROM monitoring_data.consumed WHERE topic = $1 AND partition = 0), 0),
+		(SELECT count(*) FROM monitoring_data.records), (SELECT count(*) FROM monitoring_data.refused_records)`, inferenceTopic).Scan(&n.next, &n.counted, &n.refused)
+	return n, err
 }
 
 // inference checks that every inference record was counted once.
-func (c *checker) inference(ctx context.Context, s *Suite, f *Findings) error {
-	var end map[int]int64
-	err := retry(ctx, func() (err error) {
-		_, end, err = s.kafka.Bounds(ctx, "freshet.inference")
-		return err
-	})
-	if err != nil {
-		return err
+func (c *checker) inference(records []kafka.Record, n count, f *Findings) {
+	for _, r := range records {
+		c.answers[string(r.Key)+" "+string(header(r, "ce_id"))] = true
 	}
-	var next, counted, refused int64
-	err = s.db.QueryRow(ctx, `SELECT coalesce((SELECT next FROM monitoring_data.consumed WHERE topic = 'freshet.inference' AND partition = 0), 0),
-		(SELECT count(*) FROM monitoring_data.records), (SELECT count(*) FROM monitoring_data.refused_records)`).Scan(&next, &counted, &refused)
-	if err != nil {
-		return err
+	if n.next != c.answered {
+		f.diverged("monitoring has read %s up to %d, and it ends at %d", inferenceTopic, n.next, c.answered)
 	}
-	if next != end[0] {
-		f.diverged("monitoring has read freshet.inference up to %d, and it ends at %d", next, end[0])
+	if n.refused > 0 {
+		f.diverged("monitoring has refused %d inference records", n.refused)
 	}
-	if refused > 0 {
-		f.diverged("monitoring has refused %d inference records", refused)
+	if n.counted < len(c.answers) {
+		f.lost("monitoring counted %d inference records of %d", n.counted, len(c.answers))
 	}
-	if counted > end[0] {
-		f.doubled("monitoring counted %d inference records of %d", counted, end[0])
+	if n.counted > len(c.answers) {
+		f.doubled("monitoring counted %d inference records of %d", n.counted, len(c.answers))
 	}
-	return nil
 }
 
 func schemaOf(service string) string { return strings.ReplaceAll(service, "-", "_") }
@@ -411,7 +446,8 @@ func newMessage(stream uint64, data []byte) (message, error) {
 }
 
 func readArchived(ctx context.Context, s *Suite, from, to uint64) (all []message, err error) {
-	records, _, err := readArchive(ctx, s.kafka, 0)
+	var offset int64
+	records, err := readTopic(ctx, s.kafka, archive.Topic, &offset)
 	if err != nil {
 		return nil, err
 	}
@@ -430,14 +466,20 @@ func readArchived(ctx context.Context, s *Suite, from, to uint64) (all []message
 
 // archived is which message of the log a record of the archive is.
 func archived(r kafka.Record) uint64 {
+	n, err := strconv.ParseUint(string(header(r, archive.HeaderSequence)), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func header(r kafka.Record, name string) []byte {
 	for _, h := range r.Headers {
-		if h.Key == "natsseq" {
-			if n, err := strconv.ParseUint(string(h.Value), 10, 64); err == nil {
-				return n
-			}
+		if h.Key == name {
+			return h.Value
 		}
 	}
-	return 0
+	return nil
 }
 
 type outboxRow struct {
@@ -466,27 +508,29 @@ func readOutbox(ctx context.Context, db querier, service string, above uint64) (
 	return all, counter, err
 }
 
-// readArchive reads the archive from an offset on to its end. A connection from before a
-// broker's death is noticed when it is used: then it is read again.
-func readArchive(ctx context.Context, client *kafka.Client, from int64) (all []kafka.Record, next int64, err error) {
+// readTopic reads a topic from an offset on to its end, and moves the offset. A
+// connection from before a broker's death is noticed when it is used: then it is read
+// again.
+func readTopic(ctx context.Context, client *kafka.Client, topic string, offset *int64) (all []kafka.Record, err error) {
+	from := *offset
 	err = retry(ctx, func() error {
-		_, end, err := client.Bounds(ctx, archive.Topic)
+		_, end, err := client.Bounds(ctx, topic)
 		if err != nil {
 			return err
 		}
-		for all, next = nil, from; next < end[0]; {
-			records, to, err := client.Fetch(ctx, archive.Topic, 0, next, time.Second)
+		for all, *offset = nil, from; *offset < end[0]; {
+			records, to, err := client.Fetch(ctx, topic, 0, *offset, time.Second)
 			if err != nil {
 				return err
 			}
-			if to <= next {
+			if to <= *offset {
 				return errors.New("the broker answers with nothing before the topic's end")
 			}
-			all, next = append(all, records...), to
+			all, *offset = append(all, records...), to
 		}
 		return nil
 	})
-	return all, next, err
+	return all, err
 }
 
 // patience is how long the harness tries again what needs a server that was hurt.

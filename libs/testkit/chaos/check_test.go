@@ -142,6 +142,38 @@ func TestRepeatsInTheArchiveAreTakenWhereTheyMayBe(t *testing.T) {
 	require.Len(t, findings(other, true).Doubled, 1)
 }
 
+func TestTheCheckerFindsRowsThatWereLost(t *testing.T) {
+	t.Parallel()
+	l, f := newLedger(), &Findings{}
+	l.pushes["a-0"], l.pushes["b-0"] = true, true
+	pushes([]kafka.Record{{Value: []byte(`{"trip":["a-0","a-1"]}`)}}, l, f)
+	require.Len(t, f.Lost, 1)
+	require.Contains(t, f.Lost[0], "the rows from b-0 on were acknowledged")
+}
+
+func TestTheCheckerFindsAnswersThatWereNotCountedOnce(t *testing.T) {
+	t.Parallel()
+	answer := func(id string) kafka.Record {
+		return kafka.Record{Key: []byte("default/m"), Headers: []kafka.Header{{Key: "ce_id", Value: []byte(id)}}}
+	}
+	for n, found := range map[count]func(*Findings) []string{
+		{next: 3, counted: 2}:             nil,
+		{next: 3, counted: 1}:             func(f *Findings) []string { return f.Lost },
+		{next: 3, counted: 3}:             func(f *Findings) []string { return f.Doubled },
+		{next: 2, counted: 2}:             func(f *Findings) []string { return f.Diverged },
+		{next: 3, counted: 2, refused: 1}: func(f *Findings) []string { return f.Diverged },
+	} {
+		c, f := newChecker(), &Findings{}
+		c.answered = 3
+		c.inference([]kafka.Record{answer("1"), answer("2"), answer("2")}, n, f)
+		if found == nil {
+			require.True(t, f.None(), f)
+		} else {
+			require.Len(t, found(f), 1, n)
+		}
+	}
+}
+
 func TestAPlanFollowsFromSeedAndRound(t *testing.T) {
 	t.Parallel()
 	everything := func(kind) bool { return true }

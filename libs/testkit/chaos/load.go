@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/freshet-io/freshet/libs/kafka"
@@ -53,12 +52,11 @@ func (l *Ledger) failure() {
 // a person approves. A producer that gets no acknowledgement tries the same event
 // again until it does.
 type load struct {
-	s       *Suite
-	ledger  *Ledger
-	store   *objects.Store
-	http    *http.Client
-	kafka   *kafka.Client
-	serving atomic.Bool // the model answered once
+	s      *Suite
+	ledger *Ledger
+	store  *objects.Store
+	http   *http.Client
+	kafka  *kafka.Client
 }
 
 func newLoad(ctx context.Context, s *Suite) (*load, error) {
@@ -297,7 +295,6 @@ func (l *load) infer(ctx context.Context, r *rand.Rand, id string) {
 		l.ledger.failed++
 		return
 	}
-	l.serving.Store(true)
 	l.ledger.inferred++
 }
 

@@ -27,7 +27,7 @@ import (
 )
 
 // topics are Kafka's, as the suite makes them.
-var topics = []string{"freshet.in", "freshet.features", "freshet.inference", "freshet.events"}
+var topics = []string{"freshet.in", pushTopic, inferenceTopic, "freshet.events"}
 
 // Serve is a process that is one of the suite's servers: the same code that the suite
 // embeds, or Apache Kafka. It returns after SIGINT or SIGTERM.
