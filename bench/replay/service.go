@@ -150,8 +150,11 @@ func (s *service) close() {
 	s.pool.Close()
 }
 
-func (s *service) rebuild(ctx context.Context, _ int) error {
-	_, err := s.log.Rebuild(ctx, eventlog.FromLog, nil)
+func (s *service) rebuild(ctx context.Context, n int) error {
+	report, err := s.log.Rebuild(ctx, eventlog.FromLog, nil)
+	if err == nil && report.Events != uint64(n) { //nolint:gosec // a count
+		err = fmt.Errorf("%d events were applied", report.Events)
+	}
 	return err
 }
 

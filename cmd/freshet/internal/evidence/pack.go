@@ -168,6 +168,10 @@ func VerifyPack(files map[string][]byte, keys ...string) Pack {
 			l.trainedOn(v)
 		}
 	}
+	// A model may have no version yet; a version was judged.
+	if !slices.Contains(p.About, "version all") && !slices.ContainsFunc(p.Versions, p.isAbout) {
+		find("pack", "it is about %s, and no verdict on that is in it", strings.Join(p.About, ", "))
+	}
 	return p
 }
 

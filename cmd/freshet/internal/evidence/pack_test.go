@@ -134,6 +134,9 @@ func TestALieThatWasSignedIsFound(t *testing.T) {
 		"a gate left out":  {func(p *events.CandidatePassed, _ *events.ModelVersionRegistered) { p.Gates = p.Gates[:0] }, "a gate of version 1 sees or says something else"},
 		"another rule":     {func(p *events.CandidatePassed, _ *events.ModelVersionRegistered) { p.Gates[0].CEL = "true" }, "a gate of version 1 sees or says something else"},
 		"another artifact": {func(_ *events.CandidatePassed, r *events.ModelVersionRegistered) { r.Artifact = object("f") }, "another artifact, run or training set"},
+		"another version": {func(p *events.CandidatePassed, r *events.ModelVersionRegistered) {
+			p.Version, r.Version = 2, 2
+		}, "it is about namespace default, model m, version 1, and no verdict on that is in it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
