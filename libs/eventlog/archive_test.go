@@ -156,10 +156,10 @@ type hiccup struct {
 func (h *hiccup) Fetch(ctx context.Context, topic string, partition int, offset int64, maxWait time.Duration) ([]kafka.Record, int64, error) {
 	h.fetches++
 	records, next, err := h.Client.Fetch(ctx, topic, partition, offset, maxWait)
-	switch {
-	case h.fetches == 3: // after the tail and the place to begin at
+	switch h.fetches {
+	case 3: // after the tail and the place to begin at
 		return records[:5], records[4].Offset + 1, err
-	case h.fetches == 4:
+	case 4:
 		return nil, 0, errors.New("it is away")
 	}
 	return records, next, err

@@ -57,9 +57,9 @@ func (e *UnappliableError) Error() string {
 }
 func (e *UnappliableError) Unwrap() error { return e.err }
 
-// Beside makes the fold's empty tables in a schema, in the place of what is there.
+// newBeside makes the fold's empty tables in a schema, in the place of what is there.
 // The caller closes it, which drops the schema.
-func (l *Log) Beside(ctx context.Context, schema string) (_ *Beside, err error) {
+func (l *Log) newBeside(ctx context.Context, schema string) (_ *Beside, err error) {
 	conn, err := l.dedicated(ctx)
 	if err != nil {
 		return nil, err
@@ -130,9 +130,6 @@ func (b *Beside) Position() uint64 { return b.shadow.mem.sequence }
 
 // State reads the tables, as of the position. Not while Fold runs.
 func (b *Beside) State() Reader { return b.conn }
-
-// Schema is where the tables are.
-func (b *Beside) Schema() string { return b.schema }
 
 // Close drops the schema and ends the connection.
 func (b *Beside) Close(ctx context.Context) error {

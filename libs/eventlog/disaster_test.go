@@ -11,61 +11,121 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 )
 
+// copied keeps the database as it is now; the function puts the copy in its place.
+func (w *world) copied() (restore func()) {
+	w.t.Helper()
+	u, err := url.Parse(w.url)
+	require.NoError(w.t, err)
+	original := strings.TrimPrefix(u.Path, "/")
+	backup := original + "_b"
+	admin(w.t, databaseServer.url, "CREATE DATABASE "+backup+" TEMPLATE "+original)
+	w.t.Cleanup(func() { admin(w.t, databaseServer.url, "DROP DATABASE IF EXISTS "+backup+" WITH (FORCE)") })
+	return func() {
+		u.Path = "/" + backup
+		w.url = u.String()
+	}
+}
+
+// during runs a log and ends it and its connections.
+func (w *world) during(f *Fold, do func(*Log)) {
+	w.t.Helper()
+	o := w.options(f)
+	l, err := Open(context.Background(), o)
+	require.NoError(w.t, err)
+	stop := run(w.t, l)
+	do(l)
+	settle(w.t, l)
+	stop()
+	o.Pool.Close()
+}
+
 func TestARestoredDatabaseLearnsFromTheLog(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx := context.Background()
-	record := func(l *Log, from, to int) {
-		for i := from; i < to; i++ {
-			_, err := l.RecordAndWait(ctx, fact("adder.added", fmt.Sprint(i%2), 1, fmt.Sprint(i)))
-			require.NoError(t, err)
+	record := func(from, to int) func(*Log) {
+		return func(l *Log) {
+			for i := from; i < to; i++ {
+				_, err := l.RecordAndWait(context.Background(), fact("adder.added", fmt.Sprint(i%2), 1, fmt.Sprint(i)))
+				require.NoError(t, err)
+			}
 		}
 	}
-	open := func() (*Log, func()) {
-		o := w.options(counts("adder"))
-		l, err := Open(ctx, o)
-		require.NoError(t, err)
-		stop := run(t, l)
-		return l, func() {
-			stop()
-			o.Pool.Close()
-		}
-	}
-	l, stop := open()
-	record(l, 0, 10)
-	settle(t, l)
-	stop()
-	u, err := url.Parse(w.url)
-	require.NoError(t, err)
-	original := strings.TrimPrefix(u.Path, "/")
-	backup := original + "_b"
-	admin(t, databaseServer.url, "CREATE DATABASE "+backup+" TEMPLATE "+original)
-	t.Cleanup(func() { admin(t, databaseServer.url, "DROP DATABASE IF EXISTS "+backup+" WITH (FORCE)") })
-
-	l, stop = open()
-	record(l, 10, 20)
-	settle(t, l)
-	stop()
+	w.during(counts("adder"), record(0, 10))
+	restore := w.copied()
+	w.during(counts("adder"), record(10, 20))
 	want, length := w.dump("adder", "sums"), len(w.wholeLog())
 
-	u.Path = "/" + backup
-	w.url = u.String()
-	l, _ = open()
-	settle(t, l)
+	restore()
+	w.during(counts("adder"), func(*Log) {})
 	require.Equal(t, want, w.dump("adder", "sums"))
 	require.Len(t, w.wholeLog(), length)
 	// Keys recorded after the backup are still known, and new facts follow on.
-	record(l, 15, 25)
-	settle(t, l)
+	w.during(counts("adder"), record(15, 25))
 	log := w.wholeLog()
 	require.Len(t, log, length+10)
 	sequences(t, log)
+}
+
+// Between the backup and its restore, a version decides that is no longer there.
+func TestWhatWasDecidedIsNotDecidedAnewAfterARestore(t *testing.T) {
+	t.Parallel()
+	more := func() *Fold {
+		f := counts("adder")
+		f.Version = 2
+		f.Decide(full("adder.added"), func(_ context.Context, _ Reader, e event.Event, _ time.Time) ([]event.Event, error) {
+			return []event.Event{draft("adder.doubled", e.Subject(), payload{}), draft("adder.counted", e.Subject(), payload{})}, nil
+		})
+		return f
+	}
+	for name, c := range map[string]struct {
+		after Fact // what the first version recorded last
+		anew  int
+	}{
+		// Nothing says that the log has all that was decided on the last one.
+		"a decision": {fact("adder.added", "last", 1), 1},
+		"a fact":     {fact("adder.noted", "last", 1), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			ctx := context.Background()
+			add := func(l *Log) {
+				for i := range 5 {
+					_, err := l.RecordAndWait(ctx, fact("adder.added", fmt.Sprint(i), 1))
+					require.NoError(t, err)
+				}
+			}
+			w.during(counts("adder"), add)
+			restore := w.copied()
+			w.during(counts("adder"), func(l *Log) {
+				add(l)
+				_, err := l.RecordAndWait(ctx, c.after)
+				require.NoError(t, err)
+			})
+			length := len(w.wholeLog())
+
+			restore()
+			w.during(more(), func(*Log) {})
+			require.Len(t, w.wholeLog(), length+c.anew)
+			w.during(more(), func(l *Log) {
+				_, err := l.RecordAndWait(ctx, fact("adder.added", "0", 1))
+				require.NoError(t, err)
+			})
+			require.Len(t, w.wholeLog(), length+c.anew+3, "what comes now is decided on as now")
+
+			// The same with nothing but the log.
+			w.url = databaseURL(t)
+			w.during(more(), func(*Log) {})
+			require.Len(t, w.wholeLog(), length+c.anew+3)
+		})
+	}
 }
 
 func TestAForeignPublisherStopsTheRelay(t *testing.T) {

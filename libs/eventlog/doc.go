@@ -48,7 +48,8 @@
 // to be the one that everybody applied; audit puts back what it lost, in the next
 // epoch's stream, from what each service remembers: its outbox, and which event it
 // applied at which sequence beyond the archive. A database that went back learns its
-// own events from the log and the archive before anything more is recorded.
+// own events from the log and the archive before anything more is recorded, and from
+// them how far was decided: what was is not decided again by a newer version.
 //
 // # How it fails
 //
@@ -90,5 +91,6 @@
 // the sources' numbers, open effects, timers and parked events. The schema
 // <service>_io holds what a rebuild must not touch: outbox, inbox, counter, how
 // far was decided and by which version since when, and leases. Replays work in
-// <service>_next, _old, _verify and _verify_rows, which nobody else uses.
+// <service>_next, _old, _verify, _verify_rows, _trial_1 and _trial_2, which nobody else
+// uses.
 package eventlog

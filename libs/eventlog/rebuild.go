@@ -38,7 +38,6 @@ const (
 	PhaseFold    = "fold"    // applying the log
 	PhaseCompare = "compare" // holding the tables against the live ones
 	PhaseLocate  = "locate"  // looking for the event behind a row that differs
-	PhaseSwap    = "swap"
 )
 
 // Progress is how far a replay is.

@@ -88,14 +88,68 @@ func (l *Log) reconcile(ctx context.Context, k *link, conn *pgx.Conn) (fresh boo
 	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+io+".decided)").Scan(&decided); err != nil {
 		return false, err
 	}
-	if decided {
-		return false, nil
+	if !decided && count == 0 {
+		return true, nil
 	}
-	if count > 0 {
-		_, err := conn.Exec(ctx, "INSERT INTO "+io+".decided (through) VALUES (0) ON CONFLICT DO NOTHING")
+	if _, err := conn.Exec(ctx, "INSERT INTO "+io+".decided (through) VALUES (0) ON CONFLICT DO NOTHING"); err != nil {
 		return false, err
 	}
-	return true, nil
+	return false, l.learnDecided(ctx, k, conn, count)
+}
+
+// recentCauses is how many decisions are looked at to learn how far was decided: one
+// on an event that had been parked lies far back.
+const recentCauses = 256
+
+// learnDecided raises how far was decided to what the outbox tells that the tables do
+// not know yet, because they were restored or lost. A service decides in the log's
+// order: what comes before the cause of a decision was decided on, also where nothing
+// came of it, and a newer version of the fold has no say in it.
+func (l *Log) learnDecided(ctx context.Context, k *link, conn *pgx.Conn, count uint64) error {
+	io, fold := quote(l.schema+"_io"), quote(l.schema)
+	rows, err := conn.Query(ctx, "SELECT sequence, cause FROM "+io+".outbox WHERE cause IS NOT NULL AND sequence > coalesce((SELECT sequence FROM "+fold+".fold_sources WHERE source = $1), 0) ORDER BY sequence DESC LIMIT $2",
+		sourcePrefix+l.service, recentCauses)
+	if err != nil {
+		return fmt.Errorf("read what was decided on: %w", err)
+	}
+	causes := map[string]bool{} // whether all that was decided on it is known
+	var sequence int64
+	var cause string
+	_, err = pgx.ForEachRow(rows, []any{&sequence, &cause}, func() error {
+		// The log may have the first of some decisions only, and that as the service's last event.
+		if _, newer := causes[cause]; !newer {
+			causes[cause] = uint64(sequence) < count //nolint:gosec // a count
+		}
+		return nil
+	})
+	if err != nil || len(causes) == 0 {
+		return err
+	}
+	var position int64
+	if err := conn.QueryRow(ctx, "SELECT sequence FROM "+fold+".fold_position").Scan(&position); err != nil {
+		return fmt.Errorf("read the position: %w", err)
+	}
+	_, last, err := k.bounds(ctx)
+	if err != nil {
+		return err
+	}
+	var through uint64
+	err = l.readPast(ctx, FromLog, uint64(position), last, func(c chunk) error { //nolint:gosec // a position of the log
+		for _, v := range c {
+			l.open(v)
+			if all, known := causes[v.id]; known {
+				if through = v.stream; !all {
+					through--
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, "UPDATE "+io+".decided SET through = $1 WHERE through < $1", int64(through)) //nolint:gosec // a position of the log
+	return err
 }
 
 // wasRestored tells what a database that went back while this process lives has

@@ -115,7 +115,7 @@ func TestAReplayFindsADecisionOnceWhileOthersAreMade(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()
 	l, _ := summed(t, w, 30)
-	b, err := l.Beside(ctx, "adder_beside")
+	b, err := l.newBeside(ctx, "adder_beside")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, b.Close(ctx)) }()
 	more := func() {
@@ -285,6 +285,7 @@ func TestAnotherDecisionFailsOnlyWhereTheVersionIsTheSame(t *testing.T) {
 	l := w.open(changed(1))
 	stop = run(t, l)
 	settle(t, l)
+	require.Eventually(t, l.leading.Load, patience, pollTest, "it has tidied up after replays that were killed")
 	report, err := l.Verify(ctx, FromLog, nil)
 	require.NoError(t, err)
 	require.False(t, report.Equal)

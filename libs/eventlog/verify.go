@@ -129,7 +129,7 @@ func (l *Log) snapshot(ctx context.Context) (_ side, at uint64, err error) {
 // is as an earlier event left it, the event that followed is the one that diverges;
 // else it is the last one that wrote the row.
 func (l *Log) locate(ctx context.Context, from Origin, until uint64, differ []rowDifference, progress func(Progress)) (*Difference, error) {
-	b, err := l.Beside(ctx, l.schema+suffixRows)
+	b, err := l.newBeside(ctx, l.schema+suffixRows)
 	if err != nil {
 		return nil, err
 	}
