@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/transparency"
 	"github.com/stretchr/testify/require"
 )
@@ -176,4 +178,25 @@ func TestACheckpointComesByItself(t *testing.T) {
 	require.Equal(t, 200, b.post("/v1/checkpoints"))
 	b.Settle(t.Context())
 	require.Len(t, b.Events(), size)
+}
+
+// An archive that was altered proves nothing, also not what was proven before.
+func TestNothingIsProvenOfAnAlteredArchive(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.story()
+	b.Settle(t.Context())
+	event := "/v1/events/" + b.Events()[0].ID() + "/proof"
+	asked := []string{event, "/v1/evidence/flight-delays", "/v1/checkpoints/growth?from=1&to=3"}
+	for _, path := range asked {
+		status, _, body := b.get(path)
+		require.Equal(t, 200, status, string(body))
+	}
+	require.NoError(t, b.Kafka.Produce(t.Context(), archive.Topic, kafka.Record{Value: []byte("{}")})) // no copy of a message
+	require.Eventually(t, func() bool { status, _, _ := b.get(event); return status == 409 }, time.Minute, 5*time.Millisecond)
+	for _, path := range asked {
+		status, _, body := b.get(path)
+		require.Equal(t, 409, status, string(body))
+		require.Contains(t, string(body), "restore the topic")
+	}
 }

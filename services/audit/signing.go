@@ -82,8 +82,8 @@ func newMerkle(cfg Config, a *archive.Reader, tree *transparency.Tree, key trans
 	return m, m.Measure(metrics)
 }
 
-func evidenceRoutes(mux *web.Mux, log *eventlog.Log, raw *logread.Reader, a *archive.Reader, m *merkle.Log) {
-	evidence.New(log.State(), raw, a, m).Register(mux)
+func evidenceRoutes(mux *web.Mux, log *eventlog.Log, raw *logread.Reader, m *merkle.Log) {
+	evidence.New(log.State(), raw, m).Register(mux)
 }
 
 func merkleLoop(m *merkle.Log) service.Loop { return service.Loop{Name: "merkle", Run: m.Run} }

@@ -93,7 +93,7 @@ func (l *Library) growth(w http.ResponseWriter, r *http.Request) {
 		sizes[i] = n
 	}
 	hashes, err := l.merkle.ProveGrowth(sizes[0], sizes[1])
-	if errors.Is(err, transparency.ErrDamaged) {
+	if errors.Is(err, transparency.ErrDamaged) || errors.Is(err, merkle.ErrAltered) {
 		l.problem(w, err)
 		return
 	}
@@ -171,6 +171,8 @@ func (l *Library) problem(w http.ResponseWriter, err error) {
 	switch {
 	case l.merkle.Altered():
 		web.Problem(w, http.StatusConflict, "The archive was altered", merkle.ErrAltered.Error()+"; nothing more is signed or proven until it is: restore the topic, and see the audit service's log")
+	case errors.Is(err, merkle.ErrAltered):
+		web.Problem(w, http.StatusConflict, "The event was altered", err.Error()+"; it is not proven: restore the topic, or the log's server, whichever has other bytes than were signed")
 	case errors.Is(err, merkle.ErrUncovered):
 		web.Problem(w, http.StatusServiceUnavailable, "Not yet", err.Error()+": a checkpoint is covered by the next one, which comes when something else happened; or another process signs, and it is worth another try")
 	case errors.Is(err, context.DeadlineExceeded):

@@ -11,7 +11,6 @@ import (
 	"strconv"
 
 	"github.com/freshet-io/freshet/events"
-	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/transparency"
 	"github.com/freshet-io/freshet/services/audit/internal/lineage"
@@ -27,29 +26,26 @@ const packLimit = 20_000
 type Library struct {
 	index     eventlog.Reader
 	log       *logread.Reader
-	archive   *archive.Reader
 	merkle    *merkle.Log
 	explainer *lineage.Explainer
 }
 
 // New returns a library.
-func New(index eventlog.Reader, log *logread.Reader, a *archive.Reader, m *merkle.Log) *Library {
-	return &Library{index: index, log: log, archive: a, merkle: m, explainer: lineage.New(index, log, events.Codec{}, nil)}
+func New(index eventlog.Reader, log *logread.Reader, m *merkle.Log) *Library {
+	return &Library{index: index, log: log, merkle: m, explainer: lineage.New(index, log, events.Codec{}, nil)}
 }
 
-// message reads an event's bytes: from the log, or from the archive where the log no
-// longer has it.
+// message reads an event's bytes.
 func (l *Library) message(ctx context.Context, e state.Entry) (logread.Message, error) {
-	m, err := l.log.Find(ctx, uint64(e.Sequence), e.ID)
-	if !errors.Is(err, logread.ErrMissing) {
-		return m, err
-	}
-	r, err := l.archive.Get(ctx, uint64(e.Sequence))
-	return logread.Message{Sequence: r.Sequence, Data: r.Data, Stored: r.Time}, err
+	return l.log.Find(ctx, uint64(e.Sequence), e.ID)
 }
 
-// covering returns a checkpoint over a message, a new one where it needs one.
+// covering returns a checkpoint over a message, a new one where it needs one. While the
+// archive is altered there is none, not even an old one.
 func (l *Library) covering(ctx context.Context, sequence int64) (events.CheckpointSigned, error) {
+	if l.merkle.Altered() {
+		return events.CheckpointSigned{}, merkle.ErrAltered
+	}
 	if c := l.merkle.Newest(); c.Size >= sequence {
 		return c, nil
 	}
@@ -78,7 +74,7 @@ func (l *Library) Proof(ctx context.Context, namespace, id string) (transparency
 	if err != nil {
 		return transparency.Proof{}, err
 	}
-	hashes, err := l.merkle.Prove(sequence, c)
+	hashes, err := l.merkle.Prove(sequence, m.Data, c)
 	return transparency.Proof{Index: sequence - 1, Record: m.Data, Hashes: hashes, Checkpoint: c.Note}, err
 }
 
@@ -120,8 +116,8 @@ func (l *Library) Pack(ctx context.Context, namespace, model string, version int
 	if err != nil {
 		return nil, err
 	}
-	for i := range p.Records {
-		if p.Records[i].Hashes, err = l.merkle.Prove(p.Records[i].Index+1, c); err != nil {
+	for i, r := range p.Records {
+		if p.Records[i].Hashes, err = l.merkle.Prove(r.Index+1, r.Data, c); err != nil {
 			return nil, err
 		}
 	}

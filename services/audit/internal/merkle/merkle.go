@@ -123,7 +123,9 @@ func (l *Log) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		l.altered.Store(errors.Is(err, ErrAltered) || errors.Is(err, archive.ErrForeign) || errors.Is(err, archive.ErrMissing))
+		if errors.Is(err, ErrAltered) || errors.Is(err, archive.ErrForeign) || errors.Is(err, archive.ErrMissing) {
+			l.altered.Store(true) // until it was followed again: one that is away now is no better
+		}
 		l.now(err)
 		l.o.Logger.Error("following the archive failed and is tried again", "error", err, "again_in", retryAfter)
 		select {
@@ -331,8 +333,12 @@ func (l *Log) Await(ctx context.Context, sequence int64) error {
 	return nil
 }
 
-// Prove returns the hashes from a message to a checkpoint's root.
-func (l *Log) Prove(sequence int64, c events.CheckpointSigned) ([]transparency.Hash, error) {
+// Prove returns the hashes from a message to a checkpoint's root: nothing while the
+// archive is altered, and nothing where a message with these bytes was not signed.
+func (l *Log) Prove(sequence int64, data []byte, c events.CheckpointSigned) ([]transparency.Hash, error) {
+	if l.Altered() {
+		return nil, ErrAltered
+	}
 	if sequence > c.Size {
 		return nil, fmt.Errorf("%w: it is message %d, and the newest checkpoint is over %d", ErrUncovered, sequence, c.Size)
 	}
@@ -340,11 +346,21 @@ func (l *Log) Prove(sequence int64, c events.CheckpointSigned) ([]transparency.H
 	if errors.Is(err, transparency.ErrDamaged) {
 		l.damaged.Store(true)
 	}
+	if err != nil {
+		return nil, err
+	}
+	leaf, err := l.o.Tree.Leaf(sequence - 1)
+	if err == nil && leaf != transparency.HashOf(data) {
+		err = fmt.Errorf("%w: message %d has other bytes now", ErrAltered, sequence)
+	}
 	return hashes, err
 }
 
 // ProveGrowth returns the hashes from one checkpoint's root to a newer one's.
 func (l *Log) ProveGrowth(old, size int64) ([]transparency.Hash, error) {
+	if l.Altered() {
+		return nil, ErrAltered
+	}
 	return l.o.Tree.ProveGrowth(old, size)
 }
 

@@ -47,6 +47,11 @@ func setup(t *testing.T) *bundle {
 	return b
 }
 
+// message is what store puts at a sequence.
+func message(sequence uint64, typ, payload string) []byte {
+	return fmt.Appendf(nil, `{"specversion":"1.0","id":"%d","source":"/freshet/audit","type":"%s","data":%q}`, sequence, typ, payload)
+}
+
 // store puts messages of a type into the archive.
 func (b *bundle) store(n int, typ, payload string) {
 	b.t.Helper()
@@ -55,7 +60,7 @@ func (b *bundle) store(n int, typ, payload string) {
 		b.stored++
 		sequence := b.stored
 		b.mu.Unlock()
-		data := fmt.Appendf(nil, `{"specversion":"1.0","id":"%d","source":"/freshet/audit","type":"%s","data":%q}`, sequence, typ, payload)
+		data := message(sequence, typ, payload)
 		require.NoError(b.t, b.kafka.Produce(b.t.Context(), archive.Topic, kafka.Record{Value: data, Headers: []kafka.Header{
 			{Key: archive.HeaderSequence, Value: strconv.AppendUint(nil, sequence, 10)}, {Key: archive.HeaderDigest, Value: []byte(archive.Digest(data))}}}))
 	}
@@ -167,15 +172,17 @@ func TestEveryMessageUnderACheckpointIsProven(t *testing.T) {
 	require.EqualValues(t, 70, c.Size)
 	require.NoError(t, archive.New(b.kafka).Read(t.Context(), 1, 70, func(batch []archive.Record) error {
 		for _, r := range batch {
-			hashes, err := l.Prove(int64(r.Sequence), c)
+			hashes, err := l.Prove(int64(r.Sequence), r.Data, c)
 			require.NoError(t, err)
 			_, _, err = transparency.Proof{Index: int64(r.Sequence) - 1, Hashes: hashes, Checkpoint: c.Note}.Check(r.Data, b.key.Public())
 			require.NoError(t, err)
 		}
 		return nil
 	}))
-	_, err = l.Prove(71, c)
+	_, err = l.Prove(71, nil, c)
 	require.ErrorIs(t, err, merkle.ErrUncovered)
+	_, err = l.Prove(3, message(3, events.TypeRunStarted, "changed"), c)
+	require.ErrorIs(t, err, merkle.ErrAltered, "nobody signed these bytes")
 }
 
 // The file follows from the archive: gone, cut, damaged or another's, it is made again.
@@ -210,7 +217,7 @@ func TestTheTreesFileIsMadeAgain(t *testing.T) {
 		require.NoError(t, err, name)
 		require.False(t, l.Altered(), name)
 		// Damage below what a root rests on is found by a proof, and mended then.
-		require.Eventually(t, func() bool { _, err = l.Prove(3, c); return err == nil }, 30*time.Second, time.Millisecond, name)
+		require.Eventually(t, func() bool { _, err = l.Prove(3, message(3, events.TypeRunStarted, ""), c); return err == nil }, 30*time.Second, time.Millisecond, name)
 		b.await(l, c.Size+1)
 		stop()
 	}
@@ -255,12 +262,18 @@ func TestAnAlteredArchive(t *testing.T) {
 		forged := setup(t)
 		forged.store(20, events.TypeRunStarted, "")
 		l, _ = forged.run()
-		_, err = l.Checkpoint(t.Context())
+		c, err := l.Checkpoint(t.Context())
 		require.NoError(t, err)
 		forged.await(l, 21)
+		_, err = l.Prove(3, message(3, events.TypeRunStarted, ""), c)
+		require.NoError(t, err)
 		require.NoError(t, forged.kafka.Produce(t.Context(), archive.Topic, kafka.Record{Value: []byte("{}"), Headers: append(headers, kafka.Header{Key: "by", Value: []byte("somebody")})}))
 		forged.more()
 		require.Eventually(t, l.Altered, 30*time.Second, time.Millisecond, name)
+		_, err = l.Prove(3, message(3, events.TypeRunStarted, ""), c)
+		require.ErrorIs(t, err, merkle.ErrAltered, "not even what an older checkpoint is over")
+		_, err = l.ProveGrowth(10, 20)
+		require.ErrorIs(t, err, merkle.ErrAltered)
 	}
 
 	short := setup(t)
