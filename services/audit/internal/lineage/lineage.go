@@ -114,8 +114,8 @@ func New(index eventlog.Reader, log Log, codec eventlog.Codec, objects Objects) 
 	return &Explainer{index: index, log: log, codec: codec, objects: objects, seen: map[string]event.Event{}}
 }
 
-// tell reads the payloads of nodes and says in words what they mean. An event that the
-// log no longer has is named by what the index knows of it.
+// tell reads the payloads of nodes and says in words what they mean. An event that nothing
+// has any more is named by what the index knows of it.
 func (x *Explainer) tell(ctx context.Context, entries []state.Entry) ([]Node, map[string]event.Event, error) {
 	nodes := make([]Node, len(entries))
 	payloads := make(map[string]event.Event, len(entries))
@@ -130,7 +130,7 @@ func (x *Explainer) tell(ctx context.Context, entries []state.Entry) ([]Node, ma
 				nodes[i] = Node{ID: n.ID, Sequence: n.Sequence, Type: n.Type, Subject: n.Subject, Time: n.Time, Actor: n.Actor, Ripple: n.Ripple}
 				e, err := x.read(ctx, n)
 				if errors.Is(err, logread.ErrMissing) {
-					nodes[i].Text = shortType(n.Type) + " (" + n.Subject + "); the log begins after it, the archive has it"
+					nodes[i].Text = shortType(n.Type) + " (" + n.Subject + "); neither the log nor an archive has it any more"
 					continue
 				}
 				if err != nil {

@@ -20,7 +20,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrMissing: the log has no message at the sequence.
+// ErrMissing: the log has no message at the sequence, nor has its archive, where there is
+// one. An archive that cannot be asked now is another error.
 var ErrMissing = errors.New("the log has no message at this sequence")
 
 // A Message is one message of the log.
@@ -77,8 +78,11 @@ func (r *Reader) Get(ctx context.Context, sequence uint64) (Message, error) {
 		return m, err
 	}
 	one, err := r.archive.Get(ctx, sequence)
-	if err != nil {
+	switch {
+	case errors.Is(err, archive.ErrMissing):
 		return Message{}, fmt.Errorf("%w: at %d: %w", ErrMissing, sequence, err)
+	case err != nil: // nobody knows
+		return Message{}, fmt.Errorf("log at %d: %w", sequence, err)
 	}
 	return archived(one), nil
 }

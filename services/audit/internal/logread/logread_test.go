@@ -1,11 +1,15 @@
 package logread_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
+	"time"
 
+	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/testkit"
 	"github.com/freshet-io/freshet/services/audit/internal/logread"
 	"github.com/nats-io/nats.go"
@@ -13,7 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// newLog returns the reader of an empty log, and what adds a message to it.
+// newLog returns the reader of an empty log that has no archive, and what adds a message
+// to it.
 func newLog(t *testing.T) (*logread.Reader, *nats.Conn, func(data string)) {
 	t.Helper()
 	nc := testkit.NATS(t)
@@ -61,4 +66,32 @@ func TestRunEndsWhereTheConsumerFellSilent(t *testing.T) {
 		return nil
 	})
 	require.ErrorIs(t, err, epoch.ErrSilent)
+}
+
+// What the archive lacks is missing; what it cannot be asked for is not known to be.
+func TestAnArchiveThatIsAwayLacksNothing(t *testing.T) {
+	t.Parallel()
+	_, nc, publish := newLog(t)
+	publish(`{}`)
+	publish(`{}`)
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	s, err := js.Stream(t.Context(), testkit.Stream)
+	require.NoError(t, err)
+	require.NoError(t, s.Purge(t.Context(), jetstream.WithPurgeSequence(2)))
+	get := func(client *kafka.Client) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		r, err := logread.New(nc, func() string { return testkit.Stream }, archive.New(client))
+		require.NoError(t, err)
+		_, err = r.Get(ctx, 1)
+		return err
+	}
+	require.ErrorIs(t, get(testkit.Kafka(t)), logread.ErrMissing)
+
+	away := kafka.New("127.0.0.1:1")
+	defer away.Close()
+	err = get(away)
+	require.ErrorContains(t, err, "the archive")
+	require.NotErrorIs(t, err, logread.ErrMissing)
 }
