@@ -26,7 +26,7 @@ const (
 	mostCauses  = 500    // events of one explanation
 	mostCommits = 20     // data commits of one training that are told one by one
 	mostEffects = 20_000 // events that one walk forward counts
-	mostEdges   = 10_000 // between two steps of an explanation
+	mostEdges   = 10_000 // that one step of an explanation goes along
 	readers     = 16     // payloads read from the log at once
 	remembered  = 4096   // payloads read before
 )
@@ -174,6 +174,12 @@ func (x *Explainer) read(ctx context.Context, n state.Entry) (event.Event, error
 	}
 	x.seen[key] = e
 	return e, nil
+}
+
+// step returns the neighbours of events, and whether there are more than one step goes to.
+func step(ctx context.Context, edges *state.Edges, of []state.Entry) (all []state.Neighbour, cut bool, err error) {
+	all, err = edges.Of(ctx, of, mostEdges+1)
+	return all[:min(len(all), mostEdges)], len(all) > mostEdges, err
 }
 
 // A found event, and its place in a walk.

@@ -46,9 +46,9 @@ func (x *Explainer) versionOf(ctx context.Context, e state.Entry) (version, erro
 }
 
 // moved are the events that approved, denied, rolled out or rolled back a version, up to a
-// position of the log, and its registration and its verdict.
-func (x *Explainer) moved(ctx context.Context, namespace string, v version, position int64) ([]state.Entry, error) {
-	var all []state.Entry
+// position of the log, and its registration and its verdict. Cut says that there is more
+// than was looked at.
+func (x *Explainer) moved(ctx context.Context, namespace string, v version, position int64) (all []state.Entry, cut bool, err error) {
 	known := map[string]bool{}
 	for _, kind := range []string{state.Version, state.Verdict} {
 		id, err := state.Link(ctx, x.index, namespace, kind, v.key())
@@ -60,15 +60,16 @@ func (x *Explainer) moved(ctx context.Context, namespace string, v version, posi
 			}
 		}
 		if !errors.Is(err, state.ErrUnknown) {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	forth := state.Forth(x.index, namespace)
 	for level := all; len(level) > 0; {
-		effects, err := forth.Of(ctx, level, mostEdges)
+		effects, more, err := step(ctx, forth, level)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
+		cut = cut || more
 		level = level[:0:0]
 		for _, n := range effects {
 			if known[n.Event.ID] || n.Event.Sequence > position || !slices.Contains(moves, n.Event.Type) {
@@ -77,7 +78,7 @@ func (x *Explainer) moved(ctx context.Context, namespace string, v version, posi
 			known[n.Event.ID] = true
 			is, err := x.versionOf(ctx, n.Event)
 			if err != nil {
-				return nil, err
+				return nil, false, err
 			}
 			// What was done with another version because of this one is not about it. A
 			// step's deadline names no version: it is the rollout's.
@@ -87,7 +88,7 @@ func (x *Explainer) moved(ctx context.Context, namespace string, v version, posi
 		}
 		all = append(all, level...)
 	}
-	return all, nil
+	return all, cut, nil
 }
 
 // stands says where a version serves at a position, and where a person is awaited.
@@ -148,9 +149,12 @@ func (x *Explainer) Behind(ctx context.Context, namespace string, registered []s
 		if err != nil {
 			return nil, err
 		}
-		moved, err := x.moved(ctx, namespace, v, math.MaxInt64)
+		moved, cut, err := x.moved(ctx, namespace, v, math.MaxInt64)
 		if err != nil {
 			return nil, err
+		}
+		if cut {
+			return nil, state.ErrTooMany
 		}
 		starts = append(starts, moved...)
 	}

@@ -17,7 +17,7 @@ func (x *Explainer) Why(ctx context.Context, namespace, name string, position in
 	if err != nil {
 		return Answer{}, err
 	}
-	starts, about, stands := []state.Entry{start}, version{}, []Fact(nil)
+	starts, about, stands, cut := []state.Entry{start}, version{}, []Fact(nil), false
 	switch of.Kind {
 	case state.Champions, state.Verdict, state.Version:
 		if about, err = x.versionOf(ctx, start); err != nil {
@@ -25,10 +25,11 @@ func (x *Explainer) Why(ctx context.Context, namespace, name string, position in
 		}
 	}
 	if of.Kind == state.Verdict || of.Kind == state.Version {
-		moved, err := x.moved(ctx, namespace, about, position)
+		moved, more, err := x.moved(ctx, namespace, about, position)
 		if err != nil {
 			return Answer{}, err
 		}
+		cut = more
 		if stands, err = x.stands(ctx, namespace, about, position); err != nil {
 			return Answer{}, err
 		}
@@ -48,7 +49,7 @@ func (x *Explainer) Why(ctx context.Context, namespace, name string, position in
 	for i := range nodes {
 		nodes[i].More = w.graph.events[nodes[i].ID].more && !w.expanded[nodes[i].ID]
 	}
-	a := Answer{Question: Why, Namespace: namespace, Asked: name, Kind: of.Kind, Event: start.ID, Nodes: nodes, Found: len(nodes), Truncated: w.truncated}
+	a := Answer{Question: Why, Namespace: namespace, Asked: name, Kind: of.Kind, Event: start.ID, Nodes: nodes, Found: len(nodes), Truncated: w.truncated || cut}
 	a.Edges = sortedEdges(w.graph.edges, nodes)
 	a.Title = title(of, nodes, payloads)
 	a.Facts = inOrder(append(x.facts(ctx, a, payloads, about.Version), stands...))
@@ -90,10 +91,11 @@ func (w *backward) walk(ctx context.Context, level []state.Entry) error {
 		w.expanded[e.ID] = true
 	}
 	for len(level) > 0 && len(w.graph.events) < w.most {
-		causes, err := back.Of(ctx, level, mostEdges)
+		causes, cut, err := step(ctx, back, level)
 		if err != nil {
 			return err
 		}
+		w.truncated = w.truncated || cut
 		data, err := w.data(ctx, level)
 		if err != nil {
 			return err
