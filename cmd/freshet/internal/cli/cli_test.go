@@ -248,6 +248,17 @@ func TestARippleIsATree(t *testing.T) {
 		"   └─ ingestion data_committed  flights  bell   2001-01-06 00:00:00\n", out)
 }
 
+func TestHowEverythingStoodSaysWhatItLeftOut(t *testing.T) {
+	t.Parallel()
+	for truncated, says := range map[string]bool{`,"truncated":true`: true, "": false} {
+		url, _ := suiteOf(t, map[string]string{"GET /v1/as-of/now": `{"position":9,"time":"2001-01-06T00:00:00Z","models":[{"model":"m"}]` + truncated + `}`})
+		out, err := run(t, "as-of", "now", "--url", url)
+		require.NoError(t, err)
+		require.Contains(t, out, "Models\n")
+		require.Equal(t, says, strings.Contains(out, "There is more than one answer holds"), out)
+	}
+}
+
 func TestValidateNeedsNoSuite(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -218,9 +218,10 @@ func asOfCommand(c *client) *cobra.Command {
 
 // stood is audit's answer about how everything stood.
 type stood struct {
-	Position int64
-	Time     string
-	lists    map[string]list
+	Position  int64
+	Time      string
+	Truncated bool
+	lists     map[string]list
 }
 
 // UnmarshalJSON keeps every list's items as they are.
@@ -237,6 +238,8 @@ func (s *stood) UnmarshalJSON(b []byte) error {
 			err = json.Unmarshal(value, &s.Position)
 		case name == "time":
 			err = json.Unmarshal(value, &s.Time)
+		case name == "truncated":
+			err = json.Unmarshal(value, &s.Truncated)
 		case len(value) > 0 && value[0] == '[':
 			var l list
 			err = l.UnmarshalJSON(append(append([]byte(`{"items":`), value...), '}'))
@@ -290,6 +293,10 @@ func (s stood) print(w io.Writer) error {
 		if err := table(w, items, section.columns...); err != nil {
 			return err
 		}
+	}
+	if s.Truncated {
+		_, err := fmt.Fprintln(w, "\nThere is more than one answer holds; --model keeps one model.")
+		return err
 	}
 	return nil
 }

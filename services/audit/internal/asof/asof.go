@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,6 +53,8 @@ type Answer struct {
 	Versions     []Item    `json:"versions"`
 	Datasets     []Item    `json:"datasets"`
 	Views        []Item    `json:"views"`
+	// Truncated says that some list is not whole.
+	Truncated bool `json:"truncated,omitempty"`
 }
 
 // layouts of a time that people write; a time without a zone is UTC.
@@ -83,7 +86,8 @@ func Position(ctx context.Context, r eventlog.Reader, point string, end int64, n
 }
 
 // At answers for a position, about everything or about one model and the data and
-// features that it is made of. At most limit items of each kind are told.
+// features that it is made of. At most limit items of each kind are told: what has waited,
+// alarmed or been under way for longest, the newest versions, else the first by name.
 func At(ctx context.Context, r eventlog.Reader, namespace, asked, model string, position int64, limit int) (Answer, error) {
 	a := Answer{Namespace: namespace, Asked: asked, Position: position, Model: model}
 	var err error
@@ -100,9 +104,7 @@ func At(ctx context.Context, r eventlog.Reader, namespace, asked, model string, 
 		if err != nil {
 			return a, fmt.Errorf("%s %s: %w", row.Kind, row.Key, err)
 		}
-		if len(kinds[row.Kind]) < limit || row.Kind == state.Versions || row.Kind == state.Stages {
-			kinds[row.Kind] = append(kinds[row.Kind], item)
-		}
+		kinds[row.Kind] = append(kinds[row.Kind], item)
 	}
 	if model != "" && len(kinds[state.Models]) == 0 {
 		return a, ErrUnknownModel
@@ -113,46 +115,47 @@ func At(ctx context.Context, r eventlog.Reader, namespace, asked, model string, 
 	sortBy(a.Alerts, "raised")
 	sortBy(a.Trainings, "requested_at")
 	a.together()
-	a.Versions = versions(kinds[state.Versions], kinds[state.Stages], limit)
-	if a.Datasets, err = datasets(ctx, r, namespace, position, kinds[state.Datasets]); err != nil {
-		return a, err
-	}
-	if a.Views, err = views(ctx, r, namespace, position, kinds[state.Views]); err != nil {
-		return a, err
-	}
+	a.Versions = versions(kinds[state.Versions], kinds[state.Stages])
+	a.Datasets, a.Views = some(kinds[state.Datasets]), some(kinds[state.Views])
 	if model != "" {
 		a.only(kinds[state.Models][0])
 	}
-	return a, nil
+	a.cut(limit)
+	if err := datasets(ctx, r, namespace, position, a.Datasets); err != nil {
+		return a, err
+	}
+	return a, views(ctx, r, namespace, position, a.Views)
+}
+
+// cut leaves so many items of each kind, once they are sorted and complete each other.
+func (a *Answer) cut(limit int) {
+	for _, list := range []*[]Item{&a.Models, &a.Champions, &a.Environments, &a.Rollouts, &a.Approvals, &a.Alerts, &a.Trainings, &a.Versions, &a.Datasets, &a.Views} {
+		if len(*list) > limit {
+			*list, a.Truncated = (*list)[:limit], true
+		}
+	}
 }
 
 // together completes items by what others say: a model's champions and how long a person
 // has been awaited, and who gets which share of an environment's traffic.
 func (a *Answer) together() {
-	withdrawn := map[string]bool{}
+	champions, waiting, withdrawn := map[string][]Item{}, map[string]any{}, map[string]bool{}
+	for _, c := range a.Champions {
+		rest := maps.Clone(c)
+		delete(rest, "model")
+		champions[c.text("model")] = append(champions[c.text("model")], rest)
+	}
+	for _, w := range slices.Backward(a.Approvals) { // the longest wait comes first
+		waiting[w.text("model")] = w["since"]
+	}
 	for _, m := range a.Models {
 		name := m.text("model")
-		champions := []Item{}
-		for _, c := range a.Champions {
-			if c.text("model") == name {
-				rest := Item{}
-				for k, v := range c {
-					if k != "model" {
-						rest[k] = v
-					}
-				}
-				champions = append(champions, rest)
-			}
-		}
-		m["champions"] = champions
+		m["champions"] = some(champions[name])
 		if m["latest"] == nil {
 			m["latest"] = json.Number("0")
 		}
-		for _, w := range a.Approvals { // the longest wait comes first
-			if w.text("model") == name {
-				m["waiting_since"] = w["since"]
-				break
-			}
+		if since, waits := waiting[name]; waits {
+			m["waiting_since"] = since
 		}
 		withdrawn[name] = m["withdrawn"] == true
 	}
@@ -177,8 +180,8 @@ func traffic(e Item) []Item {
 	return out
 }
 
-// versions are the newest, with where they stood in each environment.
-func versions(all, stages []Item, limit int) []Item {
+// versions are each model's, the newest first, with where they stood in each environment.
+func versions(all, stages []Item) []Item {
 	key := func(i Item) string { return i.text("model") + "@" + i.text("version") }
 	stood := map[string][]Item{}
 	for _, s := range stages {
@@ -194,7 +197,6 @@ func versions(all, stages []Item, limit int) []Item {
 		}
 		return int(number(b) - number(a))
 	})
-	all = all[:min(len(all), limit)]
 	for _, v := range all {
 		at := []Item{}
 		for _, s := range stood[key(v)] {
@@ -206,11 +208,12 @@ func versions(all, stages []Item, limit int) []Item {
 	return some(all)
 }
 
-func datasets(ctx context.Context, r eventlog.Reader, namespace string, position int64, all []Item) ([]Item, error) {
+// datasets completes them by their commits.
+func datasets(ctx context.Context, r eventlog.Reader, namespace string, position int64, all []Item) error {
 	for _, d := range all {
 		commits, err := state.Commits(ctx, r, namespace, d.text("dataset"), position, mostCommits)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		d["commits"], d["rows"], d["newest"] = int64(0), int64(0), []state.DataCommit{}
 		if len(commits) > 0 {
@@ -221,15 +224,16 @@ func datasets(ctx context.Context, r eventlog.Reader, namespace string, position
 			}
 		}
 	}
-	return some(all), nil
+	return nil
 }
 
-func views(ctx context.Context, r eventlog.Reader, namespace string, position int64, all []Item) ([]Item, error) {
+// views completes them by what had been computed of each.
+func views(ctx context.Context, r eventlog.Reader, namespace string, position int64, all []Item) error {
 	for _, v := range all {
 		version, _ := strconv.ParseInt(v.text("version"), 10, 64) // written by the fold
 		m, err := state.MaterialisedOf(ctx, r, namespace, v.text("view"), version, position)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		v["commits"], v["rows"] = m.Commits, m.Rows
 		if m.Through != nil {
@@ -242,7 +246,7 @@ func views(ctx context.Context, r eventlog.Reader, namespace string, position in
 			v["last_error"] = m.LastError
 		}
 	}
-	return some(all), nil
+	return nil
 }
 
 // only keeps the data and the features that a model is made of.

@@ -23,6 +23,7 @@ async function graph(question, name) {
       el("img", { src: svg, alt: `${a.nodes.length} events; the list below says the same in words` })),
     el("h3", {}, question === "why" ? "Because, from the newest on" : "From the oldest on"),
     el("ol", {}, ...a.nodes.map((n) => told(question, n))));
+  if (a.truncated) parts.push(el("p", {}, "There is more than one answer holds; ask about one of these events to go on."));
   return parts;
 }
 
@@ -64,6 +65,7 @@ async function asOf(_, point) {
       el("thead", {}, el("tr", {}, ...Object.keys(columns).map((c) => el("th", { scope: "col" }, words(c))))),
       el("tbody", {}, ...a[name].map((item) => el("tr", {}, ...Object.values(columns).map((read) => el("td", {}, cell(item, read)))))))));
   }
+  if (a.truncated) parts.push(el("p", {}, "There is more than one answer holds."));
   return parts;
 }
 
