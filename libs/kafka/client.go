@@ -140,12 +140,12 @@ func (c *Client) ensure(ctx context.Context, topic string, partitions int) error
 	if err != nil {
 		return err
 	}
-	if n != partitions {
-		return fmt.Errorf("topic %s has %d partitions, %d are needed, and a topic's number never changes", topic, n, partitions)
-	}
 	c.mu.Lock()
 	c.partitions[topic] = n
 	c.mu.Unlock()
+	if n != partitions {
+		return fmt.Errorf("topic %s has %d partitions, %d are needed, and a topic's number never changes", topic, n, partitions)
+	}
 	return nil
 }
 

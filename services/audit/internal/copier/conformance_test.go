@@ -122,9 +122,13 @@ func conformance(t *testing.T, broker *brokers.Broker) {
 		require.ErrorIs(t, err, copier.ErrTopic)
 		require.ErrorContains(t, err, "3 partitions")
 		b.publish(1)
-		c, stop := b.copy()
-		stop()
+		c, _ := b.copy()
+		refused := func() bool { return errors.Is(c.Failing(t.Context()), copier.ErrTopic) }
+		require.Eventually(t, refused, time.Minute, 10*time.Millisecond, "it says how to mend the topic")
 		require.Zero(t, c.Archived(), "nothing is copied into it")
+		forget(t, b.addr)
+		b.awaitCopied(c) // into the one that it makes
+		b.requireCopy()
 	})
 }
 

@@ -147,11 +147,12 @@ func (c *Copier) Run(ctx context.Context) error {
 
 // session goes on from the topic's tail until the first error.
 func (c *Copier) session(ctx context.Context) error {
-	if err := c.kafka.Ensure(ctx, archive.Topic, 1); err != nil {
-		return err
-	}
+	ensured := c.kafka.Ensure(ctx, archive.Topic, 1)
 	if err := Check(ctx, c.kafka); err != nil {
-		return err
+		return err // it says how to mend what Ensure refuses
+	}
+	if ensured != nil {
+		return ensured
 	}
 	tail, err := archive.New(c.kafka).Tail(ctx)
 	if err != nil {
