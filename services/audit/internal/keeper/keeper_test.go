@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"bytes"
 	"context"
 	"io/fs"
 	"log/slog"
@@ -8,7 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/archive"
+	"github.com/freshet-io/freshet/libs/epoch"
+	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/testkit"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 )
 
@@ -17,8 +23,9 @@ const (
 	poll     = 5 * time.Millisecond
 )
 
-func TestAKeeperWhoseSessionWasEndedStopsAttesting(t *testing.T) {
-	t.Parallel()
+// database returns one with the keeper's tables.
+func database(t *testing.T) *pgxpool.Pool {
+	t.Helper()
 	pool := testkit.Postgres(t)
 	files, err := Migrations()
 	require.NoError(t, err)
@@ -31,6 +38,12 @@ func TestAKeeperWhoseSessionWasEndedStopsAttesting(t *testing.T) {
 		_, err = pool.Exec(t.Context(), up)
 		require.NoError(t, err)
 	}
+	return pool
+}
+
+func TestAKeeperWhoseSessionWasEndedStopsAttesting(t *testing.T) {
+	t.Parallel()
+	pool := database(t)
 	k := New(Options{NATS: testkit.NATS(t), Pool: pool, Logger: slog.New(slog.DiscardHandler)})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -67,4 +80,44 @@ func TestAKeeperWhoseSessionWasEndedStopsAttesting(t *testing.T) {
 	_, err = next.Exec(ctx, "SELECT pg_advisory_unlock_all()")
 	require.NoError(t, err)
 	require.Eventually(t, attests, patience, poll)
+}
+
+// A service that does not come back holds up all trimming: that is told, with the way
+// out, once it stands still, and not again at every turn.
+func TestWhoHoldsUpTrimmingIsNamed(t *testing.T) {
+	t.Parallel()
+	nc := testkit.NATS(t)
+	require.NoError(t, eventlog.EnsureStream(t.Context(), nc, testkit.Stream))
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	for range 3 {
+		_, err := js.Publish(t.Context(), "freshet.default.training.v1.run_started", []byte(`{}`))
+		require.NoError(t, err)
+	}
+	var told bytes.Buffer
+	k := New(Options{NATS: nc, Pool: database(t), Archive: archive.New(testkit.Kafka(t)), Trim: Trimming{LogBytes: 1}, Logger: slog.New(slog.NewTextHandler(&told, nil))})
+	require.NoError(t, k.register(t.Context(), epoch.Report{Service: "training", Epoch: 1, Sequence: 3}))
+	require.NoError(t, k.register(t.Context(), epoch.Report{Service: "lost"}))
+	r := &round{k: k, nc: nc, js: js, at: &attestation{stream: testkit.Stream}, archived: 3}
+	r.registered, err = k.registered(t.Context())
+	require.NoError(t, err)
+	turn := func() string {
+		told.Reset()
+		r.trimmed = time.Time{}
+		require.NoError(t, r.trim(t.Context()))
+		return told.String()
+	}
+	require.Empty(t, turn(), "it may be on its way")
+	require.Contains(t, turn(), "DELETE /v1/log/services/lost")
+	require.Empty(t, turn())
+	r.held.warned = r.held.warned.Add(-warnAgain)
+	require.Contains(t, turn(), "service=lost")
+
+	known, err := k.Forget(t.Context(), "lost")
+	require.NoError(t, err)
+	require.True(t, known)
+	r.registered, err = k.registered(t.Context())
+	require.NoError(t, err)
+	require.NotContains(t, turn(), "lost")
+	require.NotContains(t, turn(), "lost")
 }

@@ -65,6 +65,7 @@ type round struct {
 	current  *stream
 	looked   time.Time // at the attested stream
 	trimmed  time.Time
+	held     held
 
 	wanted  []place          // events that their owners are asked for
 	found   map[place][]byte // what they gave

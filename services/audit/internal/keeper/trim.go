@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/freshet-io/freshet/libs/archive"
@@ -23,6 +25,7 @@ func (t Trimming) off() bool { return t.KeepEvents == 0 && t.KeepFor == 0 && t.L
 const (
 	trimEvery = 5 * time.Second
 	trimTurn  = 5000 // events that are compared and removed at once
+	warnAgain = time.Hour
 )
 
 // trim removes the log's oldest events: those that the archive holds, byte for byte,
@@ -41,10 +44,13 @@ func (r *round) trim(ctx context.Context) error {
 	if state.Msgs == 0 {
 		return nil
 	}
-	through := r.archived
-	for _, p := range r.registered {
-		through = min(through, p.sequence)
+	through, last := r.archived, ""
+	for _, name := range slices.Sorted(maps.Keys(r.registered)) {
+		if at := r.registered[name].sequence; at < through {
+			through, last = at, name
+		}
 	}
+	r.heldBack(last, through, state)
 	through = min(through, state.FirstSeq+trimTurn-1)
 	if through, err = r.k.o.Trim.through(ctx, r, state, through); err != nil {
 		return err
@@ -62,6 +68,33 @@ func (r *round) trim(ctx context.Context) error {
 	}
 	r.k.o.Logger.Info("the log was trimmed", "stream", r.at.stream, "from", state.FirstSeq, "through", through)
 	return nil
+}
+
+// heldBack warns of a service that stands still where the log is to be made smaller: it may
+// not come back, and until somebody says so the log only grows.
+func (r *round) heldBack(service string, at uint64, state jetstream.StreamState) {
+	bound := r.k.o.Trim.LogBytes
+	if service == "" || at >= state.FirstSeq || bound == 0 || state.Bytes <= bound {
+		r.held = held{}
+		return
+	}
+	if service != r.held.service || at != r.held.at {
+		r.held = held{service: service, at: at} // it may be on its way
+		return
+	}
+	if r.trimmed.Sub(r.held.warned) < warnAgain {
+		return
+	}
+	r.held.warned = r.trimmed
+	r.k.o.Logger.Warn("the log is larger than it is to be, and cannot be trimmed before a service has applied it: start the service, or, if it will not come back, send audit DELETE /v1/log/services/"+service,
+		"service", service, "applied", at, "log_begins", state.FirstSeq, "bytes", state.Bytes, "bound", bound)
+}
+
+// held is who held up trimming at the last turn, where it was, and when that was told.
+type held struct {
+	service string
+	at      uint64
+	warned  time.Time
 }
 
 // through is the last event that may go, of those up to a limit.
