@@ -61,6 +61,7 @@ type Copier struct {
 
 	had      uint64 // most that the archive was seen to have
 	archived atomic.Uint64
+	copies   atomic.Bool // Run runs
 	gap      atomic.Bool
 	failing  atomic.Pointer[error]
 
@@ -110,12 +111,20 @@ func (c *Copier) Behind(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return int64(last) - int64(min(last, c.archived.Load())), nil
+	archived := c.archived.Load()
+	if !c.copies.Load() { // another process may
+		if tail, err := archive.New(c.kafka).Tail(ctx); err == nil { // while it is away, what was known of it stands
+			archived = max(archived, tail.Sequence)
+		}
+	}
+	return int64(last) - int64(min(last, archived)), nil
 }
 
 // Run copies until the context ends. Every error makes it read the topic's tail and
 // go on from there.
 func (c *Copier) Run(ctx context.Context) error {
+	c.copies.Store(true)
+	defer c.copies.Store(false)
 	defer c.failing.Store(nil)
 	pause := retryFirst
 	for {

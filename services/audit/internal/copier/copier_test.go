@@ -81,17 +81,22 @@ func (b *bundle) publish(n int) {
 	}
 }
 
-// copy runs a copier of its own, with connections of its own, until stop.
-func (b *bundle) copy() (c *copier.Copier, stop func()) {
-	b.t.Helper()
+// copier is one that does not run, with connections of its own.
+func (b *bundle) copier() (*copier.Copier, *kafka.Client) {
 	client := kafka.New(b.addr)
-	c = copier.New(b.log, client, slog.New(slog.DiscardHandler), 0, func(_ context.Context, g copier.Gap) error {
+	return copier.New(b.log, client, slog.New(slog.DiscardHandler), 0, func(_ context.Context, g copier.Gap) error {
 		select {
 		case b.gaps <- g:
 		default:
 		}
 		return nil
-	})
+	}), client
+}
+
+// copy runs a copier of its own until stop.
+func (b *bundle) copy() (c *copier.Copier, stop func()) {
+	b.t.Helper()
+	c, client := b.copier()
 	ctx, cancel := context.WithCancel(b.t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -195,6 +200,12 @@ func TestTheArchiveIsTheLog(t *testing.T) {
 	b.awaitCopied(c)
 	b.requireCopy()
 	require.EqualValues(t, 1000, c.Archived())
+
+	other, client := b.copier() // of a process that does not copy
+	defer client.Close()
+	behind, err := other.Behind(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, behind)
 }
 
 func TestKillAndResume(t *testing.T) {

@@ -62,6 +62,7 @@ type Log struct {
 	o       Options
 	asked   chan chan struct{}
 	waiting []chan struct{} // who asked for a checkpoint; Run's alone
+	signs   bool            // this process did at the last turn; Run's alone
 	altered atomic.Bool
 	damaged atomic.Bool // the tree's file: a proof found it
 	state   atomic.Pointer[error]
@@ -137,6 +138,7 @@ func (l *Log) Run(ctx context.Context) error {
 }
 
 func (l *Log) session(ctx context.Context) error {
+	l.signs = l.o.Sign()
 	if err := l.resume(ctx); err != nil {
 		return err
 	}
@@ -148,6 +150,9 @@ func (l *Log) session(ctx context.Context) error {
 		}
 		grown := l.o.Grown()
 		if err := l.follow(ctx, 0); err != nil {
+			return err
+		}
+		if err := l.others(ctx); err != nil {
 			return err
 		}
 		l.altered.Store(false)
@@ -171,6 +176,31 @@ func (l *Log) session(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// others takes the newest checkpoint from who signs, where this process does not. One that
+// begins to sign begins from there, so that it is known what is new.
+func (l *Log) others(ctx context.Context) error {
+	did := l.signs
+	if l.signs = l.o.Sign(); l.signs && did {
+		return nil
+	}
+	if !l.signs {
+		newest, err := l.o.Newest(ctx)
+		if err != nil || newest.Size <= l.Newest().Size || newest.Size > l.Size() {
+			return err
+		}
+		if root, err := l.o.Tree.Root(newest.Size); err == nil && digest(root) == newest.Root {
+			l.mu.Lock()
+			l.newest = newest
+			l.mu.Unlock()
+			return nil
+		}
+	}
+	if err := l.resume(ctx); err != nil { // which tells a damaged tree from an altered archive
+		return err
+	}
+	return l.follow(ctx, 0)
 }
 
 // resume brings the tree to where the newest checkpoint was signed and compares.
@@ -279,7 +309,7 @@ func (l *Log) sign(ctx context.Context, asked bool) error {
 	fresh, since := l.fresh, l.since
 	l.mu.Unlock()
 	due := asked || fresh >= l.o.Events || !l.o.Clock.Now().Before(since.Add(l.o.Every))
-	if fresh == 0 || !due || !l.o.Sign() {
+	if fresh == 0 || !due || !l.signs {
 		return nil
 	}
 	size := l.o.Tree.Size()

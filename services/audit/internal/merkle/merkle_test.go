@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,10 +85,16 @@ func (b *bundle) checkpoints() []events.CheckpointSigned {
 // run follows the archive until stop; a recorded checkpoint becomes a message.
 func (b *bundle) run() (l *merkle.Log, stop func()) {
 	b.t.Helper()
-	tree, err := transparency.OpenTree(b.file)
+	return b.runWith(b.file, nil)
+}
+
+// runWith is run with a file for the tree, and with who signs.
+func (b *bundle) runWith(file string, sign func() bool) (l *merkle.Log, stop func()) {
+	b.t.Helper()
+	tree, err := transparency.OpenTree(file)
 	require.NoError(b.t, err)
 	l = merkle.New(merkle.Options{
-		Archive: archive.New(b.kafka), Tree: tree, Key: b.key, Clock: b.clock, Logger: slog.New(slog.DiscardHandler), Events: b.events, Every: time.Hour,
+		Archive: archive.New(b.kafka), Tree: tree, Key: b.key, Clock: b.clock, Logger: slog.New(slog.DiscardHandler), Events: b.events, Every: time.Hour, Sign: sign,
 		Archived: func() uint64 { b.mu.Lock(); defer b.mu.Unlock(); return b.stored },
 		Grown:    func() <-chan struct{} { b.mu.Lock(); defer b.mu.Unlock(); return b.grown },
 		Newest: func(context.Context) (events.CheckpointSigned, error) {
@@ -307,4 +314,31 @@ func TestAnArchiveThatWasCut(t *testing.T) {
 		require.EqualValues(t, 20, l.Size(), name)
 		stop()
 	}
+}
+
+// A process that does not sign proves under what another one signed, and signs nothing
+// twice when it takes over.
+func TestAnotherProcessSigns(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	l, stop := b.run()
+	var signs atomic.Bool
+	other, _ := b.runWith(filepath.Join(t.TempDir(), "hashes"), signs.Load)
+	var newest events.CheckpointSigned
+	for range 2 {
+		b.store(5, events.TypeRunStarted, "")
+		c, err := l.Checkpoint(t.Context())
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return other.Newest() == c }, 30*time.Second, time.Millisecond)
+		_, err = other.Prove(c.Size, message(uint64(c.Size), events.TypeRunStarted, ""), c)
+		require.NoError(t, err)
+		newest = c
+	}
+	b.await(other, newest.Size+1)
+	stop()
+	signs.Store(true)
+	again, err := other.Checkpoint(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, newest, again, "nothing but its event came since")
+	require.Len(t, b.checkpoints(), 2)
 }
