@@ -13,12 +13,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/kafka"
 	kgo "github.com/segmentio/kafka-go"
 )
@@ -93,6 +95,26 @@ func Parse(r kafka.Record) (Record, error) {
 		return Record{}, fmt.Errorf("%w: at offset %d", ErrForeign, r.Offset)
 	}
 	return out, nil
+}
+
+// NewRecord makes the record of a message of the log's stream, as Parse reads it. Its key
+// begins with the namespace, so that records can be told apart by tenant without reading
+// them; a message that cannot be read is named by its subject.
+func NewRecord(stream string, sequence uint64, subject string, data []byte, stored time.Time) kafka.Record {
+	key := "/" + subject
+	var e struct {
+		Namespace string `json:"namespace"`
+		ID        string `json:"id"`
+	}
+	if err := json.Unmarshal(data, &e); err == nil {
+		key = e.Namespace + "/" + e.ID
+	}
+	return kafka.Record{Topic: Topic, Key: []byte(key), Value: data, Time: stored, Headers: []kafka.Header{
+		{Key: HeaderStream, Value: []byte(stream)},
+		{Key: HeaderSequence, Value: strconv.AppendUint(nil, sequence, 10)},
+		{Key: HeaderEpoch, Value: strconv.AppendInt(nil, int64(epoch.Number(stream)), 10)},
+		{Key: HeaderDigest, Value: []byte(Digest(data))},
+	}}
 }
 
 func (a *Reader) bounds(ctx context.Context) (first, end int64, err error) {

@@ -145,3 +145,16 @@ func TestALongArchiveIsReadFromAnywhere(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, got, n-649)
 }
+
+// A record that was made of a message is read as that message; its key names the tenant.
+func TestARecordIsReadAsItWasMade(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2001, 1, 6, 0, 0, 0, 0, time.UTC)
+	for data, key := range map[string]string{`{"namespace":"team","id":"e1"}`: "team/e1", `not an event`: "/freshet.x"} {
+		made := archive.NewRecord("FRESHET_3", 7, "freshet.x", []byte(data), at)
+		require.Equal(t, archive.Topic, made.Topic)
+		r, err := archive.Parse(made)
+		require.NoError(t, err)
+		require.Equal(t, archive.Record{Sequence: 7, Epoch: "3", Digest: archive.Digest([]byte(data)), Data: []byte(data), Key: []byte(key), Time: at}, r)
+	}
+}

@@ -6,12 +6,9 @@ package copier
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -188,7 +185,7 @@ func (c *Copier) session(ctx context.Context) error {
 				if bytes += len(batch[0].Data); len(records) > 0 && bytes > batchBytes {
 					break
 				}
-				records = append(records, c.record(batch[0]))
+				records = append(records, archive.NewRecord(c.log.Stream(), next, batch[0].Subject, batch[0].Data, batch[0].Stored))
 				next++
 			}
 			if err := c.store(ctx, next-1, records); err != nil {
@@ -244,36 +241,4 @@ func (c *Copier) attest(ctx context.Context, tail archive.Record) error {
 		return &Gap{Sequence: tail.Sequence, Expected: tail.Digest, Found: d}
 	}
 	return nil
-}
-
-// record makes the archive's record of a message.
-func (c *Copier) record(m logread.Message) kafka.Record {
-	return kafka.Record{
-		Topic: archive.Topic, Key: key(m), Value: m.Data, Time: m.Stored,
-		Headers: []kafka.Header{
-			{Key: archive.HeaderStream, Value: []byte(c.log.Stream())},
-			{Key: archive.HeaderSequence, Value: strconv.AppendUint(nil, m.Sequence, 10)},
-			{Key: archive.HeaderEpoch, Value: []byte(epochOf(c.log.Stream()))},
-			{Key: archive.HeaderDigest, Value: []byte(archive.Digest(m.Data))},
-		},
-	}
-}
-
-// key begins with the namespace, so that records can be told apart by tenant without
-// reading them.
-func key(m logread.Message) []byte {
-	var e struct {
-		Namespace string `json:"namespace"`
-		ID        string `json:"id"`
-	}
-	if err := json.Unmarshal(m.Data, &e); err != nil {
-		return []byte("/" + m.Subject) // copied all the same
-	}
-	return []byte(e.Namespace + "/" + e.ID)
-}
-
-// epochOf is the epoch that a stream's name says: FRESHET_<epoch>.
-func epochOf(stream string) string {
-	_, epoch, _ := strings.Cut(stream, "_")
-	return epoch
 }

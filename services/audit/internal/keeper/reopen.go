@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/epoch"
@@ -227,20 +228,7 @@ func (r *round) restoreArchive(ctx context.Context, through uint64) error {
 	r.k.o.Logger.Error("the archive is restored from what services have", "because", reason)
 	records := make([]kafka.Record, 0, len(entries))
 	for i, e := range entries {
-		sequence := r.archived + 1 + uint64(i)
-		var head struct {
-			ID        string `json:"id"`
-			Namespace string `json:"namespace"`
-		}
-		if err := json.Unmarshal(e.data, &head); err != nil {
-			return fmt.Errorf("event %d of %s: %w", e.sequence, e.source, err)
-		}
-		records = append(records, kafka.Record{Topic: archive.Topic, Key: []byte(head.Namespace + "/" + head.ID), Value: e.data, Headers: []kafka.Header{
-			{Key: archive.HeaderStream, Value: []byte(r.current.name)},
-			{Key: archive.HeaderSequence, Value: strconv.AppendUint(nil, sequence, 10)},
-			{Key: archive.HeaderEpoch, Value: []byte(strconv.Itoa(r.current.number))},
-			{Key: archive.HeaderDigest, Value: []byte(archive.Digest(e.data))},
-		}})
+		records = append(records, archive.NewRecord(r.current.name, r.archived+1+uint64(i), "", e.data, time.Time{}))
 	}
 	return r.k.o.Restore(ctx, records)
 }
