@@ -2,12 +2,9 @@ package eventlog
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -78,62 +75,38 @@ type stored struct {
 	data     []byte
 }
 
-var errNotStored = errors.New("no such message in the log")
+var errNotStored = epoch.ErrNoMessage
 
-// lastOwn reads the service's last event in the log, from the stream's leader:
-// a direct get may be behind.
+const readTimeout = 10 * time.Second // of one message of the log
+
+// lastOwn reads the service's last event in the log.
 func (l *Log) lastOwn(ctx context.Context, k *link) (stored, error) {
-	return l.getMessage(ctx, k, map[string]any{"last_by_subj": ownSubjects(l.service)})
+	return l.readMessage(ctx, k, func(ctx context.Context) (epoch.Message, error) {
+		return epoch.Last(ctx, k.nc, k.stream, ownSubjects(l.service))
+	})
 }
 
 func (l *Log) messageAt(ctx context.Context, k *link, sequence uint64) (stored, error) {
-	return l.getMessage(ctx, k, map[string]any{"seq": sequence})
+	return l.readMessage(ctx, k, func(ctx context.Context) (epoch.Message, error) {
+		return epoch.At(ctx, k.nc, k.stream, sequence)
+	})
 }
 
-func (l *Log) getMessage(ctx context.Context, k *link, request map[string]any) (stored, error) {
-	body, err := json.Marshal(request)
-	if err != nil {
-		return stored{}, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+func (l *Log) readMessage(ctx context.Context, k *link, read func(context.Context) (epoch.Message, error)) (stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	if k.gone() {
 		return stored{}, errAway
 	}
-	reply, err := k.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+k.stream, body)
+	m, err := read(ctx)
 	if err != nil {
 		return stored{}, fmt.Errorf("read the log: %w", err)
 	}
-	var answer struct {
-		Error *struct {
-			Code        int    `json:"code"`
-			Description string `json:"description"`
-		} `json:"error"`
-		Message *struct {
-			Subject string `json:"subject"`
-			Seq     uint64 `json:"seq"`
-			Data    []byte `json:"data"`
-		} `json:"message"`
-	}
-	if err := json.Unmarshal(reply.Data, &answer); err != nil {
-		return stored{}, fmt.Errorf("read the log: %w", err)
-	}
-	if answer.Error != nil {
-		if answer.Error.Code == http.StatusNotFound && !strings.Contains(answer.Error.Description, "stream") {
-			return stored{}, errNotStored
-		}
-		return stored{}, fmt.Errorf("read the log: %s", answer.Error.Description)
-	}
-	if answer.Message == nil {
-		return stored{}, errors.New("read the log: the answer has no message")
-	}
-	m := stored{stream: answer.Message.Seq, subject: answer.Message.Subject, data: answer.Message.Data}
-	e, err := l.codec.Decode(m.data)
+	e, err := l.codec.Decode(m.Data)
 	if err != nil {
-		return stored{}, fmt.Errorf("message %d of the log: %w", m.stream, err)
+		return stored{}, fmt.Errorf("message %d of the log: %w", m.Sequence, err)
 	}
-	m.sequence = Sequence(e)
-	return m, nil
+	return stored{stream: m.Sequence, sequence: Sequence(e), subject: m.Subject, data: m.Data}, nil
 }
 
 // bounds are the first and last sequence of the log.

@@ -3,7 +3,6 @@ package keeper
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -73,34 +72,8 @@ func retiredSubjects(number int) []string {
 func (s *stream) get(ctx context.Context, nc *nats.Conn, sequence uint64) (message, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	ask, err := json.Marshal(map[string]uint64{"seq": sequence})
-	if err != nil {
-		return message{}, err
-	}
-	reply, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+s.name, ask)
-	if err != nil {
-		return message{}, fmt.Errorf("%s at %d: %w", s.name, sequence, err)
-	}
-	var answer struct {
-		Error *struct {
-			Description string `json:"description"`
-		} `json:"error"`
-		Message *struct {
-			Seq  uint64    `json:"seq"`
-			Data []byte    `json:"data"`
-			Time time.Time `json:"time"`
-		} `json:"message"`
-	}
-	if err := json.Unmarshal(reply.Data, &answer); err != nil {
-		return message{}, fmt.Errorf("%s at %d: %w", s.name, sequence, err)
-	}
-	if answer.Error != nil {
-		return message{}, fmt.Errorf("%s at %d: %s", s.name, sequence, answer.Error.Description)
-	}
-	if answer.Message == nil || answer.Message.Seq != sequence {
-		return message{}, fmt.Errorf("%s at %d: the server answered with another message", s.name, sequence)
-	}
-	return message{sequence, answer.Message.Data, answer.Message.Time}, nil
+	m, err := epoch.At(ctx, nc, s.name, sequence)
+	return message{m.Sequence, m.Data, m.Time}, err
 }
 
 // read calls fn with the messages from a sequence to another, as far as there are. A
@@ -142,7 +115,7 @@ func (s *stream) read(ctx context.Context, js jetstream.JetStream, from, to uint
 }
 
 // create makes an epoch's stream: its first message will have the sequence after
-// the given one. It is there already where an earlier try was cut off.
+// the given one.
 func (r *round) create(ctx context.Context, name string, after uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()

@@ -98,40 +98,14 @@ func archived(r archive.Record) Message {
 
 func (r *Reader) get(ctx context.Context, sequence uint64) (Message, error) {
 	stream := r.stream()
-	ask, err := json.Marshal(map[string]uint64{"seq": sequence})
+	m, err := epoch.At(ctx, r.nc, stream, sequence)
+	if errors.Is(err, epoch.ErrNoMessage) {
+		return Message{}, fmt.Errorf("%w: %s at %d", ErrMissing, stream, sequence)
+	}
 	if err != nil {
-		return Message{}, err
+		return Message{}, fmt.Errorf("log: %w", err)
 	}
-	reply, err := r.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, ask)
-	if err != nil {
-		return Message{}, fmt.Errorf("log %s at %d: %w", stream, sequence, err)
-	}
-	var answer struct {
-		Error *struct {
-			Code        int    `json:"code"`
-			Description string `json:"description"`
-		} `json:"error"`
-		Message *struct {
-			Subject string    `json:"subject"`
-			Seq     uint64    `json:"seq"`
-			Data    []byte    `json:"data"`
-			Time    time.Time `json:"time"`
-		} `json:"message"`
-	}
-	if err := json.Unmarshal(reply.Data, &answer); err != nil {
-		return Message{}, fmt.Errorf("log %s at %d: %w", stream, sequence, err)
-	}
-	if answer.Error != nil {
-		if answer.Error.Code == 404 {
-			return Message{}, fmt.Errorf("%w: %s at %d", ErrMissing, stream, sequence)
-		}
-		return Message{}, fmt.Errorf("log %s at %d: %s", stream, sequence, answer.Error.Description)
-	}
-	if answer.Message == nil || answer.Message.Seq != sequence {
-		return Message{}, fmt.Errorf("log %s at %d: the server answered with another message", stream, sequence)
-	}
-	m := answer.Message
-	return Message{Sequence: m.Seq, Subject: m.Subject, Data: m.Data, Stored: m.Time}, nil
+	return Message{Sequence: m.Sequence, Subject: m.Subject, Data: m.Data, Stored: m.Time}, nil
 }
 
 // errFound ends a search.
