@@ -309,7 +309,7 @@ func (l *Log) sign(ctx context.Context, asked bool) error {
 	fresh, since := l.fresh, l.since
 	l.mu.Unlock()
 	due := asked || fresh >= l.o.Events || !l.o.Clock.Now().Before(since.Add(l.o.Every))
-	if fresh == 0 || !due || !l.signs {
+	if fresh == 0 || !due || !l.signs || !l.o.Sign() {
 		return nil
 	}
 	size := l.o.Tree.Size()
