@@ -5,8 +5,8 @@
 // It guarantees that what is read is the log: each sequence once, in order, none
 // missing, every value with the digest that its record names. Of a sequence that was
 // stored twice the first record is read; that the other has the same bytes is for an
-// audit to find. What does not hold these promises is an error, never skipped. The archive's end is wherever its last record is: who copies the log may
-// be behind.
+// audit to find. What does not hold these promises is an error, never skipped. The
+// archive's end is wherever its last record is: who copies the log may be behind.
 package archive
 
 import (

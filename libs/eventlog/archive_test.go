@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"testing"
 	"time"
 
@@ -16,10 +15,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// archiveRecord is what the log's copier makes of a message.
-func archiveRecord(sequence uint64, data []byte) kafka.Record {
-	return kafka.Record{Topic: archive.Topic, Value: data, Headers: []kafka.Header{
-		{Key: archive.HeaderSequence, Value: strconv.AppendUint(nil, sequence, 10)}, {Key: archive.HeaderDigest, Value: []byte(archive.Digest(data))}}}
+// archived copies messages of the log into the archive, as they are or altered.
+func archived(t *testing.T, l *Log, client *kafka.Client, from, to uint64, alter func(sequence uint64, data []byte) []byte) {
+	t.Helper()
+	for n := from; n <= to; n++ {
+		m, err := l.messageAt(t.Context(), l.link.Load(), n)
+		require.NoError(t, err)
+		if alter != nil {
+			m.data = alter(n, m.data)
+		}
+		require.NoError(t, client.Produce(t.Context(), archive.Topic, archive.NewRecord(stream, n, m.subject, m.data, time.Time{})))
+	}
 }
 
 // emptyArchive is a Kafka with the archive's topic.
@@ -51,18 +57,10 @@ func TestAReplayReadsTheArchive(t *testing.T) {
 	_, err = l.RecordAndWait(ctx, facts...)
 	require.NoError(t, err)
 	settle(t, l)
-	copied := func(from, to uint64) {
-		t.Helper()
-		for n := from; n <= to; n++ {
-			m, err := l.messageAt(ctx, l.link.Load(), n)
-			require.NoError(t, err)
-			require.NoError(t, client.Produce(ctx, archive.Topic, archiveRecord(n, m.data)))
-		}
-	}
 	_, err = l.Verify(ctx, FromArchive, nil)
 	require.ErrorIs(t, err, ErrNoArchive, "it is empty")
-	copied(1, 30)
-	copied(29, 60) // two are there twice
+	archived(t, l, client, 1, 30, nil)
+	archived(t, l, client, 29, 60, nil) // two are there twice
 	for _, from := range []Origin{FromLog, FromArchive} {
 		report, err := l.Verify(ctx, from, nil)
 		require.NoError(t, err, from)
@@ -128,16 +126,14 @@ func TestAChangedRecordOfTheArchiveIsFound(t *testing.T) {
 	client := emptyArchive(t)
 	l, _ := summed(t, w, 10)
 	l.archive = archive.New(client)
-	for n := uint64(1); n <= 20; n++ {
-		m, err := l.messageAt(ctx, l.link.Load(), n)
-		require.NoError(t, err)
-		data := m.data
-		if n == 5 {
-			data = bytes.Replace(data, []byte(`"n":4`), []byte(`"n":5`), 1)
-			require.NotEqual(t, m.data, data)
+	archived(t, l, client, 1, 20, func(sequence uint64, data []byte) []byte {
+		if sequence != 5 {
+			return data
 		}
-		require.NoError(t, client.Produce(ctx, archive.Topic, archiveRecord(n, data)))
-	}
+		changed := bytes.Replace(data, []byte(`"n":4`), []byte(`"n":5`), 1)
+		require.NotEqual(t, data, changed)
+		return changed
+	})
 	report, err := l.Verify(ctx, FromArchive, nil)
 	require.NoError(t, err)
 	require.False(t, report.Equal)
@@ -171,11 +167,7 @@ func TestTheArchiveIsReadOnFromWhatWasDelivered(t *testing.T) {
 	ctx := context.Background()
 	client := emptyArchive(t)
 	l, _ := summed(t, w, 10)
-	for n := uint64(1); n <= 20; n++ {
-		m, err := l.messageAt(ctx, l.link.Load(), n)
-		require.NoError(t, err)
-		require.NoError(t, client.Produce(ctx, archive.Topic, archiveRecord(n, m.data)))
-	}
+	archived(t, l, client, 1, 20, nil)
 	l.archive = archive.New(&hiccup{Client: client})
 	var got []uint64
 	out := func(c chunk) error {

@@ -61,6 +61,15 @@ func TestAnotherVersionOfAFoldIsRebuiltWithoutDeciding(t *testing.T) {
 	require.Zero(t, l.Status(ctx).Parked)
 }
 
+// countsOthers decides on another service's facts too.
+func countsOthers() *Fold {
+	f := counts("adder")
+	f.Decide(full("other.added"), func(_ context.Context, _ Reader, e event.Event, _ time.Time) ([]event.Event, error) {
+		return []event.Event{draft("adder.doubled", e.Subject(), payload{N: 1})}, nil
+	})
+	return f
+}
+
 func TestAServiceThatStartsLateDecidesNothingOfThePast(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -71,14 +80,7 @@ func TestAServiceThatStartsLateDecidesNothingOfThePast(t *testing.T) {
 		require.NoError(t, err)
 	}
 	settle(t, other)
-	f := func() *Fold {
-		f := counts("adder")
-		f.Decide(full("other.added"), func(_ context.Context, _ Reader, e event.Event, _ time.Time) ([]event.Event, error) {
-			return []event.Event{draft("adder.doubled", e.Subject(), payload{N: 1})}, nil
-		})
-		return f
-	}
-	a := w.start(f())
+	a := w.start(countsOthers())
 	settle(t, a, other)
 	_, err := other.Record(ctx, fact("other.added", "x", 1))
 	require.NoError(t, err)
@@ -88,7 +90,7 @@ func TestAServiceThatStartsLateDecidesNothingOfThePast(t *testing.T) {
 	require.Equal(t, full("adder.service_activated"), log[3].Type())
 	require.JSONEq(t, `{"service":"adder","through":3}`, string(log[3].Data()))
 	require.Equal(t, log[4].ID(), Causation(log[5]))
-	require.Equal(t, w.dump("adder", "sums"), w.rebuild("adder", f(), "sums"))
+	require.Equal(t, w.dump("adder", "sums"), w.rebuild("adder", countsOthers(), "sums"))
 }
 
 // everything is a fold with decisions, effects and timers that follow from the

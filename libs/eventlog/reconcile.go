@@ -50,7 +50,7 @@ func (l *Log) reconcile(ctx context.Context, k *link, conn *pgx.Conn) (fresh boo
 	// The log before the counter: another process may record and publish meanwhile,
 	// and what the log had by then is below a counter that is read later.
 	last, lastErr := l.lastOwn(ctx, k)
-	if lastErr != nil && !errors.Is(lastErr, errNotStored) {
+	if lastErr != nil && !errors.Is(lastErr, epoch.ErrNoMessage) {
 		return false, lastErr
 	}
 	var counter int64

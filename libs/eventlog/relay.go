@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
@@ -178,7 +179,7 @@ func (r *relay) resume(ctx context.Context, k *link) error {
 		return err
 	}
 	m, err := r.l.lastOwn(ctx, k)
-	if errors.Is(err, errNotStored) {
+	if errors.Is(err, epoch.ErrNoMessage) {
 		// What the service has in the log lies before the stream's first message, and
 		// the fold counted it when it passed there.
 		position, own := r.l.counted()

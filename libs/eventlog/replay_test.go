@@ -137,11 +137,7 @@ func TestAnEventThatIsInTheLogTwiceCountsOnce(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()
 	other := w.start(NewFold("other", 1, ""))
-	f := counts("adder")
-	f.Decide(full("other.added"), func(_ context.Context, _ Reader, e event.Event, _ time.Time) ([]event.Event, error) {
-		return []event.Event{draft("adder.doubled", e.Subject(), payload{N: 1})}, nil
-	})
-	l := w.start(f)
+	l := w.start(countsOthers())
 	settle(t, l, other)
 	_, err := other.Record(ctx, fact("other.added", "x", 1))
 	require.NoError(t, err)

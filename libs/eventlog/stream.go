@@ -75,8 +75,6 @@ type stored struct {
 	data     []byte
 }
 
-var errNotStored = epoch.ErrNoMessage
-
 const readTimeout = 10 * time.Second // of one message of the log
 
 // lastOwn reads the service's last event in the log.
