@@ -123,8 +123,8 @@ promises: ## the tests of the promises with all the rounds and events that were 
 	FRESHET_PROMISES=full go test $(addprefix ./,$(PROMISES)) -run '^TestPromise' -count=1 -timeout 2h
 
 .PHONY: chaos
-chaos: services build ## hurt the suite's processes: ROUNDS=200 SEED=1 KAFKA=apache; FROM=12 ROUNDS=1 to see one round again
-	cd libs/testkit && go build -o $(CURDIR)/bin/chaos ./chaos/cmd/chaos
+chaos: services build ## inject faults into the suite's processes: ROUNDS=200 SEED=1 KAFKA=apache; FROM=12 ROUNDS=1 to see one round again
+	go build -o bin/chaos ./chaos/cmd/chaos
 	./bin/freshet nats-users >bin/nats-users.json
 	@$(if $(MANY),$(MAKE) --no-print-directory promises)
 	./bin/chaos -rounds $(ROUNDS) -seed $(SEED) -from $(FROM) -kafka $(KAFKA) -users bin/nats-users.json \

@@ -228,7 +228,7 @@ func (s stopped) copy(t *testing.T) stopped {
 
 func TestAFileThatIsShorterOrGone(t *testing.T) {
 	t.Parallel()
-	for name, hurt := range map[string]func(t *testing.T, path string, size int64){
+	for name, damage := range map[string]func(t *testing.T, path string, size int64){
 		"cut in a batch": func(t *testing.T, path string, size int64) { require.NoError(t, os.Truncate(path, size/2+3)) },
 		"empty":          func(t *testing.T, path string, _ int64) { require.NoError(t, os.Truncate(path, 0)) },
 		"gone":           func(t *testing.T, path string, _ int64) { require.NoError(t, os.Remove(path)) },
@@ -245,7 +245,7 @@ func TestAFileThatIsShorterOrGone(t *testing.T) {
 					path := files(t, filepath.Join(s.dir, "partitions", topic+"-0"), ".dat")[i]
 					info, err := os.Stat(path)
 					require.NoError(t, err)
-					hurt(t, path, info.Size())
+					damage(t, path, info.Size())
 					said, lost := s.right(t, len(s.want[only]))
 					if name == "gone" && topic == copied && i == 0 {
 						require.Contains(t, said, "0.dat is missing")
@@ -286,8 +286,8 @@ func TestWhatNothingMakesUpForRefusesTheStart(t *testing.T) {
 	t.Parallel()
 	before := fill(t, rand.New(rand.NewPCG(5, 6)), false)
 	for name, c := range map[string]struct {
-		hurt func(dir string) error
-		says string
+		damage func(dir string) error
+		says   string
 	}{
 		"no list of topics":   {func(dir string) error { return os.Remove(filepath.Join(dir, "topics.json")) }, "topics.json: it is missing"},
 		"no broker":           {func(dir string) error { return os.Remove(filepath.Join(dir, "meta.json")) }, "meta.json: it is missing"},
@@ -300,7 +300,7 @@ func TestWhatNothingMakesUpForRefusesTheStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := before.copy(t)
-			require.NoError(t, c.hurt(s.dir))
+			require.NoError(t, c.damage(s.dir))
 			_, _, _, err := s.start(t)
 			require.ErrorIs(t, err, kafkaserver.ErrDamaged)
 			require.ErrorContains(t, err, c.says)

@@ -1,4 +1,4 @@
-// Package brokers gives tests a Kafka that they can hurt: the one that is embedded in
+// Package brokers gives tests a Kafka to inject faults into: the one that is embedded in
 // a suite, and Apache Kafka itself, both behind a proxy that loses answers. What is
 // claimed of Kafka is tested on both.
 //

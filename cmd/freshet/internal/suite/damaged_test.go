@@ -17,7 +17,7 @@ import (
 )
 
 // flip changes one byte of the archive's file, at a random place.
-func (h *hurt) flip(r *rand.Rand, from, to float64) {
+func (h *faultySuite) flip(r *rand.Rand, from, to float64) {
 	h.t.Helper()
 	path := filepath.Join(h.dir, "kafka", "partitions", archive.Topic+"-0", "0.dat")
 	b, err := os.ReadFile(path)
@@ -29,7 +29,7 @@ func (h *hurt) flip(r *rand.Rand, from, to float64) {
 }
 
 // trim takes from the log what is not of its last events, as its keeper does.
-func (h *hurt) trim(keep uint64) {
+func (h *faultySuite) trim(keep uint64) {
 	h.t.Helper()
 	js, err := jetstream.New(h.suite.infra.admin)
 	require.NoError(h.t, err)
@@ -46,7 +46,7 @@ func TestADamagedArchiveIsFilledAgain(t *testing.T) {
 	for name, trimmed := range map[string]bool{"the log has it": false, "the log was trimmed": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHurt(t)
+			h := newFaulty(t)
 			r := rand.New(rand.NewPCG(11, uint64(len(name))))
 			for round := range 3 {
 				h.record(10)
@@ -82,7 +82,7 @@ func TestADamagedArchiveIsFilledAgain(t *testing.T) {
 // exact place.
 func TestADamagedArchiveThatNobodyCanFillIsTold(t *testing.T) {
 	t.Parallel()
-	h := newHurt(t)
+	h := newFaulty(t)
 	h.record(10)
 	h.settled()
 	h.trim(5)
@@ -99,7 +99,7 @@ func TestADamagedArchiveThatNobodyCanFillIsTold(t *testing.T) {
 // Without Kafka nothing is archived: audit is not ready, and everything else goes on.
 func TestWithoutItsArchiveAuditIsNotReady(t *testing.T) {
 	t.Parallel()
-	h := newHurt(t)
+	h := newFaulty(t)
 	h.record(5)
 	h.settled()
 	ready := func() (int, string) {

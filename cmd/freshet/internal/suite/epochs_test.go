@@ -21,7 +21,7 @@ import (
 // the last epoch or of one before. Within a minute everything is there again.
 func TestPromise02ARolledBackBrokerIsPutRight(t *testing.T) {
 	t.Parallel()
-	h := newHurt(t)
+	h := newFaulty(t)
 	h.record(20)
 	h.settled()
 	copied := func() { h.nats(func() { h.copy("nats", "nats.old") }) }
@@ -47,7 +47,7 @@ func TestPromise02ARolledBackBrokerIsPutRight(t *testing.T) {
 // said is in the log and applied within two minutes.
 func TestPromise11ABrokerThatIsAwayIsHiddenFromCallers(t *testing.T) {
 	t.Parallel()
-	h := newHurt(t, "audit", "ingestion", "training", "console")
+	h := newFaulty(t, "audit", "ingestion", "training", "console")
 	h.settled()
 	send := func(method, path, kind, body string, status int, into any) {
 		r, err := http.NewRequestWithContext(t.Context(), method, h.suite.URL()+path, strings.NewReader(body))

@@ -28,13 +28,13 @@ func TestPromise10BoundedDiskFullDamage(t *testing.T) {
 	if !testkit.OwnMounts(t) {
 		return
 	}
-	dir := hurtDir(t)
+	dir := faultyDir(t)
 	require.NoError(t, os.Chmod(dir, 0o755)) // PostgreSQL's user enters it
 	disks := map[string]*disk.Disk{}
 	for _, name := range []string{"nats", "postgres", "kafka", "objects"} {
 		disks[name] = testkit.Disk(t, filepath.Join(dir, name))
 	}
-	h := newHurtIn(t, dir, "audit", "ingestion", "training", "console")
+	h := newFaultyIn(t, dir, "audit", "ingestion", "training", "console")
 	h.record(20)
 	file := strings.Repeat("a row of a file\n", 64<<10)
 	code, kept := h.upload(file)
@@ -106,13 +106,13 @@ func TestPromise10BoundedDiskFullDamage(t *testing.T) {
 	require.Equal(t, Stream, h.stream(), "the log was never lost")
 }
 
-func (h *hurt) readyz() (int, []byte) {
+func (h *faultySuite) readyz() (int, []byte) {
 	h.t.Helper()
 	return asked(h.t, http.MethodGet, h.suite.URL()+"/readyz")
 }
 
 // alarm waits for a finding of the suite's, as long as is promised.
-func (h *hurt) alarm(finding string) {
+func (h *faultySuite) alarm(finding string) {
 	h.t.Helper()
 	var last []byte
 	require.Eventually(h.t, func() bool {
@@ -122,7 +122,7 @@ func (h *hurt) alarm(finding string) {
 	}, alarmWithin, poll, "no finding says %q: %s", finding, &last)
 }
 
-func (h *hurt) upload(file string) (code int, digest string) {
+func (h *faultySuite) upload(file string) (code int, digest string) {
 	h.t.Helper()
 	r, err := http.NewRequestWithContext(h.t.Context(), http.MethodPut, h.suite.URL()+"/v1/files", bytes.NewReader([]byte(file)))
 	require.NoError(h.t, err)
@@ -135,7 +135,7 @@ func (h *hurt) upload(file string) (code int, digest string) {
 }
 
 // newWAL makes PostgreSQL begin a new piece of its log, if it answers.
-func (h *hurt) newWAL() {
+func (h *faultySuite) newWAL() {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

@@ -23,7 +23,7 @@ import (
 
 func TestALogThatWasLostWholeComesBackFromTheArchive(t *testing.T) {
 	t.Parallel()
-	h := newHurt(t)
+	h := newFaulty(t)
 	h.record(25)
 	h.settled()
 	before := h.whole()
@@ -37,7 +37,7 @@ func TestALogThatWasLostWholeComesBackFromTheArchive(t *testing.T) {
 // An epoch in which nothing was recorded yet has its number all the same.
 func TestAnEpochsNumberIsNotUsedTwice(t *testing.T) {
 	t.Parallel()
-	h := newHurt(t)
+	h := newFaulty(t)
 	h.record(10)
 	h.settled()
 	h.nats(func() { h.copy("nats", "nats.old") })
@@ -60,7 +60,7 @@ func TestAnEpochsNumberIsNotUsedTwice(t *testing.T) {
 // who applied it, its bytes to those who recorded it.
 func TestWhatWasAppliedBeyondTheArchiveKeepsItsPlace(t *testing.T) {
 	t.Parallel()
-	h := newHurt(t)
+	h := newFaulty(t)
 	h.record(10)
 	h.settled()
 	h.nats(func() { h.copy("nats", "nats.old") })
@@ -94,7 +94,7 @@ func TestAPostgresFromYesterdayLearnsWhatTheLogKnows(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHurt(t)
+			h := newFaulty(t)
 			h.record(15)
 			h.settled()
 			restore := h.dumped(schemas)
@@ -115,7 +115,7 @@ func TestAPostgresFromYesterdayLearnsWhatTheLogKnows(t *testing.T) {
 // Nothing has to happen for a service to notice that its database went back.
 func TestADatabaseThatGoesBackUnderALivingServiceIsNoticed(t *testing.T) {
 	t.Parallel()
-	h := newHurt(t)
+	h := newFaulty(t)
 	h.record(15)
 	h.settled()
 	schemas := []string{"training", "training_io"}
@@ -128,11 +128,11 @@ func TestADatabaseThatGoesBackUnderALivingServiceIsNoticed(t *testing.T) {
 	h.right(before)
 }
 
-// RequireStoresSetBack hurts the stores of a suite that somebody runs in a directory for
+// RequireStoresSetBack sets back the stores of a suite that somebody runs in a directory for
 // some days by its own clock, and then once more when they are over.
 func RequireStoresSetBack(t *testing.T, run func(dir string, days int, meanwhile func(at time.Time, s *Suite) error) error) {
 	t.Helper()
-	h := hurtOf(t, hurtDir(t), Names())
+	h := faultyOf(t, faultyDir(t), Names())
 	const days = 7
 	var began, now time.Time
 	var before [][]byte
@@ -172,9 +172,9 @@ func RequireStoresSetBack(t *testing.T, run func(dir string, days int, meanwhile
 			began = step
 		}
 		h.suite, now = s, step
-		if hurt := at[step.Sub(began)]; hurt != nil {
+		if inject := at[step.Sub(began)]; inject != nil {
 			delete(at, step.Sub(began))
-			hurt()
+			inject()
 		}
 		if len(at) == 0 {
 			return enough
@@ -202,7 +202,7 @@ func TestAnArchiveThatWentBackIsFilledAgain(t *testing.T) {
 	for name, trimmed := range map[string]bool{"the log has it": false, "the log was trimmed": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHurt(t)
+			h := newFaulty(t)
 			h.record(10)
 			h.settled()
 			h.stop()
@@ -231,7 +231,7 @@ func TestAnArchiveThatWentBackIsFilledAgain(t *testing.T) {
 // Where an event is in no place any more, nobody goes on, and the alarm says which.
 func TestWhatIsGoneIsToldAndNobodyGoesOn(t *testing.T) {
 	t.Parallel()
-	h := newHurt(t)
+	h := newFaulty(t)
 	h.record(10)
 	h.settled()
 	h.nats(func() { h.copy("nats", "nats.old") })
@@ -273,7 +273,7 @@ func TestWhatIsGoneIsToldAndNobodyGoesOn(t *testing.T) {
 // The log gives up what the archive has; whoever needs it again reads that.
 func TestTheLogIsTrimmed(t *testing.T) {
 	t.Setenv("FRESHET_AUDIT_KEEP_EVENTS", "20")
-	h := newHurt(t)
+	h := newFaulty(t)
 	h.record(40)
 	h.settled()
 	before := h.whole()

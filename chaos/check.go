@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,10 +13,7 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/libs/archive"
-	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/kafka"
-	"github.com/jackc/pgx/v5"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Topics whose records clients or services were promised.
@@ -25,58 +21,6 @@ const (
 	pushTopic      = "freshet.features"
 	inferenceTopic = "freshet.inference"
 )
-
-// Findings are what is not as it must be.
-type Findings struct {
-	Lost, Doubled, Reordered, Diverged []string
-}
-
-func (f *Findings) lost(format string, args ...any) {
-	f.Lost = append(f.Lost, fmt.Sprintf(format, args...))
-}
-func (f *Findings) doubled(format string, args ...any) {
-	f.Doubled = append(f.Doubled, fmt.Sprintf(format, args...))
-}
-func (f *Findings) reordered(format string, args ...any) {
-	f.Reordered = append(f.Reordered, fmt.Sprintf(format, args...))
-}
-func (f *Findings) diverged(format string, args ...any) {
-	f.Diverged = append(f.Diverged, fmt.Sprintf(format, args...))
-}
-
-// Add adds what another part of a run found.
-func (f *Findings) Add(other *Findings) {
-	f.Lost, f.Doubled = append(f.Lost, other.Lost...), append(f.Doubled, other.Doubled...)
-	f.Reordered, f.Diverged = append(f.Reordered, other.Reordered...), append(f.Diverged, other.Diverged...)
-}
-
-// None says whether all is well.
-func (f *Findings) None() bool {
-	return len(f.Lost)+len(f.Doubled)+len(f.Reordered)+len(f.Diverged) == 0
-}
-
-// String is the line that a run ends with.
-func (f *Findings) String() string {
-	return fmt.Sprintf("lost %d, doubled %d, reordered %d, diverged %d", len(f.Lost), len(f.Doubled), len(f.Reordered), len(f.Diverged))
-}
-
-// A message is one event as the log has it.
-type message struct {
-	stream   uint64
-	service  string
-	sequence uint64 // of its source
-	data     []byte
-}
-
-// envelope is what the checker reads of an event.
-type envelope struct {
-	ID          string          `json:"id"`
-	Type        string          `json:"type"`
-	Source      string          `json:"source"`
-	Sequence    string          `json:"sequence"`
-	CausationID string          `json:"causationid"`
-	Data        json.RawMessage `json:"data"`
-}
 
 // A checker holds what the suite has against what it promises. It goes on from
 // where it was: what it has seen once must not change, which the last check, from
@@ -349,18 +293,6 @@ func pushes(records []kafka.Record, l *Ledger, f *Findings) {
 	clear(l.pushes) // looked at once, as the topic is
 }
 
-// A count is what monitoring made of the inference records.
-type count struct {
-	next             int64 // offset of the topic
-	counted, refused int
-}
-
-func readCount(ctx context.Context, db querier) (n count, err error) {
-	err = db.QueryRow(ctx, `SELECT coalesce((SELECT next FROM monitoring_data.consumed WHERE topic = $1 AND partition = 0), 0),
-		(SELECT count(*) FROM monitoring_data.records), (SELECT count(*) FROM monitoring_data.refused_records)`, inferenceTopic).Scan(&n.next, &n.counted, &n.refused)
-	return n, err
-}
-
 // inference checks that every inference record was counted once.
 func (c *checker) inference(records []kafka.Record, n count, f *Findings) {
 	for _, r := range records {
@@ -377,171 +309,5 @@ func (c *checker) inference(records []kafka.Record, n count, f *Findings) {
 	}
 	if n.counted > len(c.answers) {
 		f.doubled("monitoring counted %d inference records of %d", n.counted, len(c.answers))
-	}
-}
-
-func schemaOf(service string) string { return strings.ReplaceAll(service, "-", "_") }
-
-// readLog reads the log from a place on to its end. What lies before the first
-// event of its epoch is the archive's to tell.
-func readLog(ctx context.Context, s *Suite, from uint64) ([]message, error) {
-	name, err := epoch.Current(ctx, s.js)
-	if err != nil {
-		return nil, err
-	}
-	stream, err := s.js.Stream(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	state := stream.CachedInfo().State
-	var all []message
-	if from < state.FirstSeq {
-		if all, err = readArchived(ctx, s, from, state.FirstSeq); err != nil {
-			return nil, err
-		}
-		from = state.FirstSeq
-	}
-	if from > state.LastSeq {
-		return all, nil
-	}
-	c, err := stream.OrderedConsumer(ctx, epoch.ReadFrom(from))
-	if err != nil {
-		return nil, err
-	}
-	reading, err := c.Messages()
-	if err != nil {
-		return nil, err
-	}
-	defer reading.Stop()
-	for {
-		m, err := reading.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return nil, err
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return nil, err
-		}
-		one, err := newMessage(meta.Sequence.Stream, m.Data())
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, one)
-		if meta.Sequence.Stream >= state.LastSeq {
-			return all, nil
-		}
-	}
-}
-
-func newMessage(stream uint64, data []byte) (message, error) {
-	var e envelope
-	if err := json.Unmarshal(data, &e); err != nil {
-		return message{}, fmt.Errorf("message %d: %w", stream, err)
-	}
-	sequence, err := strconv.ParseUint(e.Sequence, 10, 64)
-	if err != nil {
-		return message{}, fmt.Errorf("message %d: its sequence: %w", stream, err)
-	}
-	return message{stream, strings.TrimPrefix(e.Source, "/freshet/"), sequence, data}, nil
-}
-
-func readArchived(ctx context.Context, s *Suite, from, to uint64) (all []message, err error) {
-	var offset int64
-	records, err := readTopic(ctx, s.kafka, archive.Topic, &offset)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range records {
-		if sequence := archived(r); sequence == from && sequence < to {
-			m, err := newMessage(sequence, r.Value)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, m)
-			from++
-		}
-	}
-	return all, nil
-}
-
-// archived is which message of the log a record of the archive is.
-func archived(r kafka.Record) uint64 {
-	n, err := strconv.ParseUint(string(header(r, archive.HeaderSequence)), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-func header(r kafka.Record, name string) []byte {
-	for _, h := range r.Headers {
-		if h.Key == name {
-			return h.Value
-		}
-	}
-	return nil
-}
-
-type outboxRow struct {
-	sequence uint64
-	event    []byte
-}
-
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
-func readOutbox(ctx context.Context, db querier, service string, above uint64) (all []outboxRow, counter uint64, err error) {
-	io := schemaOf(service) + "_io"
-	if err := db.QueryRow(ctx, "SELECT sequence FROM "+io+".counter").Scan(&counter); err != nil {
-		return nil, 0, err
-	}
-	rows, err := db.Query(ctx, "SELECT sequence, event FROM "+io+".outbox WHERE sequence > $1 ORDER BY sequence", int64(above)) //nolint:gosec // a sequence
-	if err != nil {
-		return nil, 0, err
-	}
-	all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r outboxRow, err error) {
-		err = row.Scan(&r.sequence, &r.event)
-		return r, err
-	})
-	return all, counter, err
-}
-
-// readTopic reads a topic from an offset on to its end, and moves the offset. A
-// connection from before a broker's death is noticed when it is used: then it is read
-// again.
-func readTopic(ctx context.Context, client *kafka.Client, topic string, offset *int64) (all []kafka.Record, err error) {
-	from := *offset
-	err = retry(ctx, func() error {
-		_, end, err := client.Bounds(ctx, topic)
-		if err != nil {
-			return err
-		}
-		for all, *offset = nil, from; *offset < end[0]; {
-			records, to, err := client.Fetch(ctx, topic, 0, *offset, time.Second)
-			if err != nil {
-				return err
-			}
-			if to <= *offset {
-				return errors.New("the broker answers with nothing before the topic's end")
-			}
-			all, *offset = append(all, records...), to
-		}
-		return nil
-	})
-	return all, err
-}
-
-// patience is how long the harness tries again what needs a server that was hurt.
-const patience = 15 * time.Second
-
-func retry(ctx context.Context, fn func() error) error {
-	for began := time.Now(); ; {
-		err := fn()
-		if err == nil || time.Since(began) > patience || ctx.Err() != nil {
-			return err
-		}
-		sleep(ctx, 50*time.Millisecond)
 	}
 }

@@ -40,30 +40,30 @@ type kind string
 
 // Kinds of faults.
 const (
-	kill     kind = "kill"      // kill -9
-	crash    kind = "kill all"  // kill -9 of every process at once
-	pauses   kind = "pause"     // SIGSTOP, and SIGCONT
-	away     kind = "away"      // a server is gone and comes back
-	slow     kind = "slow link" // to a server
-	cut      kind = "cut link"
-	hole     kind = "dead link" // connections stay open, nothing comes through
-	answers  kind = "lost answers"
-	takeover kind = "take over" // the leader stops, a second instance leads, the leader goes on
-	zombie   kind = "zombie"    // an executor stops past its leases and goes on when another has done its work
-	full     kind = "full disk"
-	clocks   kind = "clock" // steps by an hour
-	again    kind = "deliver again"
-	stop     kind = "stop"      // SIGTERM, and a start right after
-	rebuild  kind = "rebuild"   // from the log or its archive, swapped in
-	rollback kind = "roll back" // the log's store is an older copy
-	lost     kind = "lose"      // the log's store is empty
-	older    kind = "restore"   // a service's database is from an older dump
+	kill      kind = "kill"      // kill -9
+	crash     kind = "kill all"  // kill -9 of every process at once
+	pauses    kind = "pause"     // SIGSTOP, and SIGCONT
+	outages   kind = "outage"    // of a server, which comes back
+	slow      kind = "slow link" // to a server
+	cut       kind = "cut link"
+	blackhole kind = "black hole" // connections stay open, nothing comes through
+	answers   kind = "lost answers"
+	takeover  kind = "take over" // the leader stops, a second instance leads, the leader goes on
+	zombie    kind = "zombie"    // an executor stops past its leases and goes on when another has done its work
+	full      kind = "full disk"
+	clocks    kind = "clock" // steps by an hour
+	again     kind = "deliver again"
+	stop      kind = "stop"      // SIGTERM, and a start right after
+	rebuild   kind = "rebuild"   // from the log or its archive, swapped in
+	rollback  kind = "roll back" // the log's store is an older copy
+	lost      kind = "lose"      // the log's store is empty
+	older     kind = "restore"   // a service's database is from an older dump
 )
 
 // everything that a round can be about, in the order in which a cycle of rounds is
 // dealt.
 func kinds(can func(kind) bool) []kind {
-	all := []kind{kill, crash, pauses, away, slow, cut, hole, answers, takeover, zombie, full, clocks, again, stop, rebuild, rollback, lost, older}
+	all := []kind{kill, crash, pauses, outages, slow, cut, blackhole, answers, takeover, zombie, full, clocks, again, stop, rebuild, rollback, lost, older}
 	return slices.DeleteFunc(all, func(k kind) bool { return !can(k) })
 }
 
@@ -74,7 +74,7 @@ func targets(k kind) []string {
 		return append(slices.Clone(Services), "nats", "kafka", "postgres", "postmaster")
 	case pauses:
 		return append(slices.Clone(Services), Servers...)
-	case away, slow, cut, hole, answers:
+	case outages, slow, cut, blackhole, answers:
 		return Servers
 	case takeover, clocks, stop, rebuild, older:
 		return Services
@@ -96,7 +96,7 @@ func randomness(seed uint64, round int) *rand.Rand {
 }
 
 // plan draws what happens in a round. Span is when faults begin, outage how long a
-// server is away at most. Rounds are dealt from a shuffled deck, so
+// server is unavailable at most. Rounds are dealt from a shuffled deck, so
 // that every kind of fault has its turn; up to two kills come on top. Of the faults that
 // may hit aim, if there is one, every other does.
 func plan(seed uint64, round int, span, outage time.Duration, aim string, can func(kind) bool) []fault {
@@ -125,9 +125,9 @@ func draw(r *rand.Rand, k kind, span, outage time.Duration, aim string) fault {
 		f.target = aim
 	}
 	switch k {
-	case pauses, slow, cut, hole, answers, full, clocks:
+	case pauses, slow, cut, blackhole, answers, full, clocks:
 		f.lasts = span/6 + within(span/2)
-	case away:
+	case outages:
 		f.lasts = outage/4 + within(outage*3/4)
 	case takeover, zombie, rollback, older:
 		f.at, f.lasts = within(span/4), span/6+within(span/4)

@@ -1,4 +1,4 @@
-// Command chaos runs the suite's processes under load, hurts them, and says what
+// Command chaos runs the suite's processes under load, injects faults into them, and says what
 // was lost, doubled, reordered or diverged.
 package main
 
@@ -14,8 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/freshet-io/freshet/chaos"
 	"github.com/freshet-io/freshet/libs/testkit/apachekafka"
-	"github.com/freshet-io/freshet/libs/testkit/chaos"
 )
 
 func main() {
@@ -49,8 +49,8 @@ func run(args []string) (ok bool, err error) {
 	seed := flags.Uint64("seed", 1, "what the rounds are drawn from")
 	rounds := flags.Int("rounds", 0, "how many rounds; 0 for one of every kind of fault")
 	from := flags.Int("from", 0, "the first round")
-	span := flags.Duration("span", 3*time.Second, "how long a round gives work and does harm")
-	outage := flags.Duration("outage", 2*time.Second, "how long a server that goes away is away at most")
+	span := flags.Duration("span", 3*time.Second, "how long a round gives work and injects faults")
+	outage := flags.Duration("outage", 2*time.Second, "the longest outage of a server")
 	rate := flags.Int("rate", 4, "events per second of each producer")
 	kinds := flags.String("kinds", "", "only these kinds of faults, separated by commas")
 	kafka := flags.String("kafka", string(chaos.Embedded), "which Kafka: kfake, which a suite embeds, or apache, which Java and Maven are needed for")

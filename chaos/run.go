@@ -18,16 +18,16 @@ type Config struct {
 	From   int           // first round
 	Rounds int           // 0 for one of every kind of fault
 	Span   time.Duration // of faults and load in a round
-	Outage time.Duration // of a server that goes away, at most; the round lasts as long
+	Outage time.Duration // the longest of a server; the round lasts as long
 	Rate   int           // events per second and producer
 	Kinds  []string      // only these; all if empty
 	Out    io.Writer
 }
 
 const (
-	// settleWithin is how long a suite that was healed may take to finish its work.
+	// settleWithin is how long a suite may take, once repaired, to finish its work.
 	settleWithin = 90 * time.Second
-	// mostEach is how much a producer announces at most while a server is away for long.
+	// mostEach is how much a producer announces at most during a long outage.
 	mostEach = 60
 )
 
@@ -160,11 +160,11 @@ func ways(faults []fault) []string {
 // origins are where a service may be rebuilt from.
 var origins = []string{"log", "archive"}
 
-// round hurts the suite under load, heals it, lets it settle, and checks.
+// round injects faults into the suite under load, repairs it, lets it settle, and checks.
 func (c Config) round(ctx context.Context, s *Suite, l *load, check *checker, faults []fault, round int, f *Findings) error {
 	span := c.Span
 	for _, x := range faults {
-		if x.kind == away {
+		if x.kind == outages {
 			span = max(span, x.at+x.lasts)
 		}
 	}
@@ -178,7 +178,7 @@ func (c Config) round(ctx context.Context, s *Suite, l *load, check *checker, fa
 	began := time.Now()
 	errs := group(faults, func(x fault) error {
 		sleep(ctx, x.at-time.Since(began))
-		return s.inflict(ctx, x, l)
+		return s.inject(ctx, x, l)
 	})
 	<-working.Done()
 	for _, err := range errs {
@@ -189,7 +189,7 @@ func (c Config) round(ctx context.Context, s *Suite, l *load, check *checker, fa
 			return fmt.Errorf("the harness: %w", err)
 		}
 	}
-	if err := s.heal(ctx); err != nil {
+	if err := s.repair(ctx); err != nil {
 		f.diverged("after the faults: %v", err)
 		return nil
 	}

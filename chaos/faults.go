@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// inflict does what a fault says and undoes it when its time is over. It returns
+// inject does what a fault says and undoes it when its time is over. It returns
 // an error where the harness itself could not; what the suite makes of it is for
 // the checks to say.
-func (s *Suite) inflict(ctx context.Context, f fault, l *load) error {
+func (s *Suite) inject(ctx context.Context, f fault, l *load) error {
 	switch f.kind {
 	case kill:
 		return s.kill(f.target)
@@ -28,8 +28,8 @@ func (s *Suite) inflict(ctx context.Context, f fault, l *load) error {
 		sleep(ctx, f.lasts)
 		p.Signal(syscall.SIGCONT)
 		return nil
-	case away:
-		// Half of the servers that go away do so without a word.
+	case outages:
+		// Half of the servers that stop are killed.
 		how := syscall.SIGTERM
 		if f.number%2 == 0 {
 			how = syscall.SIGKILL
@@ -41,7 +41,7 @@ func (s *Suite) inflict(ctx context.Context, f fault, l *load) error {
 		sleep(ctx, f.lasts)
 		p.Up()
 		return nil
-	case slow, cut, hole, answers:
+	case slow, cut, blackhole, answers:
 		return s.strain(ctx, f)
 	case takeover, zombie:
 		return s.takeOver(ctx, f)
@@ -104,8 +104,8 @@ func (s *Suite) strain(ctx context.Context, f fault) error {
 		err = l.slow(20+f.number%150, 20)
 	case cut:
 		l.cut()
-	case hole:
-		err = l.hole()
+	case blackhole:
+		err = l.blackHole()
 	case answers:
 		err = l.drop()
 	}
@@ -113,7 +113,7 @@ func (s *Suite) strain(ctx context.Context, f fault) error {
 		return fmt.Errorf("the link to %s: %w", f.target, err)
 	}
 	sleep(ctx, f.lasts)
-	return l.heal()
+	return l.repair()
 }
 
 // takeOver stops the leading process of a service, ends its sessions as the
@@ -243,7 +243,7 @@ func (s *Suite) deliverAgain(ctx context.Context, f fault, l *load) error {
 	if f.target == "monitoring" {
 		sql = "UPDATE monitoring_data.consumed SET next = greatest(0, next - $1)"
 	}
-	err := retry(ctx, func() error { // it may be a round that hurts the database as well
+	err := retry(ctx, func() error { // the round may have taken the database away as well
 		_, err := s.db.Exec(ctx, sql, 1+f.number%200)
 		return err
 	})
@@ -255,8 +255,8 @@ func (s *Suite) deliverAgain(ctx context.Context, f fault, l *load) error {
 	return nil
 }
 
-// heal makes everything run and every link and disk be as it was.
-func (s *Suite) heal(ctx context.Context) error {
+// repair ends every fault: all processes run, and disks have room again.
+func (s *Suite) repair(ctx context.Context) error {
 	for _, d := range s.disks {
 		if err := d.Free(); err != nil {
 			return err

@@ -21,8 +21,8 @@ func arrival(stream, sequence uint64, id, origin string) message {
 	return said(stream, "ingestion", sequence, id, "", "data_arrived", fmt.Sprintf(`{"origin":{"id":%q}}`, origin))
 }
 
-// story is a log in which all is well: one arrival, checked and committed.
-func story() []message {
+// soundLog is a log in which all is well: one arrival, checked and committed.
+func soundLog() []message {
 	return []message{
 		arrival(1, 1, "a", "first"),
 		said(2, "ingestion", 2, "b", "a", "data_checked", "{}"),
@@ -51,7 +51,7 @@ func archiveOf(messages []message) (records []kafka.Record) {
 // findings of a log, an outbox of ingestion, an archive and a ledger that was told
 // that "first" was taken.
 func findings(change func(log *[]message, outbox *[]outboxRow, archive *[]kafka.Record, l *Ledger), repeats bool) *Findings {
-	log := story()
+	log := soundLog()
 	outbox, archive := outboxOf(log, "ingestion"), archiveOf(log)
 	l := newLedger()
 	l.arrivals["first"] = "http"

@@ -44,8 +44,8 @@ func (l *link) slow(ms, jitter int) error {
 	return nil
 }
 
-// hole lets nothing through and says nothing: connections stay open.
-func (l *link) hole() error {
+// blackHole lets nothing through and says nothing: connections stay open.
+func (l *link) blackHole() error {
 	for _, stream := range []string{"upstream", "downstream"} {
 		if err := l.toxic("timeout", stream, map[string]any{"timeout": 0}); err != nil {
 			return err
@@ -62,11 +62,11 @@ func (l *link) drop() error {
 // cut closes all connections and takes no new ones.
 func (l *link) cut() { l.proxy.Stop() }
 
-// heal undoes everything. Connections that a hole has swallowed are closed, as a
+// repair undoes everything. Connections that a black hole has swallowed are closed, as a
 // peer's reset would after an outage. The proxy is a new one: an old one that is to
 // forget what it does to connections waits, some of the times for ever, for those that
 // are closed meanwhile.
-func (l *link) heal() error {
+func (l *link) repair() error {
 	l.cut()
 	return l.start()
 }

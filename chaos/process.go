@@ -27,7 +27,7 @@ type Process struct {
 	ended   chan struct{} // of cmd
 	wanted  bool
 	changed chan struct{} // closed when wanted changes
-	done    chan struct{} // closed when the keeper has ended
+	done    chan struct{} // closed when the supervision has ended
 	exits   []string      // by itself, with what it said last
 }
 
@@ -40,14 +40,14 @@ func newProcess(name, logs, path string, env func() []string, args ...string) *P
 	return &Process{Name: name, path: path, args: args, env: env, log: filepath.Join(logs, name+".log"), changed: make(chan struct{})}
 }
 
-// Up makes the process wanted, and starts its keeper the first time.
+// Up makes the process wanted, and starts its supervision the first time.
 func (p *Process) Up() {
 	p.want(true)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.done == nil {
 		p.done = make(chan struct{})
-		go p.keep(p.done)
+		go p.supervise(p.done)
 	}
 }
 
@@ -61,9 +61,9 @@ func (p *Process) want(wanted bool) {
 	}
 }
 
-// keep starts the process whenever it is wanted and does not run. Its thread is
+// supervise starts the process whenever it is wanted and does not run. Its thread is
 // locked because Linux ends a child with the thread that started it.
-func (p *Process) keep(done chan struct{}) {
+func (p *Process) supervise(done chan struct{}) {
 	runtime.LockOSThread()
 	defer close(done)
 	pause := restartFirst
@@ -144,7 +144,7 @@ func (p *Process) Exits() []string {
 
 const crashMark = "crash: "
 
-// crash finds the Go runtime's last words in the end of the log.
+// crash finds what the Go runtime writes at the end of the log when a program crashes.
 func (p *Process) crash() string {
 	b := p.tail(64 << 10)
 	for _, mark := range []string{"\npanic: ", "\nfatal error: ", "\nSIGSEGV"} {
@@ -199,7 +199,7 @@ func (p *Process) Signal(s syscall.Signal) bool {
 	return p.cmd != nil && p.cmd.Process.Signal(s) == nil
 }
 
-// Kill is kill -9; the keeper starts it again.
+// Kill is kill -9; the supervision starts it again.
 func (p *Process) Kill() bool { return p.Signal(syscall.SIGKILL) }
 
 // A slowStop is a process that did not end in time. It is a finding.
