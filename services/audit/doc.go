@@ -16,14 +16,14 @@
 // one message of the log: its value the message's bytes, its key the namespace and
 // the event's id, its headers natsstream, natsseq, epoch and digest.
 //
-// The Merkle tree is a file that follows from the archive and is made again where it is
-// missing or damaged. The signing key is a file of its own, and follows from nothing.
+// The Merkle tree is a file that is computed from the archive, and computed again where it
+// is missing or damaged. The signing key is a file of its own: it cannot be computed.
 //
 // # Guarantees
 //
 //   - The archive holds the log's messages in their order, each with the same bytes.
-//     The place to go on from is the topic's own last record: nothing else remembers
-//     it, so nothing can disagree.
+//     The copy continues after the topic's own last record. That position is stored
+//     nowhere else, so no two copies of it can disagree.
 //
 //   - One request is in flight. After any error the tail is read again before
 //     anything is sent again. A broker may still store a request that it answered with
@@ -43,20 +43,44 @@
 //
 //   - A proof or a pack is checked before it is given.
 //
-// # The log's keeper
+// # The log guardian
 //
 // Audit attests the log to every service after each start of the log's server, opens
 // the next epoch where that server lost events, and trims the log. See
-// docs/architecture/decisions/0003-epochs-and-attestation.md and internal/keeper.
+// docs/architecture/decisions/0003-epochs-and-attestation.md and
+// internal/log/guardian.
+//
+// # Packages
+//
+// Audit decides nothing and has no slow work, so it has no domain, decide or effect.
+// It has one group of packages for each of its three tasks instead:
+//
+//	internal/log         the log itself
+//	  guardian             attests the log, opens epochs, trims
+//	  leaderlock           elects one process of several
+//	  logread              reads messages of the log by sequence
+//	  copier               copies the log to Kafka
+//	internal/proof       what an auditor can check
+//	  merkle               the tree over the archive, and signed checkpoints
+//	  evidence             proofs and packs, with their routes
+//	internal/past        questions about the past
+//	  asof                 how everything stood at a position
+//	  lineage              why something is so, and what came of it
+//	  picture              draws a graph of events
+//	internal/state       the fold: the index, with all its SQL
+//	internal/edge        the HTTP routes
+//
+// Packages of log and state use none of past and proof. Past uses both, proof uses all
+// three, and edge answers from all of them.
 //
 // # When things fail
 //
-// While Kafka is away the log keeps everything and the count of messages not yet
-// archived grows; audit is not ready, and the rest of the suite goes on. Kill the
-// process anywhere: the next one reads the tail and goes on. An archive that is not
-// what was signed, or has a gap or a record that its own digest does not name, is told
-// by freshet_audit_altered; nothing is signed or proven until it is. One that has less
-// than it had is copied again from the log, and held against what was signed. A topic
-// that could not keep the log's order, or of which the broker would delete, is refused
-// at the start, with the fix.
+// While Kafka is unavailable, the log keeps everything and the number of messages that
+// are not archived grows; audit is not ready, and the other services continue. When the
+// process is killed, the next one reads the archive's last record and continues after
+// it. Where the archive differs from what was signed, has a gap, or has a record that
+// does not match its own digest, freshet_audit_altered is 1, and nothing is signed or
+// proven until the archive is right again. An archive that lost its end is copied again
+// from the log and compared with what was signed. A topic that cannot keep the log's
+// order, or from which the broker would delete, is refused at the start, with the fix.
 package audit

@@ -14,13 +14,12 @@ import (
 	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/libs/transparency"
 	"github.com/freshet-io/freshet/libs/web"
-	"github.com/freshet-io/freshet/services/audit/internal/copier"
 	"github.com/freshet-io/freshet/services/audit/internal/edge"
-	"github.com/freshet-io/freshet/services/audit/internal/keeper"
-	"github.com/freshet-io/freshet/services/audit/internal/keeping"
-	"github.com/freshet-io/freshet/services/audit/internal/lineage"
-	"github.com/freshet-io/freshet/services/audit/internal/logread"
-	"github.com/freshet-io/freshet/services/audit/internal/owner"
+	"github.com/freshet-io/freshet/services/audit/internal/log/copier"
+	"github.com/freshet-io/freshet/services/audit/internal/log/guardian"
+	"github.com/freshet-io/freshet/services/audit/internal/log/leaderlock"
+	"github.com/freshet-io/freshet/services/audit/internal/log/logread"
+	"github.com/freshet-io/freshet/services/audit/internal/past/lineage"
 	"github.com/freshet-io/freshet/services/audit/internal/state"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,10 +28,10 @@ import (
 
 // Module is the whole service: its fold, its routes, and the copy to Kafka.
 func Module(cfg Config) fx.Option {
-	options := []fx.Option{fx.Supply(cfg), fx.Provide(newFold, newReader), keeping.Module(keepingOptions), fx.Invoke(routes)}
+	options := []fx.Option{fx.Supply(cfg), fx.Provide(newFold, newReader), guardian.Module(guardianOptions), fx.Invoke(routes)}
 	if cfg.Archive {
 		options = append(options, fx.Invoke(checkTopic), fx.Provide(
-			newOwner, newCopier, newArchive, newKey, newMerkle,
+			newLeaderLock, newCopier, newArchive, newKey, newMerkle,
 			fx.Annotate(newTree, fx.OnStop(closeTree)),
 			fx.Annotate(loop, fx.ResultTags(`group:"loops"`)),
 			fx.Annotate(progress, fx.ResultTags(`group:"progress"`)),
@@ -58,9 +57,9 @@ func archiveOf(cfg Config, client *kafka.Client) *archive.Reader {
 	return archive.New(client)
 }
 
-func keepingOptions(cfg Config, client *kafka.Client) keeping.Options {
-	return keeping.Options{Archive: archiveOf(cfg, client), Wait: cfg.AttestWait,
-		Trim: keeper.Trimming{KeepEvents: uint64(cfg.KeepEvents), KeepFor: cfg.KeepFor, LogBytes: uint64(cfg.LogBytes)}} //nolint:gosec // not negative
+func guardianOptions(cfg Config, client *kafka.Client) guardian.Settings {
+	return guardian.Settings{Archive: archiveOf(cfg, client), Wait: cfg.AttestWait,
+		Trim: guardian.Trimming{KeepEvents: uint64(cfg.KeepEvents), KeepFor: cfg.KeepFor, LogBytes: uint64(cfg.LogBytes)}} //nolint:gosec // not negative
 }
 
 func newReader(cfg Config, nc *nats.Conn, client *kafka.Client, log *eventlog.Log) (*logread.Reader, error) {
@@ -89,9 +88,9 @@ func newCopier(raw *logread.Reader, client *kafka.Client, log *eventlog.Log, tre
 
 // loop copies the log while it is attested, from its next epoch when there is one,
 // and in one process at a time: two would store everything twice.
-func loop(c *copier.Copier, own *owner.Owner, log *eventlog.Log) service.Loop {
+func loop(c *copier.Copier, lock *leaderlock.Lock, log *eventlog.Log) service.Loop {
 	return service.Loop{Name: "archive", Run: func(ctx context.Context) error {
-		return own.Run(ctx, func(ctx context.Context) error { return log.While(ctx, c.Run) })
+		return lock.Run(ctx, func(ctx context.Context) error { return log.While(ctx, c.Run) })
 	}}
 }
 

@@ -16,11 +16,11 @@ import (
 	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/libs/transparency"
 	"github.com/freshet-io/freshet/libs/web"
-	"github.com/freshet-io/freshet/services/audit/internal/copier"
-	"github.com/freshet-io/freshet/services/audit/internal/evidence"
-	"github.com/freshet-io/freshet/services/audit/internal/logread"
-	"github.com/freshet-io/freshet/services/audit/internal/merkle"
-	"github.com/freshet-io/freshet/services/audit/internal/owner"
+	"github.com/freshet-io/freshet/services/audit/internal/log/copier"
+	"github.com/freshet-io/freshet/services/audit/internal/log/leaderlock"
+	"github.com/freshet-io/freshet/services/audit/internal/log/logread"
+	"github.com/freshet-io/freshet/services/audit/internal/proof/evidence"
+	"github.com/freshet-io/freshet/services/audit/internal/proof/merkle"
 	"github.com/freshet-io/freshet/services/audit/internal/state"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
@@ -44,7 +44,7 @@ func checkTopic(client *kafka.Client, logger *slog.Logger) error {
 	return nil
 }
 
-func newOwner(pool *pgxpool.Pool) *owner.Owner { return owner.New(pool, "audit/archive") }
+func newLeaderLock(pool *pgxpool.Pool) *leaderlock.Lock { return leaderlock.New(pool, "audit/archive") }
 
 func newArchive(client *kafka.Client) *archive.Reader { return archive.New(client) }
 
@@ -63,10 +63,10 @@ func newKey(cfg Config, paths service.Paths) (transparency.Key, error) {
 }
 
 func newMerkle(cfg Config, a *archive.Reader, tree *transparency.Tree, key transparency.Key, c clock.Clock, logger *slog.Logger,
-	copies *copier.Copier, log *eventlog.Log, own *owner.Owner, metrics prometheus.Registerer) (*merkle.Log, error) {
+	copies *copier.Copier, log *eventlog.Log, lock *leaderlock.Lock, metrics prometheus.Registerer) (*merkle.Log, error) {
 	m := merkle.New(merkle.Options{
 		Archive: a, Tree: tree, Key: key, Clock: c, Logger: logger,
-		Events: int64(cfg.CheckpointEvents), Every: cfg.CheckpointEvery, Sign: own.Held, Archived: copies.Archived, Grown: copies.Grown,
+		Events: int64(cfg.CheckpointEvents), Every: cfg.CheckpointEvery, Sign: lock.Held, Archived: copies.Archived, Grown: copies.Grown,
 		Newest: func(ctx context.Context) (events.CheckpointSigned, error) {
 			return state.NewestCheckpoint(ctx, log.State())
 		},

@@ -16,8 +16,8 @@ import (
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/web"
-	"github.com/freshet-io/freshet/services/audit/internal/lineage"
-	"github.com/freshet-io/freshet/services/audit/internal/logread"
+	"github.com/freshet-io/freshet/services/audit/internal/log/logread"
+	"github.com/freshet-io/freshet/services/audit/internal/past/lineage"
 	"github.com/freshet-io/freshet/services/audit/internal/state"
 )
 

@@ -10,8 +10,8 @@ import (
 	"unicode"
 
 	"github.com/freshet-io/freshet/libs/web"
-	"github.com/freshet-io/freshet/services/audit/internal/asof"
-	"github.com/freshet-io/freshet/services/audit/internal/lineage"
+	"github.com/freshet-io/freshet/services/audit/internal/past/asof"
+	"github.com/freshet-io/freshet/services/audit/internal/past/lineage"
 	"github.com/freshet-io/freshet/services/audit/internal/state"
 )
 

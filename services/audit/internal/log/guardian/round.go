@@ -1,0 +1,386 @@
+package guardian
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/freshet-io/freshet/libs/archive"
+	"github.com/freshet-io/freshet/libs/epoch"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const sourcePrefix = "/freshet/"
+
+// A place is an event's in its source: what an outbox finds it by.
+type place struct {
+	source   string
+	sequence uint64
+}
+
+// An entry is what belongs at a sequence of the log.
+type entry struct {
+	place
+	digest []byte // nil where only the id is known
+	id     string
+	data   []byte // nil where its owner has to give it
+	by     string // who says so
+}
+
+// heard is what a service reported in this round.
+type heard struct {
+	position
+	runs     bool // under an attestation of this server that an earlier guardian gave
+	tail     []epoch.Applied
+	tailDone bool
+}
+
+func (h *heard) tailAfter(archived uint64) uint64 {
+	if n := len(h.tail); n > 0 {
+		return h.tail[n-1].Sequence
+	}
+	return archived
+}
+
+// A round is the way to an attestation, for one server process.
+type round struct {
+	g      *Guardian
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	server string
+	began  time.Time
+
+	registered map[string]position
+	heard      map[string]*heard
+
+	examined bool
+	archived uint64
+	current  *stream
+	looked   time.Time // at the attested stream
+	trimmed  time.Time
+	held     held
+
+	wanted  []place          // events that their owners are asked for
+	found   map[place][]byte // what they gave
+	lacking map[place]bool   // what they do not have
+
+	wait  string
+	alarm bool
+	at    *attestation
+}
+
+// holdUp says why the log is not attested.
+func (r *round) holdUp(alarm bool, format string, args ...any) {
+	wait := fmt.Sprintf(format, args...)
+	if wait != r.wait {
+		if alarm {
+			r.g.o.Logger.Error("the log cannot be attested", "because", wait)
+		} else {
+			r.g.o.Logger.Info("the log is not attested yet", "because", wait)
+		}
+	}
+	r.wait, r.alarm = wait, alarm
+}
+
+// take notes what a service says of itself.
+func (r *round) take(ctx context.Context, p epoch.Report) error {
+	if err := r.g.register(ctx, p); err != nil {
+		return err
+	}
+	now := position{epoch: p.Epoch, sequence: p.Sequence, digest: p.Digest, stopped: p.Leaves}
+	r.registered[p.Service] = now
+	if p.Leaves {
+		delete(r.heard, p.Service)
+		return nil
+	}
+	h := r.heard[p.Service]
+	if h == nil || p.Runs || h.sequence != p.Sequence || !bytes.Equal(h.digest, p.Digest) {
+		h = &heard{}
+		r.heard[p.Service] = h
+	}
+	h.position, h.runs = now, p.Runs
+	if r.at != nil {
+		return nil
+	}
+	if !h.tailDone {
+		for _, a := range p.Tail {
+			if a.Sequence > h.tailAfter(r.archived) {
+				h.tail = append(h.tail, a)
+			}
+		}
+		h.tailDone = p.TailDone
+	}
+	source := sourcePrefix + p.Service
+	for _, e := range p.Events {
+		r.found[place{source, e.Sequence}] = e.Data
+		delete(r.lacking, place{source, e.Sequence})
+	}
+	for _, n := range p.Lacks {
+		r.lacking[place{source, n}] = true
+	}
+	return nil
+}
+
+// missing are the services whose position is not certain: they were not heard of,
+// and did not say that they stopped, or stopped beyond what is known to be there.
+func (r *round) missing(known uint64) []string {
+	var out []string
+	for name, p := range r.registered {
+		if r.heard[name] == nil && (!p.stopped || p.sequence > known) {
+			out = append(out, fmt.Sprintf("%s (last heard at %d)", name, p.sequence))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// advance brings the round further: it attests, opens an epoch, or says what is
+// missing. Only what this process cannot go on without is an error.
+func (r *round) advance(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if r.g.forgotten.Swap(false) {
+		var err error
+		if r.registered, err = r.g.registered(ctx); err != nil {
+			return err
+		}
+	}
+	if r.at != nil {
+		return r.look(ctx)
+	}
+	return r.examine(ctx)
+}
+
+// look makes sure that the attested stream is still there.
+func (r *round) look(ctx context.Context) error {
+	if time.Since(r.looked) < lookEvery {
+		return nil
+	}
+	began := time.Now()
+	r.looked = began
+	s, err := r.js.Stream(ctx, r.at.stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("the log's stream %s is gone", r.at.stream)
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", r.at.stream, err)
+	}
+	if !s.CachedInfo().Created.Equal(r.at.created) {
+		return fmt.Errorf("the log's stream %s was made anew", r.at.stream)
+	}
+	if r.g.o.Archive != nil {
+		if tail, err := r.g.o.Archive.Tail(ctx); err == nil { // while it is away, nothing more is in it
+			r.archived = max(r.archived, tail.Sequence)
+		}
+	}
+	return r.trim(ctx)
+}
+
+// examine compares the log with the archive and with what every service applied.
+func (r *round) examine(ctx context.Context) error {
+	var tail archive.Record
+	if r.g.o.Archive != nil {
+		var err error
+		if tail, err = r.g.o.Archive.Tail(ctx); err != nil {
+			r.holdUp(errors.Is(err, archive.ErrForeign), "%v", err)
+			return nil
+		}
+	}
+	if tail.Sequence < r.archived {
+		return fmt.Errorf("the archive ended at %d and ends at %d now", r.archived, tail.Sequence)
+	}
+	r.archived = tail.Sequence
+	streams, err := streams(ctx, r.js)
+	if err != nil {
+		return err
+	}
+	newest, err := r.g.newest(ctx)
+	if err != nil {
+		return err
+	}
+	newest = max(newest, epoch.Number(epoch.Prefix+tail.Epoch))
+	for _, p := range r.registered {
+		newest = max(newest, p.epoch)
+	}
+	for _, s := range streams {
+		newest = max(newest, s.number)
+	}
+	r.current = nil
+	if n := len(streams); n > 0 {
+		r.current = streams[n-1]
+	}
+	if r.current == nil && newest == 0 {
+		// Nothing was ever recorded here.
+		if err := r.create(ctx, epoch.Stream(1), 0); err != nil {
+			return err
+		}
+		r.examined = true
+		return nil
+	}
+	older := r.older(newest)
+	common := uint64(0)
+	if r.current != nil {
+		if common, err = r.common(ctx, tail); err != nil {
+			r.holdUp(errors.Is(err, archive.ErrMissing) || errors.Is(err, archive.ErrForeign), "%v", err)
+			return nil
+		}
+		if first := r.current.first; older == "" && first > tail.Sequence+1 && r.g.o.Archive != nil {
+			r.examined = true
+			return r.restoreArchive(ctx, first-1)
+		}
+	}
+	if older == "" && common < tail.Sequence {
+		older = fmt.Sprintf("it continues the archive up to %d, and the archive ends at %d", common, tail.Sequence)
+	}
+	r.examined = true
+	if older == "" {
+		if older, err = r.differs(ctx); err != nil {
+			return err
+		}
+	}
+	if older == "" {
+		if waiting := r.tailsWanted(); waiting != "" {
+			r.holdUp(false, "%s", waiting)
+			return nil
+		}
+		if missing := r.missing(r.current.last); len(missing) > 0 && time.Since(r.began) < r.g.o.Wait {
+			r.holdUp(false, "waiting for %s", strings.Join(missing, ", "))
+			return nil
+		} else if len(missing) > 0 {
+			r.g.o.Logger.Warn("the log is attested without having heard of all who apply it; they compare it themselves when they come", "missing", missing)
+		}
+		r.attest(r.current.name, r.current.created)
+		return nil
+	}
+	return r.reopen(ctx, older, newest, common, tail)
+}
+
+// older says why the newest stream cannot be the log, as far as names tell.
+func (r *round) older(newest int) string {
+	switch {
+	case r.current == nil:
+		return "the log's server has none"
+	case r.current.number < newest:
+		return fmt.Sprintf("the log's server has epoch %d, and epoch %d was gone on with", r.current.number, newest)
+	case r.current.retired:
+		return fmt.Sprintf("epoch %d was closed and the next one never opened", r.current.number)
+	}
+	return ""
+}
+
+// differs says where the log is not what a service had applied.
+func (r *round) differs(ctx context.Context) (string, error) {
+	var last uint64
+	for _, name := range slices.Sorted(maps.Keys(r.registered)) {
+		p := r.registered[name]
+		if p.sequence > r.current.last {
+			return fmt.Sprintf("%s applied it up to %d, and it ends at %d", name, p.sequence, r.current.last), nil
+		}
+		if p.sequence == 0 || p.sequence < r.current.first {
+			continue
+		}
+		m, err := r.current.get(ctx, r.nc, p.sequence)
+		if err != nil {
+			return "", err
+		}
+		if !bytes.Equal(digestOf(m.data), p.digest) {
+			return fmt.Sprintf("event %d is not the one that %s applied", p.sequence, name), nil
+		}
+	}
+	from := uint64(0)
+	for _, h := range r.heard {
+		for _, a := range h.tail {
+			if from == 0 || a.Sequence < from {
+				from = a.Sequence
+			}
+			last = max(last, a.Sequence)
+		}
+	}
+	if from = max(from, r.current.first); last == 0 || from > last {
+		return "", nil
+	}
+	digests := map[uint64][]byte{}
+	err := r.current.read(ctx, r.js, from, last, func(m message) error {
+		digests[m.sequence] = digestOf(m.data)
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.heard)) {
+		for _, a := range r.heard[name].tail {
+			if d := digests[a.Sequence]; d != nil && !bytes.Equal(d, a.Digest) {
+				return fmt.Sprintf("event %d is not the one that %s applied", a.Sequence, name), nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// tailsWanted says whose tail is not there yet.
+func (r *round) tailsWanted() string {
+	for _, name := range slices.Sorted(maps.Keys(r.heard)) {
+		h := r.heard[name]
+		if !h.runs && !h.tailDone && h.sequence > r.archived {
+			return "reading what " + name + " applied beyond the archive"
+		}
+		h.tailDone = true // it applied nothing beyond
+	}
+	return ""
+}
+
+// common is up to where the newest stream and the archive are the same.
+func (r *round) common(ctx context.Context, tail archive.Record) (uint64, error) {
+	if tail.Sequence == 0 {
+		return 0, nil
+	}
+	if tail.Sequence+1 < r.current.first {
+		return tail.Sequence, nil
+	}
+	// What lies before a stream's first message was in the archive when it was
+	// trimmed, or when the epoch began there.
+	low, high := r.current.first-1, min(tail.Sequence, r.current.last)
+	same := func(sequence uint64) (bool, error) {
+		digest := tail.Digest
+		if sequence != tail.Sequence {
+			one, err := r.g.o.Archive.Get(ctx, sequence)
+			if err != nil {
+				return false, err
+			}
+			digest = one.Digest
+		}
+		m, err := r.current.get(ctx, r.nc, sequence)
+		if err != nil {
+			return false, err
+		}
+		return archive.Digest(m.data) == digest, nil
+	}
+	if high <= low {
+		return min(low, tail.Sequence), nil
+	}
+	if ok, err := same(high); ok || err != nil {
+		return high, err
+	}
+	for low+1 < high {
+		middle := low + (high-low)/2
+		ok, err := same(middle)
+		if err != nil {
+			return 0, err
+		}
+		if ok {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return low, nil
+}
+
+func digestText(d []byte) string { return "sha256:" + hex.EncodeToString(d) }

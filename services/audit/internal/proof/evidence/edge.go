@@ -1,0 +1,190 @@
+package evidence
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/freshet-io/freshet/libs/transparency"
+	"github.com/freshet-io/freshet/libs/web"
+	"github.com/freshet-io/freshet/services/audit/internal/proof/merkle"
+	"github.com/freshet-io/freshet/services/audit/internal/state"
+)
+
+const (
+	listDefault = 100
+	listLimit   = 10_000
+	patience    = 15 * time.Second // for a checkpoint
+)
+
+// Register adds the routes.
+func (l *Library) Register(mux *web.Mux) {
+	mux.HandleFunc("GET /v1/checkpoints", l.list)
+	mux.HandleFunc("POST /v1/checkpoints", l.sign)
+	mux.HandleFunc("GET /v1/checkpoints/newest", l.newest)
+	mux.HandleFunc("GET /v1/checkpoints/key", l.key)
+	mux.HandleFunc("GET /v1/checkpoints/growth", l.growth)
+	mux.HandleFunc("GET /v1/events/{id}/proof", l.prove)
+	mux.HandleFunc("GET /v1/evidence/{model}", l.export)
+}
+
+func (l *Library) list(w http.ResponseWriter, r *http.Request) {
+	limit := listDefault
+	if s := r.URL.Query().Get("limit"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > listLimit {
+			web.Problem(w, http.StatusBadRequest, "Bad query", fmt.Sprintf("limit is %q; 1 to %d is allowed", s, listLimit))
+			return
+		}
+		limit = n
+	}
+	list, err := state.Checkpoints(r.Context(), l.index, limit)
+	if err != nil {
+		l.problem(w, err)
+		return
+	}
+	if list == nil {
+		list = []state.Checkpoint{}
+	}
+	web.JSON(w, http.StatusOK, map[string]any{"items": list})
+}
+
+// sign answers with a checkpoint over all that the archive has now.
+func (l *Library) sign(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	c, err := l.merkle.Checkpoint(ctx)
+	switch {
+	case err != nil:
+		l.problem(w, err)
+	case c.Size == 0:
+		web.Problem(w, http.StatusNotFound, "Not found", "the archive is empty: there is nothing to sign")
+	default:
+		web.JSON(w, http.StatusOK, c)
+	}
+}
+
+func (l *Library) newest(w http.ResponseWriter, _ *http.Request) {
+	c := l.merkle.Newest()
+	if c.Size == 0 {
+		web.Problem(w, http.StatusNotFound, "Not found", "no checkpoint is signed yet: POST /v1/checkpoints signs one")
+		return
+	}
+	text(w, []byte(c.Note))
+}
+
+func (l *Library) key(w http.ResponseWriter, _ *http.Request) {
+	text(w, []byte(l.merkle.Public()+"\n"))
+}
+
+// growth proves that a newer checkpoint continues an older one.
+func (l *Library) growth(w http.ResponseWriter, r *http.Request) {
+	var sizes [2]int64
+	for i, name := range []string{"from", "to"} {
+		n, err := strconv.ParseInt(r.URL.Query().Get(name), 10, 64)
+		if err != nil || n < 1 {
+			web.Problem(w, http.StatusBadRequest, "Bad query", fmt.Sprintf("%s is %q; it is the size of a checkpoint", name, r.URL.Query().Get(name)))
+			return
+		}
+		sizes[i] = n
+	}
+	hashes, err := l.merkle.ProveGrowth(sizes[0], sizes[1])
+	if errors.Is(err, transparency.ErrDamaged) || errors.Is(err, merkle.ErrAltered) {
+		l.problem(w, err)
+		return
+	}
+	if err != nil {
+		web.Problem(w, http.StatusBadRequest, "Bad query", err.Error())
+		return
+	}
+	list := make([]string, len(hashes))
+	for i, h := range hashes {
+		list[i] = base64.StdEncoding.EncodeToString(h[:])
+	}
+	web.JSON(w, http.StatusOK, map[string]any{"from": sizes[0], "to": sizes[1], "hashes": list})
+}
+
+func (l *Library) prove(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	p, err := l.Proof(ctx, namespace(r), r.PathValue("id"))
+	if errors.Is(err, state.ErrUnknown) {
+		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("no event %q in namespace %q; write its whole id, or its position in the log", r.PathValue("id"), namespace(r)))
+		return
+	}
+	if err != nil {
+		l.problem(w, err)
+		return
+	}
+	text(w, p.Format())
+}
+
+// export answers with a pack of a model's evidence, as a tar.
+func (l *Library) export(w http.ResponseWriter, r *http.Request) {
+	model, version := r.PathValue("model"), int64(0)
+	if s := r.URL.Query().Get("version"); s != "" {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil || n < 1 {
+			web.Problem(w, http.StatusBadRequest, "Bad query", fmt.Sprintf("version is %q; it is a number from 1", s))
+			return
+		}
+		version = n
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 4*patience)
+	defer cancel()
+	files, err := l.Pack(ctx, namespace(r), model, version)
+	switch {
+	case errors.Is(err, state.ErrUnknown) && version > 0:
+		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("no version %d of a model %q in namespace %q", version, model, namespace(r)))
+		return
+	case errors.Is(err, state.ErrUnknown):
+		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("no event about a model %q in namespace %q", model, namespace(r)))
+		return
+	case errors.Is(err, state.ErrTooMany):
+		web.Problem(w, http.StatusRequestEntityTooLarge, "Too much", fmt.Sprintf("the evidence is over %d events; name one version, or dump the whole archive", packLimit))
+		return
+	case err != nil:
+		l.problem(w, err)
+		return
+	}
+	b, err := transparency.WriteTar(files)
+	if err != nil {
+		l.problem(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-tar")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(b) // the client is gone if this fails
+}
+
+func text(w http.ResponseWriter, b []byte) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(b) // the client is gone if this fails
+}
+
+func (l *Library) problem(w http.ResponseWriter, err error) {
+	switch {
+	case l.merkle.Altered():
+		web.Problem(w, http.StatusConflict, "The archive was altered", merkle.ErrAltered.Error()+"; nothing more is signed or proven until it is: restore the topic, and see the audit service's log")
+	case errors.Is(err, merkle.ErrAltered):
+		web.Problem(w, http.StatusConflict, "The event was altered", err.Error()+"; it is not proven: restore the topic, or the log's server, whichever has other bytes than were signed")
+	case errors.Is(err, merkle.ErrUncovered):
+		web.Problem(w, http.StatusServiceUnavailable, "Not yet", err.Error()+": a checkpoint is covered by the next one, which comes when something else happened; or another process signs, and it is worth another try")
+	case errors.Is(err, context.DeadlineExceeded):
+		web.Problem(w, http.StatusServiceUnavailable, "Not yet", "no checkpoint over it could be signed in time: the archive may be behind the log, or Kafka away; try again")
+	default:
+		web.Problem(w, http.StatusInternalServerError, "The evidence cannot be read", err.Error())
+	}
+}
+
+func namespace(r *http.Request) string {
+	if n := r.URL.Query().Get("namespace"); n != "" {
+		return n
+	}
+	return "default"
+}
