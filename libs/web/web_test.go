@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/freshet-io/freshet/libs/web"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/stretchr/testify/require"
 )
 
@@ -42,6 +44,34 @@ func TestMuxAnswersProblems(t *testing.T) {
 			require.Equal(t, "application/problem+json", w.Header().Get("Content-Type"))
 		}
 	}
+}
+
+// What is measured of a route is one histogram, whatever it answers, and a counter of
+// each class of answers that it gave.
+func TestRequestsAreTimedByRouteAndCountedByAnswer(t *testing.T) {
+	t.Parallel()
+	metrics := prometheus.NewRegistry()
+	m := web.NewMux(nil, metrics)
+	m.HandleFunc("GET /v1/things/{id}", func(w http.ResponseWriter, r *http.Request) {
+		if r.PathValue("id") == "none" {
+			web.Problem(w, http.StatusNotFound, "Not found", "there is no such thing")
+		}
+	})
+	m.HandleFunc("GET /v1/unused", func(http.ResponseWriter, *http.Request) {})
+	for _, id := range []string{"1", "2", "none"} {
+		m.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/v1/things/"+id, nil))
+	}
+	w := httptest.NewRecorder()
+	promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for _, line := range []string{
+		`freshet_http_request_seconds_count{pattern="GET /v1/things/{id}"} 3`,
+		`freshet_http_request_seconds_count{pattern="GET /v1/unused"} 0`,
+		`freshet_http_requests_total{pattern="GET /v1/things/{id}",status="2xx"} 2`,
+		`freshet_http_requests_total{pattern="GET /v1/things/{id}",status="4xx"} 1`,
+	} {
+		require.Contains(t, w.Body.String(), line+"\n")
+	}
+	require.Equal(t, 2, strings.Count(w.Body.String(), "\nfreshet_http_requests_total{"))
 }
 
 func TestBodyIsBounded(t *testing.T) {

@@ -34,10 +34,15 @@ func TestPromise12AStoppedSuiteLeavesNoGoroutine(t *testing.T) {
 
 var (
 	metricName = regexp.MustCompile(`\bfreshet_[a-z0-9_]+\b`)
+	sample     = regexp.MustCompile(`(?m)^[a-z]`)
 	trouble    = regexp.MustCompile(`(?m)^# HELP (freshet_\S+) 1 (?:while|where) `)
 )
 
-// Every alarm rests on a metric that a suite serves, and is explained.
+// mostSamples is what a suite may cost whoever stores its metrics.
+const mostSamples = 3000
+
+// Every alarm rests on a metric that a suite serves, and is explained. There are not
+// more metrics than one wants to store.
 func TestAlarmsNameMetricsThatExist(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join("..", "..", "..", "..")
@@ -58,6 +63,7 @@ func TestAlarmsNameMetricsThatExist(t *testing.T) {
 	s := start(t, dataDir(t))
 	code, metrics := get(t, s.URL()+"/metrics")
 	require.Equal(t, http.StatusOK, code)
+	require.LessOrEqual(t, len(sample.FindAllString(metrics, -1)), mostSamples, "samples at /metrics of an idle suite")
 	named, exprs := 0, ""
 	for _, g := range rules.Groups {
 		for _, r := range g.Rules {
