@@ -200,6 +200,9 @@ type Options struct {
 	Clock    clock.Clock
 	Handlers []Handler
 	Batch    int // events that share a transaction at most; 256 if zero
+	// PlainSQL: a replay sends the fold's statements as they are, and merges none of them
+	// into statements over arrays. It is slower, and the same.
+	PlainSQL bool
 	Logger   *slog.Logger
 	Metrics  prometheus.Registerer
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/sqlbatch"
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 )
@@ -26,8 +27,8 @@ type Beside struct {
 	shadow *Log // its copy, whose memory and tables are this fold's
 	conn   *pgx.Conn
 	schema string
-	merger *merger
-	judge  *judge // decides again; nil in a rebuild
+	merger *sqlbatch.Merger // nil where statements are sent as they are
+	judge  *judge           // decides again; nil in a rebuild
 	// Of a trial: what is applied in the place of events of the log, by their id.
 	instead map[string]event.Event
 	parks   bool // an event at fault is parked, as when it came live; else it ends the fold
@@ -97,7 +98,7 @@ func (l *Log) beside(ctx context.Context, conn *pgx.Conn, schema string) (_ *Bes
 	if _, err := conn.Exec(ctx, strings.Join(settings, "; ")); err != nil {
 		return nil, err
 	}
-	tables, err := tablesOf(ctx, conn, schema)
+	tables, err := sqlbatch.Tables(ctx, conn, schema)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +108,9 @@ func (l *Log) beside(ctx context.Context, conn *pgx.Conn, schema string) (_ *Bes
 			return nil, fmt.Errorf("table %s: %w", name, err)
 		}
 	}
-	b.merger = newMerger(conn, tables)
+	if !l.plainSQL {
+		b.merger = sqlbatch.New(conn, tables)
+	}
 	b.shadow = l.shadowOf(schema)
 	return b, nil
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/freshet-io/freshet/libs/eventlog/internal/sqlbatch"
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 )
@@ -27,12 +28,12 @@ func canonical(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // dumped are a table's columns in the order of the dump: the key's first.
-func (t table) dumped(name string) []string {
-	rest := slices.DeleteFunc(slices.Clone(t.columns), func(c string) bool {
-		return slices.Contains(t.key, c) || slices.Contains(notDumped[name], c)
+func dumped(t sqlbatch.Table, name string) []string {
+	rest := slices.DeleteFunc(slices.Clone(t.Columns), func(c string) bool {
+		return slices.Contains(t.Key, c) || slices.Contains(notDumped[name], c)
 	})
 	slices.Sort(rest)
-	return append(slices.Clone(t.key), rest...)
+	return append(slices.Clone(t.Key), rest...)
 }
 
 func quoted(names []string) []string {
@@ -43,16 +44,16 @@ func quoted(names []string) []string {
 	return out
 }
 
-func (t table) copySQL(schema, name string) string {
-	order := t.key
+func copySQL(t sqlbatch.Table, schema, name string) string {
+	order := t.Key
 	if len(order) == 0 { // none of ours; the dump has an order all the same
-		order = t.dumped(name)
+		order = dumped(t, name)
 	}
 	by := quoted(order)
 	for i := range by {
-		by[i] = fmt.Sprint(slices.Index(t.dumped(name), order[i]) + 1)
+		by[i] = fmt.Sprint(slices.Index(dumped(t, name), order[i]) + 1)
 	}
-	return fmt.Sprintf("COPY (SELECT %s FROM %s.%s ORDER BY %s) TO STDOUT", strings.Join(quoted(t.dumped(name)), ", "), quote(schema), quote(name), strings.Join(by, ", "))
+	return fmt.Sprintf("COPY (SELECT %s FROM %s.%s ORDER BY %s) TO STDOUT", strings.Join(quoted(dumped(t, name)), ", "), quote(schema), quote(name), strings.Join(by, ", "))
 }
 
 // A side is one of two schemas that are held against each other.
@@ -86,21 +87,21 @@ func compare(ctx context.Context, live, again side) (compared, error) {
 	if err := errors.Join(canonical(ctx, live.conn), canonical(ctx, again.conn)); err != nil {
 		return out, err
 	}
-	ours, err := tablesOf(ctx, again.conn, again.schema)
+	ours, err := sqlbatch.Tables(ctx, again.conn, again.schema)
 	if err != nil {
 		return out, err
 	}
-	theirs, err := tablesOf(ctx, live.conn, live.schema)
+	theirs, err := sqlbatch.Tables(ctx, live.conn, live.schema)
 	if err != nil {
 		return out, err
 	}
 	sum := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(ours)) {
 		t := ours[name]
-		if other, ok := theirs[name]; !ok || !slices.Equal(other.dumped(name), t.dumped(name)) {
+		if other, ok := theirs[name]; !ok || !slices.Equal(dumped(other, name), dumped(t, name)) {
 			return out, fmt.Errorf("the live table %s has other columns than the fold makes", name)
 		}
-		fmt.Fprintf(sum, "%s (%s)\n", name, strings.Join(t.dumped(name), ", ")) //nolint:errcheck // a hash takes everything
+		fmt.Fprintf(sum, "%s (%s)\n", name, strings.Join(dumped(t, name), ", ")) //nolint:errcheck // a hash takes everything
 		n, a, b, err := firstDifference(ctx, live, again, name, t, sum)
 		if err != nil {
 			return out, fmt.Errorf("compare %s: %w", name, err)
@@ -131,14 +132,14 @@ var errDiffers = errors.New("differs")
 
 // firstDifference runs through a table on both sides at once, and returns the first
 // line that is not the same; nil for both where there is none.
-func firstDifference(ctx context.Context, live, again side, name string, t table, sum io.Writer) (rows int64, a, b []byte, err error) {
+func firstDifference(ctx context.Context, live, again side, name string, t sqlbatch.Table, sum io.Writer) (rows int64, a, b []byte, err error) {
 	g, inner := errgroup.WithContext(ctx)
 	reader := func(s side) *bufio.Reader {
 		r, w := io.Pipe()
 		stop := context.AfterFunc(inner, func() { _ = r.CloseWithError(errDiffers) })
 		g.Go(func() error {
 			defer stop()
-			_, err := s.conn.PgConn().CopyTo(inner, w, t.copySQL(s.schema, name))
+			_, err := s.conn.PgConn().CopyTo(inner, w, copySQL(t, s.schema, name))
 			_ = w.CloseWithError(err)
 			return err
 		})
@@ -182,13 +183,13 @@ func firstDifference(ctx context.Context, live, again side, name string, t table
 }
 
 // explain tells a row that is missing from one that is too many and one that changed.
-func explain(ctx context.Context, live, again side, name string, t table, a, b []byte) (rowDifference, error) {
-	d := rowDifference{table: name, key: t.key}
+func explain(ctx context.Context, live, again side, name string, t sqlbatch.Table, a, b []byte) (rowDifference, error) {
+	d := rowDifference{table: name, key: t.Key}
 	for i, line := range [][]byte{a, b} {
 		if len(line) == 0 {
 			continue
 		}
-		values := keyOfLine(line, len(t.key))
+		values := keyOfLine(line, len(t.Key))
 		x, err := rowAsJSON(ctx, live, name, t, values)
 		if err != nil {
 			return d, err
@@ -220,9 +221,9 @@ func keyOfLine(line []byte, n int) []string {
 	return out
 }
 
-func rowAsJSON(ctx context.Context, s side, name string, t table, values []string) (string, error) {
-	conditions, args := make([]string, len(t.key)), make([]any, len(t.key))
-	for i, k := range t.key {
+func rowAsJSON(ctx context.Context, s side, name string, t sqlbatch.Table, values []string) (string, error) {
+	conditions, args := make([]string, len(t.Key)), make([]any, len(t.Key))
+	for i, k := range t.Key {
 		conditions[i], args[i] = fmt.Sprintf("format('%%s', %s) = $%d", quote(k), i+1), values[i]
 	}
 	if len(conditions) == 0 {
@@ -230,7 +231,7 @@ func rowAsJSON(ctx context.Context, s side, name string, t table, values []strin
 	}
 	var row string
 	err := s.conn.QueryRow(ctx, fmt.Sprintf("SELECT row_to_json(x)::text FROM (SELECT %s FROM %s.%s WHERE %s) x",
-		strings.Join(quoted(t.dumped(name)), ", "), quote(s.schema), quote(name), strings.Join(conditions, " AND ")), args...).Scan(&row)
+		strings.Join(quoted(dumped(t, name)), ", "), quote(s.schema), quote(name), strings.Join(conditions, " AND ")), args...).Scan(&row)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", nil
 	}

@@ -33,6 +33,7 @@ type Log struct {
 	codec      Codec
 	pool       *pgxpool.Pool
 	ownsPool   bool
+	plainSQL   bool
 	nc         *nats.Conn
 	clock      clock.Clock
 	archive    *archive.Reader
@@ -101,7 +102,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	l := &Log{
 		fold: o.Fold, service: o.Fold.Service, ownTypes: own, parkedType: own + "event_parked", schema: schemaOf(o.Fold.Service), tables: tablesDigest(o.Fold),
 		attested: o.Attested, isDecision: o.IsDecision, codec: o.Codec, nc: o.NATS,
-		clock: o.Clock, archive: o.Archive, logger: o.Logger.With("service", o.Fold.Service),
+		clock: o.Clock, archive: o.Archive, plainSQL: o.PlainSQL, logger: o.Logger.With("service", o.Fold.Service),
 		handlers: map[string]Handler{}, holder: int64(binary.BigEndian.Uint64(r[:]) >> 2),
 		batchLimit: o.Batch, requests: make(chan *request, maxGroup), changed: make(chan struct{}), stopped: make(chan struct{}),
 		halts: make(chan *halt),

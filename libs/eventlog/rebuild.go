@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/eventlog/internal/sqlbatch"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -183,7 +184,7 @@ func (l *Log) replayLock(ctx context.Context) (*pgx.Conn, error) {
 
 // keep makes the tables as durable and as well known to the planner as live ones.
 func (b *Beside) keep(ctx context.Context) error {
-	tables, err := tablesOf(ctx, b.conn, b.schema)
+	tables, err := sqlbatch.Tables(ctx, b.conn, b.schema)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/sqlbatch"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
@@ -21,8 +22,8 @@ type Tx struct {
 	begun bool
 	stage *staged
 
-	merger *merger    // of a replay; else nil
-	ahead  chan error // outcome of what is being sent while the caller goes on; nil if nothing is
+	merger *sqlbatch.Merger // of a replay; else nil
+	ahead  chan error       // outcome of what is being sent while the caller goes on; nil if nothing is
 
 	entries []*entry // decisions, for the outbox
 	tail    tailOf   // what was applied beyond the archive
@@ -248,10 +249,10 @@ func (t *Tx) send(ctx context.Context, b *pgx.Batch, begun bool) error {
 
 // merged is what is queued, in as few statements as may be where that is asked for.
 func (t *Tx) merged(ctx context.Context, b *pgx.Batch) *pgx.Batch {
-	if t.merger == nil || b.Len() < minMerge {
+	if t.merger == nil {
 		return b
 	}
-	return t.merger.merge(ctx, b)
+	return t.merger.Merge(ctx, b)
 }
 
 // finish commits everything. Where nothing was read on the way, all statements

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/eventlog/internal/sqlbatch"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -159,7 +160,7 @@ func (l *Log) locate(ctx context.Context, from Origin, until uint64, differ []ro
 
 // trace keeps every version of a row with the event that made it.
 func (b *Beside) trace(ctx context.Context, d rowDifference) error {
-	tables, err := tablesOf(ctx, b.conn, b.schema)
+	tables, err := sqlbatch.Tables(ctx, b.conn, b.schema)
 	if err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ func (b *Beside) trace(ctx context.Context, d rowDifference) error {
 		return strings.Join(out, " AND ")
 	}
 	columns := func(row string) string {
-		names := quoted(t.dumped(d.table))
+		names := quoted(dumped(t, d.table))
 		for i := range names {
 			names[i] = row + "." + names[i]
 		}
