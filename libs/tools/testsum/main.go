@@ -1,11 +1,13 @@
 // Command testsum runs the tests of every module of the repository and sums them
-// up: a line per package, the whole output of whatever fails, and at the end
-// "N passed, N failed". A package that does not build counts as one failure.
-// Flags it does not know go to go test.
+// up: a line per package, the whole output of whatever fails, and at the end the
+// slowest tests and "N passed, N failed". A package that does not build counts as one
+// failure. With -summary FILE the end is also written to a file. Flags it does not know
+// go to go test.
 package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,10 +39,10 @@ func main() {
 	// The pattern "work" is every package of the workspace's modules.
 	s.run(root, nil, append(args, "work"))
 	s.run(filepath.Join(root, "libs", "tools"), []string{"GOWORK=off"}, append(args, "./..."))
-	line := fmt.Sprintf("%d passed, %d failed", s.pass, s.fail)
-	fmt.Printf("\nin %s\n%s\n", time.Since(started).Round(time.Second), line)
+	end := fmt.Sprintf("%s%d passed, %d failed\n", s.slowest(20), s.pass, s.fail)
+	fmt.Printf("\nin %s\n%s", time.Since(started).Round(time.Second), end)
 	if summary != "" {
-		if err := os.WriteFile(summary, []byte(line+"\n"), 0o644); err != nil {
+		if err := os.WriteFile(summary, []byte(end), 0o644); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -68,6 +70,23 @@ type sum struct {
 	output     map[string][]string // by package and test
 	passed     map[string]int      // by package
 	failed     map[string]int
+	took       []duration // of tests, not of their parts
+}
+
+// A duration is how long a test ran itself, without its wait for others to end.
+type duration struct {
+	test    string
+	seconds float64
+}
+
+// slowest is a table of the n tests that took longest.
+func (s *sum) slowest(n int) string {
+	slices.SortStableFunc(s.took, func(a, b duration) int { return cmp.Compare(b.seconds, a.seconds) })
+	var b strings.Builder
+	for _, d := range s.took[:min(n, len(s.took))] {
+		fmt.Fprintf(&b, "%7.1f s  %s\n", d.seconds, d.test)
+	}
+	return b.String()
 }
 
 func (s *sum) run(dir string, env, args []string) {
@@ -118,6 +137,9 @@ func (s *sum) line(line []byte) {
 		return
 	}
 	key := e.Package + "\x00" + e.Test
+	if (e.Action == "pass" || e.Action == "fail") && e.Test != "" && !strings.Contains(e.Test, "/") {
+		s.took = append(s.took, duration{short(e.Package) + " " + e.Test, e.Elapsed})
+	}
 	switch e.Action {
 	case "output":
 		s.output[key] = append(s.output[key], e.Output)

@@ -36,6 +36,19 @@ func TestSum(t *testing.T) {
 	require.Contains(t, out, "skip  p TestC")
 }
 
+// What is slow is known by name: whole tests, failed ones too, the slowest first.
+func TestSlowestTests(t *testing.T) {
+	t.Parallel()
+	s, _ := feed(
+		`{"Action":"pass","Package":"github.com/freshet-io/freshet/libs/web","Test":"TestA/part","Elapsed":9}`,
+		`{"Action":"pass","Package":"github.com/freshet-io/freshet/libs/web","Test":"TestA","Elapsed":10.2}`,
+		`{"Action":"fail","Package":"github.com/freshet-io/freshet/events","Test":"TestB","Elapsed":31}`,
+		`{"Action":"pass","Package":"github.com/freshet-io/freshet/events","Test":"TestC","Elapsed":0.1}`,
+		`{"Action":"pass","Package":"github.com/freshet-io/freshet/events","Elapsed":40}`,
+	)
+	require.Equal(t, "   31.0 s  events TestB\n   10.2 s  libs/web TestA\n", s.slowest(2))
+}
+
 // A package without a failed test fails as a whole: it did not build, or a test's
 // goroutine ended the process.
 func TestSumCountsBrokenPackages(t *testing.T) {
