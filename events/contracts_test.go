@@ -88,6 +88,23 @@ func TestTypeSchemaAndURLAreOne(t *testing.T) {
 	require.Len(t, types, len(Channels))
 }
 
+// A payload says the type of its events, where only one type has it.
+func TestAPayloadKnowsItsType(t *testing.T) {
+	t.Parallel()
+	known := 0
+	for typ, c := range Channels {
+		p, ok := c.payload().(interface{ EventType() string })
+		if shared := strings.Contains(typ, ".v1.event_") || strings.HasSuffix(typ, ".service_activated"); shared {
+			require.False(t, ok, typ)
+			continue
+		}
+		require.True(t, ok, typ)
+		require.Equal(t, typ, p.EventType())
+		known++
+	}
+	require.Greater(t, known, 50)
+}
+
 func TestChannelsAreComplete(t *testing.T) {
 	t.Parallel()
 	services := Services()

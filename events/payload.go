@@ -86,10 +86,15 @@ func Parse[P any, PP interface {
 	payload
 }](e event.Event) (P, error) {
 	var p P
-	if err := parse(e.Data(), PP(&p)); err != nil {
-		return p, fmt.Errorf("%s: %w", e.Type(), err)
+	err := parseEvent(e, PP(&p))
+	return p, err
+}
+
+func parseEvent(e event.Event, p payload) error {
+	if err := parse(e.Data(), p); err != nil {
+		return fmt.Errorf("%s: %w", e.Type(), err)
 	}
-	return p, nil
+	return nil
 }
 
 // Check reports whether JSON text is a valid payload of the type.

@@ -186,277 +186,619 @@ var Channels = map[string]Channel{
 	TypeConsoleEventDiscarded:        {Type: "io.freshet.console.v1.event_discarded", Owner: "console", Decision: false, Subject: "event", Consumers: []string{"audit", "console"}, Schema: "console/v1/event_discarded.json", payload: func() payload { return &EventDiscarded{} }},
 }
 
+// EventType is the type of the events that say this.
+func (*RepositoryConnected) EventType() string { return TypeRepositoryConnected }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *RepositoryConnected) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewRepositoryConnected makes a io.freshet.ingestion.v1.repository_connected about subject. It is not recorded until the log gives it an identity.
 func NewRepositoryConnected(namespace, subject string, p RepositoryConnected) (cloudevents.Event, error) {
 	return draft(TypeRepositoryConnected, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*DataArrived) EventType() string { return TypeDataArrived }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *DataArrived) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewDataArrived makes a io.freshet.ingestion.v1.data_arrived about subject. It is not recorded until the log gives it an identity.
 func NewDataArrived(namespace, subject string, p DataArrived) (cloudevents.Event, error) {
 	return draft(TypeDataArrived, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*DataChecked) EventType() string { return TypeDataChecked }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *DataChecked) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewDataChecked makes a io.freshet.ingestion.v1.data_checked about subject. It is not recorded until the log gives it an identity.
 func NewDataChecked(namespace, subject string, p DataChecked) (cloudevents.Event, error) {
 	return draft(TypeDataChecked, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*DataCommitted) EventType() string { return TypeDataCommitted }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *DataCommitted) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewDataCommitted makes a io.freshet.ingestion.v1.data_committed about subject. It is not recorded until the log gives it an identity.
 func NewDataCommitted(namespace, subject string, p DataCommitted) (cloudevents.Event, error) {
 	return draft(TypeDataCommitted, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*DataRejected) EventType() string { return TypeDataRejected }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *DataRejected) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewDataRejected makes a io.freshet.ingestion.v1.data_rejected about subject. It is not recorded until the log gives it an identity.
 func NewDataRejected(namespace, subject string, p DataRejected) (cloudevents.Event, error) {
 	return draft(TypeDataRejected, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*CodePushed) EventType() string { return TypeCodePushed }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *CodePushed) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewCodePushed makes a io.freshet.ingestion.v1.code_pushed about subject. It is not recorded until the log gives it an identity.
 func NewCodePushed(namespace, subject string, p CodePushed) (cloudevents.Event, error) {
 	return draft(TypeCodePushed, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*CodeArchived) EventType() string { return TypeCodeArchived }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *CodeArchived) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewCodeArchived makes a io.freshet.ingestion.v1.code_archived about subject. It is not recorded until the log gives it an identity.
 func NewCodeArchived(namespace, subject string, p CodeArchived) (cloudevents.Event, error) {
 	return draft(TypeCodeArchived, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*CodeCommitted) EventType() string { return TypeCodeCommitted }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *CodeCommitted) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewCodeCommitted makes a io.freshet.ingestion.v1.code_committed about subject. It is not recorded until the log gives it an identity.
 func NewCodeCommitted(namespace, subject string, p CodeCommitted) (cloudevents.Event, error) {
 	return draft(TypeCodeCommitted, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*CodeRejected) EventType() string { return TypeCodeRejected }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *CodeRejected) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewCodeRejected makes a io.freshet.ingestion.v1.code_rejected about subject. It is not recorded until the log gives it an identity.
 func NewCodeRejected(namespace, subject string, p CodeRejected) (cloudevents.Event, error) {
 	return draft(TypeCodeRejected, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*ModelDeclared) EventType() string { return TypeModelDeclared }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *ModelDeclared) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewModelDeclared makes a io.freshet.ingestion.v1.model_declared about subject. It is not recorded until the log gives it an identity.
 func NewModelDeclared(namespace, subject string, p ModelDeclared) (cloudevents.Event, error) {
 	return draft(TypeModelDeclared, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*ModelWithdrawn) EventType() string { return TypeModelWithdrawn }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *ModelWithdrawn) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewModelWithdrawn makes a io.freshet.ingestion.v1.model_withdrawn about subject. It is not recorded until the log gives it an identity.
 func NewModelWithdrawn(namespace, subject string, p ModelWithdrawn) (cloudevents.Event, error) {
 	return draft(TypeModelWithdrawn, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*FeatureViewDeclared) EventType() string { return TypeFeatureViewDeclared }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *FeatureViewDeclared) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewFeatureViewDeclared makes a io.freshet.feature-store.v1.feature_view_declared about subject. It is not recorded until the log gives it an identity.
 func NewFeatureViewDeclared(namespace, subject string, p FeatureViewDeclared) (cloudevents.Event, error) {
 	return draft(TypeFeatureViewDeclared, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*FeatureViewMaterialized) EventType() string { return TypeFeatureViewMaterialized }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *FeatureViewMaterialized) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewFeatureViewMaterialized makes a io.freshet.feature-store.v1.feature_view_materialized about subject. It is not recorded until the log gives it an identity.
 func NewFeatureViewMaterialized(namespace, subject string, p FeatureViewMaterialized) (cloudevents.Event, error) {
 	return draft(TypeFeatureViewMaterialized, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*TrainingSetBuilt) EventType() string { return TypeTrainingSetBuilt }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *TrainingSetBuilt) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewTrainingSetBuilt makes a io.freshet.feature-store.v1.training_set_built about subject. It is not recorded until the log gives it an identity.
 func NewTrainingSetBuilt(namespace, subject string, p TrainingSetBuilt) (cloudevents.Event, error) {
 	return draft(TypeTrainingSetBuilt, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*TrainingSetFailed) EventType() string { return TypeTrainingSetFailed }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *TrainingSetFailed) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewTrainingSetFailed makes a io.freshet.feature-store.v1.training_set_failed about subject. It is not recorded until the log gives it an identity.
 func NewTrainingSetFailed(namespace, subject string, p TrainingSetFailed) (cloudevents.Event, error) {
 	return draft(TypeTrainingSetFailed, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*ScheduleTicked) EventType() string { return TypeScheduleTicked }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *ScheduleTicked) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewScheduleTicked makes a io.freshet.training.v1.schedule_ticked about subject. It is not recorded until the log gives it an identity.
 func NewScheduleTicked(namespace, subject string, p ScheduleTicked) (cloudevents.Event, error) {
 	return draft(TypeScheduleTicked, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*TrainingRequested) EventType() string { return TypeTrainingRequested }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *TrainingRequested) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewTrainingRequested makes a io.freshet.training.v1.training_requested about subject. It is not recorded until the log gives it an identity.
 func NewTrainingRequested(namespace, subject string, p TrainingRequested) (cloudevents.Event, error) {
 	return draft(TypeTrainingRequested, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*TrainingSkipped) EventType() string { return TypeTrainingSkipped }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *TrainingSkipped) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewTrainingSkipped makes a io.freshet.training.v1.training_skipped about subject. It is not recorded until the log gives it an identity.
 func NewTrainingSkipped(namespace, subject string, p TrainingSkipped) (cloudevents.Event, error) {
 	return draft(TypeTrainingSkipped, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*RunStarted) EventType() string { return TypeRunStarted }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *RunStarted) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewRunStarted makes a io.freshet.training.v1.run_started about subject. It is not recorded until the log gives it an identity.
 func NewRunStarted(namespace, subject string, p RunStarted) (cloudevents.Event, error) {
 	return draft(TypeRunStarted, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*RunCompleted) EventType() string { return TypeRunCompleted }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *RunCompleted) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewRunCompleted makes a io.freshet.training.v1.run_completed about subject. It is not recorded until the log gives it an identity.
 func NewRunCompleted(namespace, subject string, p RunCompleted) (cloudevents.Event, error) {
 	return draft(TypeRunCompleted, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*RunFailed) EventType() string { return TypeRunFailed }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *RunFailed) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewRunFailed makes a io.freshet.training.v1.run_failed about subject. It is not recorded until the log gives it an identity.
 func NewRunFailed(namespace, subject string, p RunFailed) (cloudevents.Event, error) {
 	return draft(TypeRunFailed, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*RunCancelled) EventType() string { return TypeRunCancelled }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *RunCancelled) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewRunCancelled makes a io.freshet.training.v1.run_cancelled about subject. It is not recorded until the log gives it an identity.
 func NewRunCancelled(namespace, subject string, p RunCancelled) (cloudevents.Event, error) {
 	return draft(TypeRunCancelled, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*CancelAsked) EventType() string { return TypeCancelAsked }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *CancelAsked) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewCancelAsked makes a io.freshet.training.v1.cancel_asked about subject. It is not recorded until the log gives it an identity.
 func NewCancelAsked(namespace, subject string, p CancelAsked) (cloudevents.Event, error) {
 	return draft(TypeCancelAsked, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*CandidateMeasured) EventType() string { return TypeCandidateMeasured }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *CandidateMeasured) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewCandidateMeasured makes a io.freshet.training.v1.candidate_measured about subject. It is not recorded until the log gives it an identity.
 func NewCandidateMeasured(namespace, subject string, p CandidateMeasured) (cloudevents.Event, error) {
 	return draft(TypeCandidateMeasured, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*ModelVersionRegistered) EventType() string { return TypeModelVersionRegistered }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *ModelVersionRegistered) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewModelVersionRegistered makes a io.freshet.registry.v1.model_version_registered about subject. It is not recorded until the log gives it an identity.
 func NewModelVersionRegistered(namespace, subject string, p ModelVersionRegistered) (cloudevents.Event, error) {
 	return draft(TypeModelVersionRegistered, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*CandidatePassed) EventType() string { return TypeCandidatePassed }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *CandidatePassed) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewCandidatePassed makes a io.freshet.registry.v1.candidate_passed about subject. It is not recorded until the log gives it an identity.
 func NewCandidatePassed(namespace, subject string, p CandidatePassed) (cloudevents.Event, error) {
 	return draft(TypeCandidatePassed, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*CandidateRefused) EventType() string { return TypeCandidateRefused }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *CandidateRefused) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewCandidateRefused makes a io.freshet.registry.v1.candidate_refused about subject. It is not recorded until the log gives it an identity.
 func NewCandidateRefused(namespace, subject string, p CandidateRefused) (cloudevents.Event, error) {
 	return draft(TypeCandidateRefused, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*ApprovalRequested) EventType() string { return TypeApprovalRequested }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *ApprovalRequested) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewApprovalRequested makes a io.freshet.registry.v1.approval_requested about subject. It is not recorded until the log gives it an identity.
 func NewApprovalRequested(namespace, subject string, p ApprovalRequested) (cloudevents.Event, error) {
 	return draft(TypeApprovalRequested, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*ModelVersionApproved) EventType() string { return TypeModelVersionApproved }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *ModelVersionApproved) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewModelVersionApproved makes a io.freshet.registry.v1.model_version_approved about subject. It is not recorded until the log gives it an identity.
 func NewModelVersionApproved(namespace, subject string, p ModelVersionApproved) (cloudevents.Event, error) {
 	return draft(TypeModelVersionApproved, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*ModelVersionDenied) EventType() string { return TypeModelVersionDenied }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *ModelVersionDenied) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewModelVersionDenied makes a io.freshet.registry.v1.model_version_denied about subject. It is not recorded until the log gives it an identity.
 func NewModelVersionDenied(namespace, subject string, p ModelVersionDenied) (cloudevents.Event, error) {
 	return draft(TypeModelVersionDenied, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*ChampionChanged) EventType() string { return TypeChampionChanged }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *ChampionChanged) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewChampionChanged makes a io.freshet.registry.v1.champion_changed about subject. It is not recorded until the log gives it an identity.
 func NewChampionChanged(namespace, subject string, p ChampionChanged) (cloudevents.Event, error) {
 	return draft(TypeChampionChanged, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*RolloutStarted) EventType() string { return TypeRolloutStarted }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *RolloutStarted) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewRolloutStarted makes a io.freshet.deployment.v1.rollout_started about subject. It is not recorded until the log gives it an identity.
 func NewRolloutStarted(namespace, subject string, p RolloutStarted) (cloudevents.Event, error) {
 	return draft(TypeRolloutStarted, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*ReplicaReady) EventType() string { return TypeReplicaReady }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *ReplicaReady) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewReplicaReady makes a io.freshet.deployment.v1.replica_ready about subject. It is not recorded until the log gives it an identity.
 func NewReplicaReady(namespace, subject string, p ReplicaReady) (cloudevents.Event, error) {
 	return draft(TypeReplicaReady, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*ReplicaFailed) EventType() string { return TypeReplicaFailed }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *ReplicaFailed) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewReplicaFailed makes a io.freshet.deployment.v1.replica_failed about subject. It is not recorded until the log gives it an identity.
 func NewReplicaFailed(namespace, subject string, p ReplicaFailed) (cloudevents.Event, error) {
 	return draft(TypeReplicaFailed, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*StepDue) EventType() string { return TypeStepDue }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *StepDue) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewStepDue makes a io.freshet.deployment.v1.step_due about subject. It is not recorded until the log gives it an identity.
 func NewStepDue(namespace, subject string, p StepDue) (cloudevents.Event, error) {
 	return draft(TypeStepDue, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*RolloutStepped) EventType() string { return TypeRolloutStepped }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *RolloutStepped) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewRolloutStepped makes a io.freshet.deployment.v1.rollout_stepped about subject. It is not recorded until the log gives it an identity.
 func NewRolloutStepped(namespace, subject string, p RolloutStepped) (cloudevents.Event, error) {
 	return draft(TypeRolloutStepped, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*RolloutPaused) EventType() string { return TypeRolloutPaused }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *RolloutPaused) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewRolloutPaused makes a io.freshet.deployment.v1.rollout_paused about subject. It is not recorded until the log gives it an identity.
 func NewRolloutPaused(namespace, subject string, p RolloutPaused) (cloudevents.Event, error) {
 	return draft(TypeRolloutPaused, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*RolloutCompleted) EventType() string { return TypeRolloutCompleted }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *RolloutCompleted) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewRolloutCompleted makes a io.freshet.deployment.v1.rollout_completed about subject. It is not recorded until the log gives it an identity.
 func NewRolloutCompleted(namespace, subject string, p RolloutCompleted) (cloudevents.Event, error) {
 	return draft(TypeRolloutCompleted, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*RolloutRolledBack) EventType() string { return TypeRolloutRolledBack }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *RolloutRolledBack) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewRolloutRolledBack makes a io.freshet.deployment.v1.rollout_rolled_back about subject. It is not recorded until the log gives it an identity.
 func NewRolloutRolledBack(namespace, subject string, p RolloutRolledBack) (cloudevents.Event, error) {
 	return draft(TypeRolloutRolledBack, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*RollbackRefused) EventType() string { return TypeRollbackRefused }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *RollbackRefused) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewRollbackRefused makes a io.freshet.deployment.v1.rollback_refused about subject. It is not recorded until the log gives it an identity.
 func NewRollbackRefused(namespace, subject string, p RollbackRefused) (cloudevents.Event, error) {
 	return draft(TypeRollbackRefused, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*WindowClosed) EventType() string { return TypeWindowClosed }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *WindowClosed) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewWindowClosed makes a io.freshet.monitoring.v1.window_closed about subject. It is not recorded until the log gives it an identity.
 func NewWindowClosed(namespace, subject string, p WindowClosed) (cloudevents.Event, error) {
 	return draft(TypeWindowClosed, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*CanaryJudged) EventType() string { return TypeCanaryJudged }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *CanaryJudged) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewCanaryJudged makes a io.freshet.monitoring.v1.canary_judged about subject. It is not recorded until the log gives it an identity.
 func NewCanaryJudged(namespace, subject string, p CanaryJudged) (cloudevents.Event, error) {
 	return draft(TypeCanaryJudged, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*DriftDetected) EventType() string { return TypeDriftDetected }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *DriftDetected) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewDriftDetected makes a io.freshet.monitoring.v1.drift_detected about subject. It is not recorded until the log gives it an identity.
 func NewDriftDetected(namespace, subject string, p DriftDetected) (cloudevents.Event, error) {
 	return draft(TypeDriftDetected, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*SkewDetected) EventType() string { return TypeSkewDetected }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *SkewDetected) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewSkewDetected makes a io.freshet.monitoring.v1.skew_detected about subject. It is not recorded until the log gives it an identity.
 func NewSkewDetected(namespace, subject string, p SkewDetected) (cloudevents.Event, error) {
 	return draft(TypeSkewDetected, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*QualityDegraded) EventType() string { return TypeQualityDegraded }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *QualityDegraded) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewQualityDegraded makes a io.freshet.monitoring.v1.quality_degraded about subject. It is not recorded until the log gives it an identity.
 func NewQualityDegraded(namespace, subject string, p QualityDegraded) (cloudevents.Event, error) {
 	return draft(TypeQualityDegraded, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*AlertRaised) EventType() string { return TypeAlertRaised }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *AlertRaised) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewAlertRaised makes a io.freshet.monitoring.v1.alert_raised about subject. It is not recorded until the log gives it an identity.
 func NewAlertRaised(namespace, subject string, p AlertRaised) (cloudevents.Event, error) {
 	return draft(TypeAlertRaised, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*AlertResolved) EventType() string { return TypeAlertResolved }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *AlertResolved) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewAlertResolved makes a io.freshet.monitoring.v1.alert_resolved about subject. It is not recorded until the log gives it an identity.
 func NewAlertResolved(namespace, subject string, p AlertResolved) (cloudevents.Event, error) {
 	return draft(TypeAlertResolved, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*CheckpointSigned) EventType() string { return TypeCheckpointSigned }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *CheckpointSigned) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewCheckpointSigned makes a io.freshet.audit.v1.checkpoint_signed about subject. It is not recorded until the log gives it an identity.
 func NewCheckpointSigned(namespace, subject string, p CheckpointSigned) (cloudevents.Event, error) {
 	return draft(TypeCheckpointSigned, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*GapFound) EventType() string { return TypeGapFound }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *GapFound) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewGapFound makes a io.freshet.audit.v1.gap_found about subject. It is not recorded until the log gives it an identity.
 func NewGapFound(namespace, subject string, p GapFound) (cloudevents.Event, error) {
 	return draft(TypeGapFound, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*ApprovalGiven) EventType() string { return TypeApprovalGiven }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *ApprovalGiven) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewApprovalGiven makes a io.freshet.console.v1.approval_given about subject. It is not recorded until the log gives it an identity.
 func NewApprovalGiven(namespace, subject string, p ApprovalGiven) (cloudevents.Event, error) {
 	return draft(TypeApprovalGiven, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*ApprovalDenied) EventType() string { return TypeApprovalDenied }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *ApprovalDenied) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewApprovalDenied makes a io.freshet.console.v1.approval_denied about subject. It is not recorded until the log gives it an identity.
 func NewApprovalDenied(namespace, subject string, p ApprovalDenied) (cloudevents.Event, error) {
 	return draft(TypeApprovalDenied, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*TrainingAsked) EventType() string { return TypeTrainingAsked }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *TrainingAsked) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewTrainingAsked makes a io.freshet.console.v1.training_asked about subject. It is not recorded until the log gives it an identity.
 func NewTrainingAsked(namespace, subject string, p TrainingAsked) (cloudevents.Event, error) {
 	return draft(TypeTrainingAsked, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*RollbackAsked) EventType() string { return TypeRollbackAsked }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *RollbackAsked) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewRollbackAsked makes a io.freshet.console.v1.rollback_asked about subject. It is not recorded until the log gives it an identity.
 func NewRollbackAsked(namespace, subject string, p RollbackAsked) (cloudevents.Event, error) {
 	return draft(TypeRollbackAsked, namespace, subject, &p)
 }
+
+// EventType is the type of the events that say this.
+func (*PromotionAsked) EventType() string { return TypePromotionAsked }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *PromotionAsked) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
 
 // NewPromotionAsked makes a io.freshet.console.v1.promotion_asked about subject. It is not recorded until the log gives it an identity.
 func NewPromotionAsked(namespace, subject string, p PromotionAsked) (cloudevents.Event, error) {
 	return draft(TypePromotionAsked, namespace, subject, &p)
 }
 
+// EventType is the type of the events that say this.
+func (*NoteAdded) EventType() string { return TypeNoteAdded }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *NoteAdded) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
 // NewNoteAdded makes a io.freshet.console.v1.note_added about subject. It is not recorded until the log gives it an identity.
 func NewNoteAdded(namespace, subject string, p NoteAdded) (cloudevents.Event, error) {
 	return draft(TypeNoteAdded, namespace, subject, &p)
 }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *ServiceActivated) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *EventParked) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *EventRetried) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }
+
+// ParseEvent decodes and validates the payload of an event, as Parse does.
+func (v *EventDiscarded) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }

@@ -64,12 +64,11 @@ func startFreshet(ctx context.Context, postgresURL, natsURL string) (contender, 
 		return l, nil
 	}
 	apply := eventlog.NewFold("audit", 1, stateTables)
-	apply.Apply(events.TypeNoteAdded, eventlog.Applies(events.Parse[events.NoteAdded],
-		func(_ context.Context, tx *eventlog.Tx, e event.Event, _ events.NoteAdded) error {
-			tx.Exec(`INSERT INTO state (key, n, last) VALUES ($1, 1, $2)
-				ON CONFLICT (key) DO UPDATE SET n = state.n + 1, last = excluded.last`, e.Subject(), int64(eventlog.Sequence(e)))
-			return nil
-		}))
+	eventlog.Apply(apply, func(_ context.Context, tx *eventlog.Tx, e event.Event, _ events.NoteAdded) error {
+		tx.Exec(`INSERT INTO state (key, n, last) VALUES ($1, 1, $2)
+			ON CONFLICT (key) DO UPDATE SET n = state.n + 1, last = excluded.last`, e.Subject(), int64(eventlog.Sequence(e)))
+		return nil
+	})
 	var err error
 	if f.recorder, err = open(eventlog.NewFold("console", 1, "")); err != nil {
 		return nil, err

@@ -73,17 +73,15 @@ func startService(ctx context.Context, postgresURL, natsURL string, reads bool) 
 
 func (s *service) fold() *eventlog.Fold {
 	f := eventlog.NewFold(owner, 1, stateTables)
-	f.Apply(events.TypeDataChecked, eventlog.Applies(events.Parse[events.DataChecked],
-		func(_ context.Context, tx *eventlog.Tx, e event.Event, p events.DataChecked) error {
-			tx.Exec(factSQL, p.Dataset, int64(eventlog.Sequence(e))) //nolint:gosec // a count
-			return nil
-		}))
-	f.Apply(events.TypeDataRejected, eventlog.Applies(events.Parse[events.DataRejected],
-		func(_ context.Context, tx *eventlog.Tx, _ event.Event, p events.DataRejected) error {
-			tx.Exec(decisionSQL, p.Dataset, p.Failed)
-			return nil
-		}))
-	f.Decide(events.TypeDataChecked, eventlog.Decides(events.Parse[events.DataChecked], s.decide))
+	eventlog.Apply(f, func(_ context.Context, tx *eventlog.Tx, e event.Event, p events.DataChecked) error {
+		tx.Exec(factSQL, p.Dataset, int64(eventlog.Sequence(e))) //nolint:gosec // a count
+		return nil
+	})
+	eventlog.Apply(f, func(_ context.Context, tx *eventlog.Tx, _ event.Event, p events.DataRejected) error {
+		tx.Exec(decisionSQL, p.Dataset, p.Failed)
+		return nil
+	})
+	eventlog.Decide(f, s.decide)
 	return f
 }
 

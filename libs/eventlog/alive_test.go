@@ -84,7 +84,7 @@ func TestALeaderThatIsSlowGoesOnLeading(t *testing.T) {
 				f := counts("adder")
 				f.Version = version
 				add := f.apply[full("adder.added")]
-				f.Apply(full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
+				replaceApply(f, full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
 					var n int
 					if err := tx.QueryRow(ctx, "SELECT count(*) FROM sums").Scan(&n); err != nil {
 						return err

@@ -45,14 +45,6 @@ type ApplyFunc func(ctx context.Context, tx *Tx, e event.Event) error
 // folded time. The order of the decisions is their ordinal.
 type DecideFunc func(ctx context.Context, state Reader, e event.Event, now time.Time) ([]event.Event, error)
 
-// Apply registers what an event type changes. One handler per type.
-func (f *Fold) Apply(typ string, fn ApplyFunc) { f.apply[typ] = fn }
-
-// Decide registers what a service decides on an event type: a fact, or another
-// service's decision; never its own decision. Decide runs after the event's own
-// apply, in the same transaction; the decisions are applied right after it.
-func (f *Fold) Decide(typ string, fn DecideFunc) { f.decide[typ] = fn }
-
 // Types are the event types that the fold applies or decides on, sorted: what the
 // service consumes of others, and of its own.
 func (f *Fold) Types() []string {
@@ -64,29 +56,6 @@ func (f *Fold) Types() []string {
 	}
 	slices.Sort(types)
 	return types
-}
-
-// Applies adapts a typed handler: fold.Apply(T, Applies(events.Parse[events.X], onX)).
-func Applies[P any](parse func(event.Event) (P, error), fn func(ctx context.Context, tx *Tx, e event.Event, p P) error) ApplyFunc {
-	return func(ctx context.Context, tx *Tx, e event.Event) error {
-		p, err := readPayload(tx, e, parse)
-		if err != nil {
-			return err
-		}
-		return fn(ctx, tx, e, p)
-	}
-}
-
-// Decides adapts a typed handler, as Applies does.
-func Decides[P any](parse func(event.Event) (P, error), fn func(ctx context.Context, state Reader, e event.Event, p P, now time.Time) ([]event.Event, error)) DecideFunc {
-	return func(ctx context.Context, state Reader, e event.Event, now time.Time) ([]event.Event, error) {
-		t, _ := state.(*Tx) // that the event was applied in
-		p, err := readPayload(t, e, parse)
-		if err != nil {
-			return nil, err
-		}
-		return fn(ctx, state, e, p, now)
-	}
 }
 
 // Reader reads the fold's tables (search_path is the service's schema).

@@ -32,7 +32,7 @@ const childRole = "FRESHET_EVENTLOG_CHILD"
 func laborer() (*Fold, []Handler) {
 	f := counts("adder")
 	add := f.apply[full("adder.added")]
-	f.Apply(full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
+	replaceApply(f, full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
 		tx.Open(Effect{Kind: "work"})
 		return add(ctx, tx, e)
 	})

@@ -44,6 +44,11 @@ func counts(service string) *Fold {
 	return f
 }
 
+// replaceApply and replaceDecide are what a later version of a fold does instead.
+func replaceApply(f *Fold, typ string, fn ApplyFunc) { f.apply[typ] = fn }
+
+func replaceDecide(f *Fold, typ string, fn DecideFunc) { f.decide[typ] = fn }
+
 func sum(t testing.TB, l *Log, subject string) (n, doubled int) {
 	t.Helper()
 	require.NoError(t, l.State().QueryRow(context.Background(), "SELECT n, doubled FROM sums WHERE subject = $1", subject).Scan(&n, &doubled))

@@ -79,7 +79,7 @@ func TestWhatWasDecidedIsNotDecidedAnewAfterARestore(t *testing.T) {
 	more := func() *Fold {
 		f := counts("adder")
 		f.Version = 2
-		f.Decide(full("adder.added"), func(_ context.Context, _ Reader, e event.Event, _ time.Time) ([]event.Event, error) {
+		replaceDecide(f, full("adder.added"), func(_ context.Context, _ Reader, e event.Event, _ time.Time) ([]event.Event, error) {
 			return []event.Event{draft("adder.doubled", e.Subject(), payload{}), draft("adder.counted", e.Subject(), payload{})}, nil
 		})
 		return f

@@ -51,7 +51,7 @@ func TestAnotherVersionOfAFoldIsRebuiltWithoutDeciding(t *testing.T) {
 
 	f := counts("adder")
 	f.Version = 2
-	f.Decide(full("adder.added"), func(context.Context, Reader, event.Event, time.Time) ([]event.Event, error) {
+	replaceDecide(f, full("adder.added"), func(context.Context, Reader, event.Event, time.Time) ([]event.Event, error) {
 		return nil, errors.New("a rebuild decides nothing")
 	})
 	l = w.start(f)

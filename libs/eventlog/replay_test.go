@@ -269,7 +269,7 @@ func TestAnotherDecisionFailsOnlyWhereTheVersionIsTheSame(t *testing.T) {
 	changed := func(version int) *Fold {
 		f := counts("adder")
 		f.Version = version
-		f.Decide(full("adder.added"), func(_ context.Context, _ Reader, e event.Event, _ time.Time) ([]event.Event, error) {
+		replaceDecide(f, full("adder.added"), func(_ context.Context, _ Reader, e event.Event, _ time.Time) ([]event.Event, error) {
 			p, err := payloadOf(e)
 			if p.N == 4 {
 				return nil, err
@@ -323,7 +323,7 @@ func TestAnotherVersionIsRebuiltWhileTheOldOneServesReads(t *testing.T) {
 	add := f.apply[full("adder.added")]
 	reached, release := make(chan struct{}), make(chan struct{})
 	held := false
-	f.Apply(full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
+	replaceApply(f, full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
 		if p, err := payloadOf(e); err != nil || p.N == 150 && !held {
 			held = true
 			close(reached)
@@ -368,7 +368,7 @@ func TestAnEventThatANewVersionCannotApplyIsParkedByItsRebuild(t *testing.T) {
 	f := counts("adder")
 	f.Version = 2
 	add := f.apply[full("adder.added")]
-	f.Apply(full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
+	replaceApply(f, full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
 		if p, _ := payloadOf(e); p.N == 7 {
 			return fmt.Errorf("not seven")
 		}
@@ -505,7 +505,7 @@ func rebuildingChild(ctx context.Context) error {
 	armed := false
 	f := counts("adder")
 	add := f.apply[full("adder.added")]
-	f.Apply(full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
+	replaceApply(f, full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
 		if p, _ := payloadOf(e); armed && p.N == 250 {
 			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}

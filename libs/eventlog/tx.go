@@ -183,23 +183,6 @@ func (t *Tx) at(e event.Event, stream uint64) {
 	t.event, t.stream, t.payload, t.timers, t.err = e, stream, nil, nil, nil
 }
 
-// readPayload reads an event's payload: once for the apply and the decide of an event.
-func readPayload[P any](t *Tx, e event.Event, parse func(event.Event) (P, error)) (p P, err error) {
-	same := t != nil && t.event.Context == e.Context
-	if same {
-		if known, ok := t.payload.(*P); ok {
-			return *known, nil
-		}
-	}
-	if p, err = parse(e); err != nil {
-		return p, Invalid(err)
-	}
-	if same {
-		t.payload = &p
-	}
-	return p, nil
-}
-
 // flush sends what is queued, in a transaction that stays open.
 func (t *Tx) flush(ctx context.Context) error {
 	if err := t.arrived(); err != nil {

@@ -143,9 +143,9 @@ func (c *checker) run() *report {
 				return true
 			}
 			switch fn := calledName(b.pkg, call); fn {
-			case "(*" + eventlog + ".Fold).Apply":
+			case eventlog + ".Apply", "(*" + eventlog + ".Fold).Apply", "(*" + eventlog + ".Fold).ApplyFirst":
 				handlers++
-			case "(*" + eventlog + ".Fold).Decide":
+			case eventlog + ".Decide", "(*" + eventlog + ".Fold).Decide":
 				handlers++
 				s.decides = append(s.decides, call)
 			case eventlog + ".NewFold":
@@ -318,6 +318,7 @@ func (c *checker) reach(service string, p *packages.Package, at *ast.Ident, fn *
 		return
 	}
 	if fn.Pkg().Path() == eventlog {
+		c.reachArguments(service, p, at, fn, deciding)
 		return
 	}
 	if !inRepository(fn.Pkg().Path()) {
@@ -350,6 +351,25 @@ func (c *checker) reach(service string, p *packages.Package, at *ast.Ident, fn *
 							c.follow(service, m.FullName(), b, deciding)
 						}
 					}
+				}
+			}
+		}
+	}
+}
+
+// reachArguments follows what a generic function of the event log calls of the types that
+// it is used with: how a payload is parsed.
+func (c *checker) reachArguments(service string, p *packages.Package, at *ast.Ident, fn *types.Func, deciding bool) {
+	arguments, parameters := p.TypesInfo.Instances[at].TypeArgs, fn.Signature().TypeParams()
+	for i := range arguments.Len() {
+		constraint, ok := parameters.At(i).Constraint().Underlying().(*types.Interface)
+		if !ok {
+			continue
+		}
+		for called := range constraint.Methods() {
+			if m, _, _ := types.LookupFieldOrMethod(arguments.At(i), true, fn.Pkg(), called.Name()); m != nil {
+				if m, ok := m.(*types.Func); ok && c.bodies[m.FullName()].node != nil {
+					c.follow(service, m.FullName(), c.bodies[m.FullName()], deciding)
 				}
 			}
 		}

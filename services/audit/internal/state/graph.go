@@ -110,89 +110,89 @@ func follows(tx *eventlog.Tx, e event.Event, kind, thing, key string) {
 // graph are the applies that add edges and links. They run before those of past, so
 // that what follows finds the state before its own event.
 var graph = map[string]eventlog.ApplyFunc{
-	events.TypeDataCommitted: applies(events.Parse[events.DataCommitted], func(tx *eventlog.Tx, e event.Event, p events.DataCommitted) {
+	events.TypeDataCommitted: applies(func(tx *eventlog.Tx, e event.Event, p events.DataCommitted) {
 		link(tx, e, Commit, p.Commit+"@"+p.Dataset)
 		link(tx, e, Number, NumberKey(p.Dataset, p.Number))
 	}),
-	events.TypeCodeCommitted: applies(events.Parse[events.CodeCommitted], func(tx *eventlog.Tx, e event.Event, p events.CodeCommitted) {
+	events.TypeCodeCommitted: applies(func(tx *eventlog.Tx, e event.Event, p events.CodeCommitted) {
 		link(tx, e, Revision, RevisionKey(p.Repository, p.Revision))
 	}),
-	events.TypeModelDeclared: applies(events.Parse[events.ModelDeclared], func(tx *eventlog.Tx, e event.Event, p events.ModelDeclared) {
+	events.TypeModelDeclared: applies(func(tx *eventlog.Tx, e event.Event, p events.ModelDeclared) {
 		restsOn(tx, e, OfCode, Revision, RevisionKey(p.Code.Repository, p.Code.Revision))
 	}),
-	events.TypeFeatureViewDeclared: applies(events.Parse[events.FeatureViewDeclared], func(tx *eventlog.Tx, e event.Event, p events.FeatureViewDeclared) {
+	events.TypeFeatureViewDeclared: applies(func(tx *eventlog.Tx, e event.Event, p events.FeatureViewDeclared) {
 		link(tx, e, View, VersionKey(p.View, p.Version))
 	}),
-	events.TypeTrainingRequested: applies(events.Parse[events.TrainingRequested], func(tx *eventlog.Tx, e event.Event, p events.TrainingRequested) {
+	events.TypeTrainingRequested: applies(func(tx *eventlog.Tx, e event.Event, p events.TrainingRequested) {
 		restsOn(tx, e, OfCode, Revision, RevisionKey(p.Code.Repository, p.Code.Revision))
 		for _, d := range p.Data {
 			tx.Exec(`INSERT INTO uses (namespace, dataset, number, event) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
 				eventlog.Namespace(e), d.Dataset, d.Number, e.ID())
 		}
 	}),
-	events.TypeTrainingSetBuilt: applies(events.Parse[events.TrainingSetBuilt], func(tx *eventlog.Tx, e event.Event, p events.TrainingSetBuilt) {
+	events.TypeTrainingSetBuilt: applies(func(tx *eventlog.Tx, e event.Event, p events.TrainingSetBuilt) {
 		link(tx, e, TrainingSet, p.TrainingSet)
 		for _, u := range p.Uses {
 			restsOn(tx, e, OfView, View, VersionKey(u.View, u.Version))
 		}
 	}),
-	events.TypeRunStarted: applies(events.Parse[events.RunStarted], func(tx *eventlog.Tx, e event.Event, p events.RunStarted) {
+	events.TypeRunStarted: applies(func(tx *eventlog.Tx, e event.Event, p events.RunStarted) {
 		link(tx, e, Run, p.Run)
 	}),
-	events.TypeRunCompleted: applies(events.Parse[events.RunCompleted], func(tx *eventlog.Tx, e event.Event, p events.RunCompleted) {
+	events.TypeRunCompleted: applies(func(tx *eventlog.Tx, e event.Event, p events.RunCompleted) {
 		relink(tx, e, Run, p.Run)
 	}),
-	events.TypeRunFailed: applies(events.Parse[events.RunFailed], func(tx *eventlog.Tx, e event.Event, p events.RunFailed) {
+	events.TypeRunFailed: applies(func(tx *eventlog.Tx, e event.Event, p events.RunFailed) {
 		relink(tx, e, Run, p.Run)
 	}),
-	events.TypeModelVersionRegistered: applies(events.Parse[events.ModelVersionRegistered], func(tx *eventlog.Tx, e event.Event, p events.ModelVersionRegistered) {
+	events.TypeModelVersionRegistered: applies(func(tx *eventlog.Tx, e event.Event, p events.ModelVersionRegistered) {
 		link(tx, e, Version, VersionKey(p.Model, p.Version))
 	}),
-	events.TypeCandidatePassed: applies(events.Parse[events.CandidatePassed], func(tx *eventlog.Tx, e event.Event, p events.CandidatePassed) {
+	events.TypeCandidatePassed: applies(func(tx *eventlog.Tx, e event.Event, p events.CandidatePassed) {
 		verdict(tx, e, p.Model, p.Version)
 	}),
-	events.TypeCandidateRefused: applies(events.Parse[events.CandidateRefused], func(tx *eventlog.Tx, e event.Event, p events.CandidateRefused) {
+	events.TypeCandidateRefused: applies(func(tx *eventlog.Tx, e event.Event, p events.CandidateRefused) {
 		verdict(tx, e, p.Model, p.Version)
 	}),
-	events.TypeApprovalRequested: applies(events.Parse[events.ApprovalRequested], func(tx *eventlog.Tx, e event.Event, p events.ApprovalRequested) {
+	events.TypeApprovalRequested: applies(func(tx *eventlog.Tx, e event.Event, p events.ApprovalRequested) {
 		restsOn(tx, e, OfVerdict, Verdict, VersionKey(p.Model, p.Version))
 	}),
-	events.TypeModelVersionApproved: applies(events.Parse[events.ModelVersionApproved], func(tx *eventlog.Tx, e event.Event, p events.ModelVersionApproved) {
+	events.TypeModelVersionApproved: applies(func(tx *eventlog.Tx, e event.Event, p events.ModelVersionApproved) {
 		restsOn(tx, e, OfVerdict, Verdict, VersionKey(p.Model, p.Version))
 	}),
-	events.TypeModelVersionDenied: applies(events.Parse[events.ModelVersionDenied], func(tx *eventlog.Tx, e event.Event, p events.ModelVersionDenied) {
+	events.TypeModelVersionDenied: applies(func(tx *eventlog.Tx, e event.Event, p events.ModelVersionDenied) {
 		restsOn(tx, e, OfVersion, Version, VersionKey(p.Model, p.Version))
 	}),
-	events.TypePromotionAsked: applies(events.Parse[events.PromotionAsked], func(tx *eventlog.Tx, e event.Event, p events.PromotionAsked) {
+	events.TypePromotionAsked: applies(func(tx *eventlog.Tx, e event.Event, p events.PromotionAsked) {
 		restsOn(tx, e, OfVersion, Version, VersionKey(p.Model, p.Version))
 	}),
-	events.TypeRolloutStarted: applies(events.Parse[events.RolloutStarted], func(tx *eventlog.Tx, e event.Event, p events.RolloutStarted) {
+	events.TypeRolloutStarted: applies(func(tx *eventlog.Tx, e event.Event, p events.RolloutStarted) {
 		link(tx, e, Rollout, p.Rollout)
 		restsOn(tx, e, OfVersion, Version, VersionKey(p.Model, p.Version))
 	}),
-	events.TypeRolloutStepped: applies(events.Parse[events.RolloutStepped], func(tx *eventlog.Tx, e event.Event, p events.RolloutStepped) {
+	events.TypeRolloutStepped: applies(func(tx *eventlog.Tx, e event.Event, p events.RolloutStepped) {
 		follows(tx, e, OfRollout, Rollouts, p.Rollout)
 	}),
-	events.TypeRolloutCompleted: applies(events.Parse[events.RolloutCompleted], func(tx *eventlog.Tx, e event.Event, p events.RolloutCompleted) {
+	events.TypeRolloutCompleted: applies(func(tx *eventlog.Tx, e event.Event, p events.RolloutCompleted) {
 		follows(tx, e, OfRollout, Rollouts, p.Rollout)
 	}),
-	events.TypeRolloutRolledBack: applies(events.Parse[events.RolloutRolledBack], func(tx *eventlog.Tx, e event.Event, p events.RolloutRolledBack) {
+	events.TypeRolloutRolledBack: applies(func(tx *eventlog.Tx, e event.Event, p events.RolloutRolledBack) {
 		follows(tx, e, OfRollout, Rollouts, p.Rollout)
 	}),
-	events.TypeDriftDetected: applies(events.Parse[events.DriftDetected], func(tx *eventlog.Tx, e event.Event, p events.DriftDetected) {
+	events.TypeDriftDetected: applies(func(tx *eventlog.Tx, e event.Event, p events.DriftDetected) {
 		follows(tx, e, OfChampion, Champions, EnvironmentKey(p.Environment, p.Model))
 	}),
-	events.TypeQualityDegraded: applies(events.Parse[events.QualityDegraded], func(tx *eventlog.Tx, e event.Event, p events.QualityDegraded) {
+	events.TypeQualityDegraded: applies(func(tx *eventlog.Tx, e event.Event, p events.QualityDegraded) {
 		follows(tx, e, OfChampion, Champions, EnvironmentKey(p.Environment, p.Model))
 	}),
-	events.TypeAlertRaised: applies(events.Parse[events.AlertRaised], func(tx *eventlog.Tx, e event.Event, p events.AlertRaised) {
+	events.TypeAlertRaised: applies(func(tx *eventlog.Tx, e event.Event, p events.AlertRaised) {
 		link(tx, e, Alert, p.Alert)
 		follows(tx, e, OfChampion, Champions, EnvironmentKey(p.Environment, p.Model))
 	}),
-	events.TypeAlertResolved: applies(events.Parse[events.AlertResolved], func(tx *eventlog.Tx, e event.Event, p events.AlertResolved) {
+	events.TypeAlertResolved: applies(func(tx *eventlog.Tx, e event.Event, p events.AlertResolved) {
 		restsOn(tx, e, OfAlert, Alert, p.Alert)
 	}),
-	events.TypeNoteAdded: applies(events.Parse[events.NoteAdded], func(tx *eventlog.Tx, e event.Event, p events.NoteAdded) {
+	events.TypeNoteAdded: applies(func(tx *eventlog.Tx, e event.Event, p events.NoteAdded) {
 		about(tx, e, p.On)
 	}),
 }
@@ -203,9 +203,9 @@ func graphOf(typ string) eventlog.ApplyFunc {
 	_, name, _ := strings.Cut(typ, ".v1.")
 	switch name {
 	case "event_retried":
-		return applies(events.Parse[events.EventRetried], func(tx *eventlog.Tx, e event.Event, p events.EventRetried) { about(tx, e, p.Event) })
+		return applies(func(tx *eventlog.Tx, e event.Event, p events.EventRetried) { about(tx, e, p.Event) })
 	case "event_discarded":
-		return applies(events.Parse[events.EventDiscarded], func(tx *eventlog.Tx, e event.Event, p events.EventDiscarded) { about(tx, e, p.Event) })
+		return applies(func(tx *eventlog.Tx, e event.Event, p events.EventDiscarded) { about(tx, e, p.Event) })
 	}
 	return graph[typ]
 }
@@ -229,8 +229,8 @@ func RevisionKey(repository, revision string) string { return revision + "@" + r
 func EnvironmentKey(environment, model string) string { return environment + "/" + model }
 
 // applies adapts an apply that cannot fail.
-func applies[P any](parse func(event.Event) (P, error), fn func(*eventlog.Tx, event.Event, P)) eventlog.ApplyFunc {
-	return eventlog.Applies(parse, func(_ context.Context, tx *eventlog.Tx, e event.Event, p P) error {
+func applies[P any, PP eventlog.Payload[P]](fn func(*eventlog.Tx, event.Event, P)) eventlog.ApplyFunc {
+	return eventlog.Applies[P, PP](func(_ context.Context, tx *eventlog.Tx, e event.Event, p P) error {
 		fn(tx, e, p)
 		return nil
 	})

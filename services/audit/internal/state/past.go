@@ -134,35 +134,35 @@ func end(tx *eventlog.Tx, e event.Event, kind, key string) {
 
 // past are the applies that keep how things stood.
 var past = map[string]eventlog.ApplyFunc{
-	events.TypeCodeCommitted:           changes(events.Parse[events.CodeCommitted], codeCommitted),
-	events.TypeDataCommitted:           changes(events.Parse[events.DataCommitted], dataCommitted),
-	events.TypeModelDeclared:           changes(events.Parse[events.ModelDeclared], modelDeclared),
-	events.TypeModelWithdrawn:          changes(events.Parse[events.ModelWithdrawn], modelWithdrawn),
-	events.TypeFeatureViewDeclared:     changes(events.Parse[events.FeatureViewDeclared], viewDeclared),
-	events.TypeFeatureViewMaterialized: changes(events.Parse[events.FeatureViewMaterialized], viewMaterialized),
-	events.TypeTrainingRequested:       changes(events.Parse[events.TrainingRequested], trainingRequested),
-	events.TypeRunStarted:              changes(events.Parse[events.RunStarted], runStarted),
-	events.TypeRunFailed:               changes(events.Parse[events.RunFailed], runFailed),
-	events.TypeRunCancelled:            changes(events.Parse[events.RunCancelled], runCancelled),
-	events.TypeCandidateMeasured:       changes(events.Parse[events.CandidateMeasured], candidateMeasured),
-	events.TypeModelVersionRegistered:  changes(events.Parse[events.ModelVersionRegistered], versionRegistered),
-	events.TypeCandidatePassed:         changes(events.Parse[events.CandidatePassed], candidatePassed),
-	events.TypeCandidateRefused:        changes(events.Parse[events.CandidateRefused], candidateRefused),
-	events.TypeApprovalRequested:       changes(events.Parse[events.ApprovalRequested], approvalRequested),
-	events.TypeModelVersionApproved:    changes(events.Parse[events.ModelVersionApproved], versionApproved),
-	events.TypeModelVersionDenied:      changes(events.Parse[events.ModelVersionDenied], versionDenied),
-	events.TypeChampionChanged:         changes(events.Parse[events.ChampionChanged], championChanged),
-	events.TypeRolloutStarted:          changes(events.Parse[events.RolloutStarted], rolloutStarted),
-	events.TypeRolloutStepped:          changes(events.Parse[events.RolloutStepped], rolloutStepped),
-	events.TypeRolloutCompleted:        changes(events.Parse[events.RolloutCompleted], rolloutCompleted),
-	events.TypeRolloutRolledBack:       changes(events.Parse[events.RolloutRolledBack], rolloutRolledBack),
-	events.TypeAlertRaised:             changes(events.Parse[events.AlertRaised], alertRaised),
-	events.TypeAlertResolved:           changes(events.Parse[events.AlertResolved], alertResolved),
+	events.TypeCodeCommitted:           changes(codeCommitted),
+	events.TypeDataCommitted:           changes(dataCommitted),
+	events.TypeModelDeclared:           changes(modelDeclared),
+	events.TypeModelWithdrawn:          changes(modelWithdrawn),
+	events.TypeFeatureViewDeclared:     changes(viewDeclared),
+	events.TypeFeatureViewMaterialized: changes(viewMaterialized),
+	events.TypeTrainingRequested:       changes(trainingRequested),
+	events.TypeRunStarted:              changes(runStarted),
+	events.TypeRunFailed:               changes(runFailed),
+	events.TypeRunCancelled:            changes(runCancelled),
+	events.TypeCandidateMeasured:       changes(candidateMeasured),
+	events.TypeModelVersionRegistered:  changes(versionRegistered),
+	events.TypeCandidatePassed:         changes(candidatePassed),
+	events.TypeCandidateRefused:        changes(candidateRefused),
+	events.TypeApprovalRequested:       changes(approvalRequested),
+	events.TypeModelVersionApproved:    changes(versionApproved),
+	events.TypeModelVersionDenied:      changes(versionDenied),
+	events.TypeChampionChanged:         changes(championChanged),
+	events.TypeRolloutStarted:          changes(rolloutStarted),
+	events.TypeRolloutStepped:          changes(rolloutStepped),
+	events.TypeRolloutCompleted:        changes(rolloutCompleted),
+	events.TypeRolloutRolledBack:       changes(rolloutRolledBack),
+	events.TypeAlertRaised:             changes(alertRaised),
+	events.TypeAlertResolved:           changes(alertResolved),
 }
 
 // changes adapts an apply that returns what it changes.
-func changes[P any](parse func(event.Event) (P, error), fn func(*eventlog.Tx, event.Event, P) []change) eventlog.ApplyFunc {
-	return eventlog.Applies(parse, func(_ context.Context, tx *eventlog.Tx, e event.Event, p P) error {
+func changes[P any, PP eventlog.Payload[P]](fn func(*eventlog.Tx, event.Event, P) []change) eventlog.ApplyFunc {
+	return eventlog.Applies[P, PP](func(_ context.Context, tx *eventlog.Tx, e event.Event, p P) error {
 		for _, c := range fn(tx, e, p) {
 			if err := c.apply(tx, e); err != nil {
 				return err

@@ -50,7 +50,7 @@ CREATE INDEX moments_sequence ON moments (sequence);
 
 // Register adds an apply for every event of the contracts.
 func Register(f *eventlog.Fold) {
-	signed := eventlog.Applies(events.Parse[events.CheckpointSigned], checkpointSigned)
+	signed := eventlog.Applies(checkpointSigned)
 	for typ := range events.Channels { //purity:allow each type gets its own handler
 		more := []eventlog.ApplyFunc{graphOf(typ), past[typ]}
 		if typ == events.TypeCheckpointSigned {

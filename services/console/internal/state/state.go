@@ -4,6 +4,8 @@ package state
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -101,31 +103,20 @@ CREATE TABLE champions (
 
 // Register adds an apply for every event of the contracts.
 func Register(f *eventlog.Fold) {
-	extra := map[string]eventlog.ApplyFunc{
-		events.TypeModelDeclared:          eventlog.Applies(events.Parse[events.ModelDeclared], modelDeclared),
-		events.TypeModelWithdrawn:         eventlog.Applies(events.Parse[events.ModelWithdrawn], modelWithdrawn),
-		events.TypeModelVersionRegistered: eventlog.Applies(events.Parse[events.ModelVersionRegistered], versionRegistered),
-		events.TypeCandidatePassed:        eventlog.Applies(events.Parse[events.CandidatePassed], candidatePassed),
-		events.TypeCandidateRefused:       eventlog.Applies(events.Parse[events.CandidateRefused], candidateRefused),
-		events.TypeApprovalRequested:      eventlog.Applies(events.Parse[events.ApprovalRequested], approvalRequested),
-		events.TypeModelVersionApproved:   eventlog.Applies(events.Parse[events.ModelVersionApproved], versionApproved),
-		events.TypeModelVersionDenied:     eventlog.Applies(events.Parse[events.ModelVersionDenied], versionDenied),
-		events.TypeChampionChanged:        eventlog.Applies(events.Parse[events.ChampionChanged], championChanged),
-	}
-	for typ := range events.Channels { //purity:allow each type gets its own handler
-		more := extra[typ]
-		f.Apply(typ, func(ctx context.Context, tx *eventlog.Tx, e event.Event) error {
-			flow(tx, e)
-			if more == nil {
-				return nil
-			}
-			return more(ctx, tx, e)
-		})
-	}
+	eventlog.Apply(f, modelDeclared)
+	eventlog.Apply(f, modelWithdrawn)
+	eventlog.Apply(f, versionRegistered)
+	eventlog.Apply(f, candidatePassed)
+	eventlog.Apply(f, candidateRefused)
+	eventlog.Apply(f, approvalRequested)
+	eventlog.Apply(f, versionApproved)
+	eventlog.Apply(f, versionDenied)
+	eventlog.Apply(f, championChanged)
+	f.ApplyFirst(slices.Sorted(maps.Keys(events.Channels)), flow)
 }
 
 // flow adds an event to its ripple and moves the ripples that it means something for.
-func flow(tx *eventlog.Tx, e event.Event) {
+func flow(_ context.Context, tx *eventlog.Tx, e event.Event) error {
 	namespace, ripple, at := eventlog.Namespace(e), eventlog.Correlation(e), int64(tx.Sequence())
 	s := story.Of(e)
 	if ripple == e.ID() {
@@ -151,6 +142,7 @@ func flow(tx *eventlog.Tx, e event.Event) {
 		tx.Exec(`INSERT INTO pending (namespace, key, ripple) VALUES ($1, $2, $3) ON CONFLICT (namespace, key) DO NOTHING`,
 			namespace, key, ripple)
 	}
+	return nil
 }
 
 // outcome moves the ripple that the event speaks of: the one that began a matter it

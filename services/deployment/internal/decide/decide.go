@@ -16,12 +16,12 @@ import (
 
 // Register adds every decision to the fold.
 func Register(f *eventlog.Fold) {
-	f.Decide(events.TypeModelVersionApproved, eventlog.Decides(events.Parse[events.ModelVersionApproved], approved))
-	f.Decide(events.TypeReplicaReady, eventlog.Decides(events.Parse[events.ReplicaReady], ready))
-	f.Decide(events.TypeReplicaFailed, eventlog.Decides(events.Parse[events.ReplicaFailed], failed))
-	f.Decide(events.TypeCanaryJudged, eventlog.Decides(events.Parse[events.CanaryJudged], judged))
-	f.Decide(events.TypeStepDue, eventlog.Decides(events.Parse[events.StepDue], due))
-	f.Decide(events.TypeRollbackAsked, eventlog.Decides(events.Parse[events.RollbackAsked], rollbackAsked))
+	eventlog.Decide(f, approved)
+	eventlog.Decide(f, ready)
+	eventlog.Decide(f, failed)
+	eventlog.Decide(f, judged)
+	eventlog.Decide(f, due)
+	eventlog.Decide(f, rollbackAsked)
 }
 
 // approved begins a rollout, unless the version already serves or is on its way.

@@ -26,14 +26,14 @@ type LoadArgs struct {
 
 // Register adds every apply to the fold.
 func Register(f *eventlog.Fold) {
-	f.Apply(events.TypeModelDeclared, eventlog.Applies(events.Parse[events.ModelDeclared], modelDeclared))
-	f.Apply(events.TypeModelWithdrawn, eventlog.Applies(events.Parse[events.ModelWithdrawn], modelWithdrawn))
-	f.Apply(events.TypeDataCommitted, eventlog.Applies(events.Parse[events.DataCommitted], dataCommitted))
-	f.Apply(events.TypeModelVersionApproved, eventlog.Applies(events.Parse[events.ModelVersionApproved], versionApproved))
-	f.Apply(events.TypeRolloutStarted, eventlog.Applies(events.Parse[events.RolloutStarted], rolloutStarted))
-	f.Apply(events.TypeRolloutStepped, eventlog.Applies(events.Parse[events.RolloutStepped], rolloutStepped))
-	f.Apply(events.TypeRolloutCompleted, eventlog.Applies(events.Parse[events.RolloutCompleted], rolloutCompleted))
-	f.Apply(events.TypeRolloutRolledBack, eventlog.Applies(events.Parse[events.RolloutRolledBack], rolloutRolledBack))
+	eventlog.Apply(f, modelDeclared)
+	eventlog.Apply(f, modelWithdrawn)
+	eventlog.Apply(f, dataCommitted)
+	eventlog.Apply(f, versionApproved)
+	eventlog.Apply(f, rolloutStarted)
+	eventlog.Apply(f, rolloutStepped)
+	eventlog.Apply(f, rolloutCompleted)
+	eventlog.Apply(f, rolloutRolledBack)
 }
 
 func modelDeclared(_ context.Context, tx *eventlog.Tx, e event.Event, p events.ModelDeclared) error {

@@ -21,7 +21,7 @@ import (
 
 // Register adds every decide to the fold.
 func Register(f *eventlog.Fold) {
-	f.Decide(events.TypeCodeCommitted, eventlog.Decides(events.Parse[events.CodeCommitted], codeCommitted))
+	eventlog.Decide(f, codeCommitted)
 }
 
 // codeCommitted declares a new version of each view whose meaning changed.

@@ -27,14 +27,14 @@ type MaterialiseArgs struct {
 
 // Register adds every apply to the fold.
 func Register(f *eventlog.Fold) {
-	f.Apply(events.TypeCodeCommitted, eventlog.Applies(events.Parse[events.CodeCommitted], codeCommitted))
-	f.Apply(events.TypeDataCommitted, eventlog.Applies(events.Parse[events.DataCommitted], dataCommitted))
-	f.Apply(events.TypeModelDeclared, eventlog.Applies(events.Parse[events.ModelDeclared], modelDeclared))
-	f.Apply(events.TypeFeatureViewDeclared, eventlog.Applies(events.Parse[events.FeatureViewDeclared], viewDeclared))
-	f.Apply(events.TypeFeatureViewMaterialized, eventlog.Applies(events.Parse[events.FeatureViewMaterialized], viewMaterialized))
-	f.Apply(events.TypeTrainingRequested, eventlog.Applies(events.Parse[events.TrainingRequested], trainingRequested))
-	f.Apply(events.TypeTrainingSetBuilt, eventlog.Applies(events.Parse[events.TrainingSetBuilt], trainingSetBuilt))
-	f.Apply(events.TypeTrainingSetFailed, eventlog.Applies(events.Parse[events.TrainingSetFailed], trainingSetFailed))
+	eventlog.Apply(f, codeCommitted)
+	eventlog.Apply(f, dataCommitted)
+	eventlog.Apply(f, modelDeclared)
+	eventlog.Apply(f, viewDeclared)
+	eventlog.Apply(f, viewMaterialized)
+	eventlog.Apply(f, trainingRequested)
+	eventlog.Apply(f, trainingSetBuilt)
+	eventlog.Apply(f, trainingSetFailed)
 }
 
 func changed(tx *eventlog.Tx) {

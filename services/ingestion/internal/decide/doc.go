@@ -4,12 +4,11 @@
 package decide
 
 import (
-	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/eventlog"
 )
 
 // Register adds the decisions to the fold.
 func Register(f *eventlog.Fold) {
-	f.Decide(events.TypeDataChecked, eventlog.Decides(events.Parse[events.DataChecked], dataChecked))
-	f.Decide(events.TypeCodeArchived, eventlog.Decides(events.Parse[events.CodeArchived], codeArchived))
+	eventlog.Decide(f, dataChecked)
+	eventlog.Decide(f, codeArchived)
 }

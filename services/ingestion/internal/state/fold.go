@@ -44,17 +44,17 @@ type ArchiveArgs struct {
 // New returns the fold with every apply registered.
 func New() *eventlog.Fold {
 	f := eventlog.NewFold("ingestion", FoldVersion, tables)
-	f.Apply(events.TypeRepositoryConnected, eventlog.Applies(events.Parse[events.RepositoryConnected], repositoryConnected))
-	f.Apply(events.TypeCodePushed, eventlog.Applies(events.Parse[events.CodePushed], codePushed))
-	f.Apply(events.TypeCodeArchived, eventlog.Applies(events.Parse[events.CodeArchived], codeArchived))
-	f.Apply(events.TypeCodeCommitted, eventlog.Applies(events.Parse[events.CodeCommitted], codeCommitted))
-	f.Apply(events.TypeCodeRejected, eventlog.Applies(events.Parse[events.CodeRejected], codeRejected))
-	f.Apply(events.TypeModelDeclared, eventlog.Applies(events.Parse[events.ModelDeclared], modelDeclared))
-	f.Apply(events.TypeModelWithdrawn, eventlog.Applies(events.Parse[events.ModelWithdrawn], modelWithdrawn))
-	f.Apply(events.TypeDataArrived, eventlog.Applies(events.Parse[events.DataArrived], dataArrived))
-	f.Apply(events.TypeDataChecked, eventlog.Applies(events.Parse[events.DataChecked], dataChecked))
-	f.Apply(events.TypeDataCommitted, eventlog.Applies(events.Parse[events.DataCommitted], dataCommitted))
-	f.Apply(events.TypeDataRejected, eventlog.Applies(events.Parse[events.DataRejected], dataRejected))
+	eventlog.Apply(f, repositoryConnected)
+	eventlog.Apply(f, codePushed)
+	eventlog.Apply(f, codeArchived)
+	eventlog.Apply(f, codeCommitted)
+	eventlog.Apply(f, codeRejected)
+	eventlog.Apply(f, modelDeclared)
+	eventlog.Apply(f, modelWithdrawn)
+	eventlog.Apply(f, dataArrived)
+	eventlog.Apply(f, dataChecked)
+	eventlog.Apply(f, dataCommitted)
+	eventlog.Apply(f, dataRejected)
 	return f
 }
 

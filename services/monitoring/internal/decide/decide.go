@@ -40,7 +40,7 @@ func New() (*Decider, error) {
 
 // Register adds the decisions to the fold.
 func (d *Decider) Register(f *eventlog.Fold) {
-	f.Decide(events.TypeWindowClosed, eventlog.Decides(events.Parse[events.WindowClosed], d.window))
+	eventlog.Decide(f, d.window)
 }
 
 func (d *Decider) window(ctx context.Context, db eventlog.Reader, e event.Event, p events.WindowClosed, _ time.Time) ([]event.Event, error) {

@@ -28,16 +28,16 @@ type QualityArgs struct {
 
 // Register adds every apply to the fold.
 func Register(f *eventlog.Fold) {
-	f.Apply(events.TypeModelDeclared, eventlog.Applies(events.Parse[events.ModelDeclared], modelDeclared))
-	f.Apply(events.TypeModelVersionRegistered, eventlog.Applies(events.Parse[events.ModelVersionRegistered], versionRegistered))
-	f.Apply(events.TypeDataCommitted, eventlog.Applies(events.Parse[events.DataCommitted], dataCommitted))
-	f.Apply(events.TypeRolloutStarted, eventlog.Applies(events.Parse[events.RolloutStarted], rolloutStarted))
-	f.Apply(events.TypeRolloutStepped, eventlog.Applies(events.Parse[events.RolloutStepped], rolloutStepped))
-	f.Apply(events.TypeRolloutCompleted, eventlog.Applies(events.Parse[events.RolloutCompleted], rolloutCompleted))
-	f.Apply(events.TypeRolloutRolledBack, eventlog.Applies(events.Parse[events.RolloutRolledBack], rolloutRolledBack))
-	f.Apply(events.TypeWindowClosed, eventlog.Applies(events.Parse[events.WindowClosed], windowClosed))
-	f.Apply(events.TypeAlertRaised, eventlog.Applies(events.Parse[events.AlertRaised], alertRaised))
-	f.Apply(events.TypeAlertResolved, eventlog.Applies(events.Parse[events.AlertResolved], alertResolved))
+	eventlog.Apply(f, modelDeclared)
+	eventlog.Apply(f, versionRegistered)
+	eventlog.Apply(f, dataCommitted)
+	eventlog.Apply(f, rolloutStarted)
+	eventlog.Apply(f, rolloutStepped)
+	eventlog.Apply(f, rolloutCompleted)
+	eventlog.Apply(f, rolloutRolledBack)
+	eventlog.Apply(f, windowClosed)
+	eventlog.Apply(f, alertRaised)
+	eventlog.Apply(f, alertResolved)
 }
 
 func modelDeclared(_ context.Context, tx *eventlog.Tx, e event.Event, p events.ModelDeclared) error {

@@ -19,13 +19,13 @@ func Register(f *eventlog.Fold) error {
 	if err != nil {
 		return err
 	}
-	f.Decide(events.TypeCandidateMeasured, eventlog.Decides(events.Parse[events.CandidateMeasured], candidateMeasured(gates)))
-	f.Decide(events.TypeRolloutCompleted, eventlog.Decides(events.Parse[events.RolloutCompleted], rolloutCompleted))
-	f.Decide(events.TypeRolloutRolledBack, eventlog.Decides(events.Parse[events.RolloutRolledBack], rolloutRolledBack))
-	f.Decide(events.TypeApprovalGiven, eventlog.Decides(events.Parse[events.ApprovalGiven], approvalGiven))
-	f.Decide(events.TypeApprovalDenied, eventlog.Decides(events.Parse[events.ApprovalDenied], approvalDenied))
-	f.Decide(events.TypePromotionAsked, eventlog.Decides(events.Parse[events.PromotionAsked], promotionAsked))
-	f.Decide(events.TypeModelWithdrawn, eventlog.Decides(events.Parse[events.ModelWithdrawn], modelWithdrawn))
+	eventlog.Decide(f, candidateMeasured(gates))
+	eventlog.Decide(f, rolloutCompleted)
+	eventlog.Decide(f, rolloutRolledBack)
+	eventlog.Decide(f, approvalGiven)
+	eventlog.Decide(f, approvalDenied)
+	eventlog.Decide(f, promotionAsked)
+	eventlog.Decide(f, modelWithdrawn)
 	return nil
 }
 

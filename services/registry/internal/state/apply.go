@@ -13,17 +13,17 @@ import (
 
 // Register adds every apply to the fold.
 func Register(f *eventlog.Fold) {
-	f.Apply(events.TypeModelDeclared, eventlog.Applies(events.Parse[events.ModelDeclared], modelDeclared))
-	f.Apply(events.TypeModelWithdrawn, eventlog.Applies(events.Parse[events.ModelWithdrawn], modelWithdrawn))
-	f.Apply(events.TypeCandidateMeasured, eventlog.Applies(events.Parse[events.CandidateMeasured], candidateMeasured))
-	f.Apply(events.TypeModelVersionRegistered, eventlog.Applies(events.Parse[events.ModelVersionRegistered], versionRegistered))
-	f.Apply(events.TypeCandidatePassed, eventlog.Applies(events.Parse[events.CandidatePassed], candidatePassed))
-	f.Apply(events.TypeCandidateRefused, eventlog.Applies(events.Parse[events.CandidateRefused], candidateRefused))
-	f.Apply(events.TypeApprovalRequested, eventlog.Applies(events.Parse[events.ApprovalRequested], approvalRequested))
-	f.Apply(events.TypeModelVersionApproved, eventlog.Applies(events.Parse[events.ModelVersionApproved], versionApproved))
-	f.Apply(events.TypeModelVersionDenied, eventlog.Applies(events.Parse[events.ModelVersionDenied], versionDenied))
-	f.Apply(events.TypeRolloutStarted, eventlog.Applies(events.Parse[events.RolloutStarted], rolloutStarted))
-	f.Apply(events.TypeChampionChanged, eventlog.Applies(events.Parse[events.ChampionChanged], championChanged))
+	eventlog.Apply(f, modelDeclared)
+	eventlog.Apply(f, modelWithdrawn)
+	eventlog.Apply(f, candidateMeasured)
+	eventlog.Apply(f, versionRegistered)
+	eventlog.Apply(f, candidatePassed)
+	eventlog.Apply(f, candidateRefused)
+	eventlog.Apply(f, approvalRequested)
+	eventlog.Apply(f, versionApproved)
+	eventlog.Apply(f, versionDenied)
+	eventlog.Apply(f, rolloutStarted)
+	eventlog.Apply(f, championChanged)
 }
 
 func modelDeclared(_ context.Context, tx *eventlog.Tx, e event.Event, p events.ModelDeclared) error {

@@ -19,15 +19,15 @@ import (
 
 // Register adds every decide to the fold.
 func Register(f *eventlog.Fold) {
-	f.Decide(events.TypeDataCommitted, eventlog.Decides(events.Parse[events.DataCommitted], dataCommitted))
-	f.Decide(events.TypeModelDeclared, eventlog.Decides(events.Parse[events.ModelDeclared], modelDeclared))
-	f.Decide(events.TypeDriftDetected, eventlog.Decides(events.Parse[events.DriftDetected], driftDetected))
-	f.Decide(events.TypeQualityDegraded, eventlog.Decides(events.Parse[events.QualityDegraded], qualityDegraded))
-	f.Decide(events.TypeScheduleTicked, eventlog.Decides(events.Parse[events.ScheduleTicked], scheduleTicked))
-	f.Decide(events.TypeTrainingAsked, eventlog.Decides(events.Parse[events.TrainingAsked], trainingAsked))
-	f.Decide(events.TypeRunFailed, eventlog.Decides(events.Parse[events.RunFailed], runFailed))
-	f.Decide(events.TypeCandidateMeasured, eventlog.Decides(events.Parse[events.CandidateMeasured], candidateMeasured))
-	f.Decide(events.TypeCancelAsked, eventlog.Decides(events.Parse[events.CancelAsked], cancelAsked))
+	eventlog.Decide(f, dataCommitted)
+	eventlog.Decide(f, modelDeclared)
+	eventlog.Decide(f, driftDetected)
+	eventlog.Decide(f, qualityDegraded)
+	eventlog.Decide(f, scheduleTicked)
+	eventlog.Decide(f, trainingAsked)
+	eventlog.Decide(f, runFailed)
+	eventlog.Decide(f, candidateMeasured)
+	eventlog.Decide(f, cancelAsked)
 }
 
 // consider answers one reason to train a model.

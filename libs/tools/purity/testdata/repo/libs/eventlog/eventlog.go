@@ -15,3 +15,11 @@ type Reader interface {
 
 func (f *Fold) Apply(typ string, fn func(*Tx) error)                 {}
 func (f *Fold) Decide(typ string, fn func(Reader) ([]string, error)) {}
+
+type Payload[P any] interface {
+	*P
+	ParseEvent(data []byte) error
+}
+
+func Apply[P any, PP Payload[P]](f *Fold, fn func(*Tx, P) error)                 {}
+func Decide[P any, PP Payload[P]](f *Fold, fn func(Reader, P) ([]string, error)) {}

@@ -15,7 +15,25 @@ func New() *eventlog.Fold {
 	f := eventlog.NewFold("clocks", 1, `CREATE TABLE t (id bigint PRIMARY KEY)`)
 	f.Apply("a", applied)
 	f.Decide("a", decided)
+	eventlog.Apply(f, typed)
+	eventlog.Decide(f, typedDecision)
 	return f
+}
+
+type payload struct{ at time.Time }
+
+func (p *payload) ParseEvent(data []byte) error {
+	p.at = time.Now().Add(time.Hour) // want: time.Now
+	return nil
+}
+
+func typed(tx *eventlog.Tx, p payload) error {
+	tx.Exec(`UPDATE t SET id = $1`, time.Until(p.at)) // want: time.Until
+	return nil
+}
+
+func typedDecision(r eventlog.Reader, _ payload) ([]string, error) {
+	return nil, r.Query(`UPDATE t SET id = 1`) // want: decide only reads
 }
 
 var seen = map[string]bool{}

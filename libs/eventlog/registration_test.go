@@ -1,0 +1,88 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/stretchr/testify/require"
+)
+
+// added is a payload that counts how often it is parsed.
+type added struct{ N int }
+
+var parsed int
+
+func (*added) EventType() string { return full("adder.added") }
+
+func (p *added) ParseEvent(e event.Event) error {
+	parsed++
+	known, err := payloadOf(e)
+	p.N = known.N
+	return err
+}
+
+//nolint:paralleltest // it counts in a package variable
+func TestATypedHandlerIsRegisteredUnderItsPayloadsType(t *testing.T) {
+	f := NewFold("adder", 1, "")
+	var got []int
+	Apply(f, func(_ context.Context, _ *Tx, _ event.Event, p added) error {
+		got = append(got, p.N)
+		return nil
+	})
+	Decide(f, func(_ context.Context, _ Reader, _ event.Event, p added, _ time.Time) ([]event.Event, error) {
+		got = append(got, 10*p.N)
+		return nil, nil
+	})
+	require.Equal(t, []string{full("adder.added")}, f.Types())
+
+	ctx, e, tx := context.Background(), draft("adder.added", "x", payload{N: 7}), &Tx{}
+	tx.at(e, 1)
+	require.NoError(t, f.apply[e.Type()](ctx, tx, e))
+	_, err := f.decide[e.Type()](ctx, tx, e, time.Time{})
+	require.NoError(t, err)
+	require.Equal(t, []int{7, 70}, got)
+	require.Equal(t, 1, parsed, "once for both")
+
+	bad := e.Clone()
+	bad.DataEncoded = []byte("{")
+	var invalid *invalidError
+	require.ErrorAs(t, f.apply[e.Type()](ctx, tx, bad), &invalid, "it is parked")
+}
+
+func TestAnEventTypeHasOneHandler(t *testing.T) {
+	t.Parallel()
+	f := counts("adder")
+	nothing := func(context.Context, *Tx, event.Event) error { return nil }
+	require.PanicsWithValue(t, "the fold of adder has a second apply handler for "+full("adder.added")+": an event type has one; join the two",
+		func() { f.Apply(full("adder.added"), nothing) })
+	require.PanicsWithValue(t, "the fold of adder has a second decide handler for "+full("adder.added")+": an event type has one; join the two",
+		func() {
+			f.Decide(full("adder.added"), func(context.Context, Reader, event.Event, time.Time) ([]event.Event, error) { return nil, nil })
+		})
+}
+
+func TestWhatIsAppliedFirstComesBeforeATypesOwn(t *testing.T) {
+	t.Parallel()
+	f := NewFold("adder", 1, "")
+	var order []string
+	step := func(name string, err error) ApplyFunc {
+		return func(context.Context, *Tx, event.Event) error {
+			order = append(order, name)
+			return err
+		}
+	}
+	failure := errors.New("failed")
+	f.Apply("a", step("own", nil))
+	f.ApplyFirst([]string{"a", "b"}, step("first", nil))
+	require.NoError(t, f.apply["a"](context.Background(), nil, event.Event{}))
+	require.NoError(t, f.apply["b"](context.Background(), nil, event.Event{}))
+	require.Equal(t, []string{"first", "own", "first"}, order)
+
+	f.ApplyFirst([]string{"b"}, step("before", failure))
+	require.ErrorIs(t, f.apply["b"](context.Background(), nil, event.Event{}), failure)
+	require.Equal(t, "before", order[len(order)-1], "what comes after a failure is not applied")
+	require.Panics(t, func() { f.Apply("b", step("late", nil)) }, "it would come too late")
+}
