@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"strings"
@@ -22,17 +23,16 @@ type parts struct {
 
 	Fold       *eventlog.Fold
 	Handlers   []eventlog.Handler `group:"effects"`
-	Migrations []Migrations       `group:"migrations"`
+	Migrations []fs.FS            `group:"migrations"`
 }
 
 // work is what runs once the module is built.
 type work struct {
 	fx.In
 
-	Log      *eventlog.Log
-	Loops    []Loop     `group:"loops"`
-	Progress []Progress `group:"progress"`
-	Checks   []Check    `group:"checks"`
+	Log    *eventlog.Log
+	Loops  []Loop  `group:"loops"`
+	Checks []Check `group:"checks"`
 }
 
 // build makes the module's graph: its data tables are migrated and its log is
@@ -53,7 +53,7 @@ func (s *Service) build(ctx context.Context) error {
 		),
 		s.o.Module,
 		fx.Invoke(func(w work) {
-			s.log, s.loops, s.progress, s.checks = w.Log, w.Loops, w.Progress, w.Checks
+			s.log, s.loops, s.checks = w.Log, w.Loops, w.Checks
 		}),
 	)
 	if err := s.app.Err(); err != nil {
@@ -62,7 +62,6 @@ func (s *Service) build(ctx context.Context) error {
 	}
 	// Groups come in random order; lists that people read do not.
 	slices.SortFunc(s.loops, func(a, b Loop) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(s.progress, func(a, b Progress) int { return strings.Compare(a.Name, b.Name) })
 	s.registerParked()
 	s.registerReplay()
 	s.registerTrials()

@@ -172,13 +172,16 @@ func (s *Service) Status(ctx context.Context) Status {
 	st := s.log.Status(ctx)
 	out := Status{Service: s.o.Name, Position: st.Position, End: st.End, Behind: behind(st)}
 	errs := []error{st.Err}
-	for _, p := range s.progress {
-		n, err := p.Behind(ctx)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", p.Name, err))
+	for _, l := range s.loops {
+		if l.Behind == nil {
 			continue
 		}
-		out.Behind[p.Name] += n
+		n, err := l.Behind(ctx)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", l.Name, err))
+			continue
+		}
+		out.Behind[l.Name] += n
 	}
 	if err := errors.Join(errs...); err != nil {
 		out.Error = err.Error()

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -13,12 +14,16 @@ import (
 
 // migrate brings a service's data tables up to date, one process at a time. An
 // older binary on newer tables is refused.
-func migrate(ctx context.Context, o Options, all []Migrations) (err error) {
+func migrate(ctx context.Context, o Options, all []fs.FS) (err error) {
 	if len(all) == 0 {
 		return nil
 	}
 	if len(all) > 1 {
 		return fmt.Errorf("%d sets of migrations: a service has one", len(all))
+	}
+	files, err := fs.Sub(all[0], "migrations")
+	if err != nil {
+		return fmt.Errorf("migrating the data tables: %w", err)
 	}
 	config, err := pgx.ParseConfig(o.Postgres)
 	if err != nil {
@@ -38,7 +43,7 @@ func migrate(ctx context.Context, o Options, all []Migrations) (err error) {
 	if err := prepareSchema(ctx, one, schema); err != nil {
 		return fmt.Errorf("migrating the data tables: %w", err)
 	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, all[0].FS)
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, files)
 	if err != nil {
 		return fmt.Errorf("migrating the data tables: %w", err)
 	}

@@ -22,33 +22,52 @@ type Events struct {
 }
 
 // A Loop is long-running work of a service: started when the log is live,
-// restarted with growing pauses when it fails, stopped by its context. Provide it
-// in the fx group "loops".
+// restarted with growing pauses when it fails, stopped by its context.
 type Loop struct {
 	Name string
 	Run  func(ctx context.Context) error
-}
-
-// A Progress says how much work waits or is in flight; 0 when there is none.
-// Provide it in the fx group "progress".
-type Progress struct {
-	Name   string
+	// Behind says how much of its work waits or is in flight; 0 when there is none. A
+	// loop whose work is never behind has no Behind.
 	Behind func(ctx context.Context) (int64, error)
 }
 
 // A Check says what keeps a service from doing its work, of which the library knows
-// nothing; /readyz tells it under the name. It is asked often, and quick. Provide it in
-// the fx group "checks".
+// nothing; /readyz tells it under the name. It is asked often, and quick.
 type Check struct {
 	Name string
 	Find func(ctx context.Context) error
 }
 
-// Migrations are goose migrations (NNN_name.sql in the root of FS) of a service's
-// data tables: those that are not folded from the log. They live in the schema
-// <service>_data. Provide them in the fx group "migrations".
-type Migrations struct {
-	FS fs.FS
+// Groups of a module's graph. Only the functions below and build know their names.
+const (
+	effectsGroup    = `group:"effects"`
+	loopsGroup      = `group:"loops"`
+	checksGroup     = `group:"checks"`
+	migrationsGroup = `group:"migrations"`
+)
+
+// Effects adds slow work to a module: each constructor returns an eventlog.Handler.
+func Effects(constructors ...any) Module { return provide(effectsGroup, constructors) }
+
+// Loops adds long-running work to a module: each constructor returns a Loop.
+func Loops(constructors ...any) Module { return provide(loopsGroup, constructors) }
+
+// Checks adds to what /readyz asks: each constructor returns a Check.
+func Checks(constructors ...any) Module { return provide(checksGroup, constructors) }
+
+// Migrations adds the service's data tables, those that are not folded from the log:
+// goose migrations, migrations/NNN_name.sql of files. They live in the schema
+// <service>_data. A service has one set of them.
+func Migrations(files fs.FS) Module {
+	return fx.Provide(fx.Annotate(func() fs.FS { return files }, fx.ResultTags(migrationsGroup)))
+}
+
+func provide(group string, constructors []any) Module {
+	all := make([]any, len(constructors))
+	for i, c := range constructors {
+		all[i] = fx.Annotate(c, fx.ResultTags(group))
+	}
+	return fx.Provide(all...)
 }
 
 // Paths are directories that a service may write to.

@@ -56,9 +56,8 @@ type Service struct {
 	app     *fx.App
 	log     *eventlog.Log
 
-	loops    []Loop
-	progress []Progress
-	checks   []Check
+	loops  []Loop
+	checks []Check
 
 	stopLog   context.CancelFunc
 	logEnded  chan struct{}

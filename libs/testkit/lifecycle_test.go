@@ -15,7 +15,6 @@ import (
 	"github.com/freshet-io/freshet/libs/testkit"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/fx"
 )
 
 func get(t *testing.T, url string) (int, string) {
@@ -34,7 +33,8 @@ func TestLoopsAreStartedAgainAndProgressIsCounted(t *testing.T) {
 	waiting.Store(3)
 	stopped := make(chan struct{})
 	t.Run("service", func(t *testing.T) {
-		loop := service.Loop{Name: "stubborn", Run: func(ctx context.Context) error {
+		behind := func(context.Context) (int64, error) { return waiting.Load(), nil }
+		loop := service.Loop{Name: "letters", Behind: behind, Run: func(ctx context.Context) error {
 			switch starts.Add(1) {
 			case 1:
 				return errors.New("not yet")
@@ -46,14 +46,13 @@ func TestLoopsAreStartedAgainAndProgressIsCounted(t *testing.T) {
 			close(stopped)
 			return ctx.Err()
 		}}
-		progress := service.Progress{Name: "letters", Behind: func(context.Context) (int64, error) { return waiting.Load(), nil }}
-		r := testkit.Service(t, "counter", language, module(), fx.Provide(
-			fx.Annotate(func() service.Loop { return loop }, fx.ResultTags(`group:"loops"`)),
-			fx.Annotate(func() service.Progress { return progress }, fx.ResultTags(`group:"progress"`)),
-		))
+		steady := service.Loop{Name: "steady", Run: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+		r := testkit.Service(t, "counter", language, module(), service.Loops(
+			func() service.Loop { return loop }, func() service.Loop { return steady }))
 		require.Eventually(t, func() bool { return starts.Load() == 3 }, 10*time.Second, time.Millisecond)
 		_, status := get(t, r.URL+"/statusz")
 		require.Contains(t, status, `"letters":3`)
+		require.NotContains(t, status, `"steady"`, "it counts nothing")
 		require.Contains(t, status, `"settled":false`)
 		waiting.Store(0)
 		r.Settle(t.Context())

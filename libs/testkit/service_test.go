@@ -69,13 +69,11 @@ func module() fx.Option {
 			Failed: func(context.Context, *eventlog.Run, error) (event.Event, error) { return draft(done, "failed"), nil },
 		}
 	}
-	migrations := service.Migrations{FS: fstest.MapFS{"001_worked.sql": {Data: []byte("-- +goose Up\nCREATE TABLE worked (id bigserial PRIMARY KEY);\n")}}}
+	migrations := fstest.MapFS{"migrations/001_worked.sql": {Data: []byte("-- +goose Up\nCREATE TABLE worked (id bigserial PRIMARY KEY);\n")}}
 	return fx.Options(
 		fx.Supply(fold),
-		fx.Provide(
-			fx.Annotate(handler, fx.ResultTags(`group:"effects"`)),
-			fx.Annotate(func() service.Migrations { return migrations }, fx.ResultTags(`group:"migrations"`)),
-		),
+		service.Effects(handler),
+		service.Migrations(migrations),
 		fx.Invoke(func(m *web.Mux, pool *pgxpool.Pool) {
 			m.HandleFunc("GET /v1/counts/{subject}", func(w http.ResponseWriter, r *http.Request) {
 				var n int64

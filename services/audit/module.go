@@ -33,12 +33,7 @@ func Module(cfg Config) fx.Option {
 		options = append(options, fx.Invoke(checkTopic), fx.Provide(
 			newLeaderLock, newCopier, newArchive, newKey, newMerkle,
 			fx.Annotate(newTree, fx.OnStop(closeTree)),
-			fx.Annotate(loop, fx.ResultTags(`group:"loops"`)),
-			fx.Annotate(progress, fx.ResultTags(`group:"progress"`)),
-			fx.Annotate(checks, fx.ResultTags(`group:"checks,flatten"`)),
-			fx.Annotate(merkleLoop, fx.ResultTags(`group:"loops"`)),
-			fx.Annotate(merkleProgress, fx.ResultTags(`group:"progress"`)),
-		), fx.Invoke(evidenceRoutes))
+		), service.Loops(archiveLoop, merkleLoop), service.Checks(archiveCheck, merkleCheck), fx.Invoke(evidenceRoutes))
 	}
 	return fx.Module("audit", options...)
 }
@@ -86,14 +81,10 @@ func newCopier(raw *logread.Reader, client *kafka.Client, log *eventlog.Log, tre
 	return c, c.Measure(metrics)
 }
 
-// loop copies the log while it is attested, from its next epoch when there is one,
+// archiveLoop copies the log while it is attested, from its next epoch when there is one,
 // and in one process at a time: two would store everything twice.
-func loop(c *copier.Copier, lock *leaderlock.Lock, log *eventlog.Log) service.Loop {
-	return service.Loop{Name: "archive", Run: func(ctx context.Context) error {
+func archiveLoop(c *copier.Copier, lock *leaderlock.Lock, log *eventlog.Log) service.Loop {
+	return service.Loop{Name: "archive", Behind: c.Behind, Run: func(ctx context.Context) error {
 		return lock.Run(ctx, func(ctx context.Context) error { return log.While(ctx, c.Run) })
 	}}
-}
-
-func progress(c *copier.Copier) service.Progress {
-	return service.Progress{Name: "archive", Behind: c.Behind}
 }

@@ -86,14 +86,15 @@ func evidenceRoutes(mux *web.Mux, log *eventlog.Log, raw *logread.Reader, m *mer
 	evidence.New(log.State(), raw, m).Register(mux)
 }
 
-func merkleLoop(m *merkle.Log) service.Loop { return service.Loop{Name: "merkle", Run: m.Run} }
-
-func merkleProgress(m *merkle.Log) service.Progress {
-	return service.Progress{Name: "merkle", Behind: m.Behind}
+func merkleLoop(m *merkle.Log) service.Loop {
+	return service.Loop{Name: "merkle", Run: m.Run, Behind: m.Behind}
 }
 
-// checks: the archive is audit's work, so it is not ready while it cannot be read or
-// written.
-func checks(c *copier.Copier, m *merkle.Log) []service.Check {
-	return []service.Check{{Name: "archive", Find: c.Failing}, {Name: "merkle", Find: m.Failing}}
+// The archive is audit's work, so it is not ready while it cannot be read or written.
+func archiveCheck(c *copier.Copier) service.Check {
+	return service.Check{Name: "archive", Find: c.Failing}
+}
+
+func merkleCheck(m *merkle.Log) service.Check {
+	return service.Check{Name: "merkle", Find: m.Failing}
 }

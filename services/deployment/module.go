@@ -1,7 +1,7 @@
 package deployment
 
 import (
-	"context"
+	"cmp"
 	"log/slog"
 	"strings"
 
@@ -18,7 +18,6 @@ import (
 	"github.com/freshet-io/freshet/services/deployment/internal/record"
 	"github.com/freshet-io/freshet/services/deployment/internal/serving"
 	"github.com/freshet-io/freshet/services/deployment/internal/state"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/fx"
 )
@@ -27,17 +26,9 @@ import (
 func Module(cfg Config) fx.Option {
 	return fx.Module("deployment",
 		fx.Supply(cfg),
-		fx.Provide(
-			newFold,
-			newCache,
-			newServer,
-			newWriter,
-			fx.Annotate(effect.Load, fx.ResultTags(`group:"effects"`)),
-			fx.Annotate(followLoop, fx.ResultTags(`group:"loops"`)),
-			fx.Annotate(recordLoop, fx.ResultTags(`group:"loops"`)),
-			fx.Annotate(servingProgress, fx.ResultTags(`group:"progress"`)),
-			fx.Annotate(recordProgress, fx.ResultTags(`group:"progress"`)),
-		),
+		fx.Provide(newFold, newCache, newServer, newWriter, newFeatures),
+		service.Effects(effect.Load),
+		service.Loops(servingLoop, recordsLoop),
 		fx.Invoke(routes, loadFirst, flushLast),
 	)
 }
@@ -51,42 +42,28 @@ func newFold() *eventlog.Fold {
 
 func newCache(store *objects.Store) *serving.Cache { return serving.NewCache(store) }
 
-func newServer(cache *serving.Cache, pool *pgxpool.Pool, logger *slog.Logger) *serving.Server {
-	return serving.NewServer(cache, pool, logger)
+func newServer(cache *serving.Cache, log *eventlog.Log, logger *slog.Logger) *serving.Server {
+	return serving.NewServer(cache, log.State(), log.Changed, logger)
 }
 
 func newWriter(cfg Config, client *kafka.Client, logger *slog.Logger) *record.Writer {
 	return record.NewWriter(client, cfg.RecordMemory, logger)
 }
 
-func followLoop(server *serving.Server, log *eventlog.Log) service.Loop {
-	return service.Loop{Name: "serving", Run: func(ctx context.Context) error { return server.Follow(ctx, log.Changed) }}
+func newFeatures(cfg Config, urls service.URLs) *features.Client {
+	return features.New(strings.TrimSuffix(cmp.Or(cfg.FeaturesURL, urls.Suite), "/"), cfg.FeaturesTimeout)
 }
 
-func recordLoop(writer *record.Writer, client *kafka.Client) service.Loop {
-	return service.Loop{Name: "records", Run: func(ctx context.Context) error {
-		if err := client.Ensure(ctx, record.Topic, 1); err != nil {
-			return err
-		}
-		return writer.Run(ctx)
-	}}
+func servingLoop(s *serving.Server) service.Loop {
+	return service.Loop{Name: "serving", Run: s.Follow, Behind: s.Behind}
 }
 
-func servingProgress(server *serving.Server) service.Progress {
-	return service.Progress{Name: "serving", Behind: server.Behind}
+func recordsLoop(w *record.Writer) service.Loop {
+	return service.Loop{Name: "records", Run: w.Run, Behind: w.Behind}
 }
 
-func recordProgress(writer *record.Writer) service.Progress {
-	return service.Progress{Name: "records", Behind: writer.Behind}
-}
-
-func routes(cfg Config, urls service.URLs, mux *web.Mux, log *eventlog.Log, server *serving.Server, writer *record.Writer,
+func routes(mux *web.Mux, log *eventlog.Log, cfg Config, server *serving.Server, client *features.Client, writer *record.Writer,
 	c clock.Clock, metrics prometheus.Registerer) error {
-	url := cfg.FeaturesURL
-	if url == "" {
-		url = urls.Suite
-	}
-	client := features.New(strings.TrimSuffix(url, "/"), cfg.FeaturesTimeout)
 	settings := edge.Settings{BodyLimit: cfg.BodyLimit, MostRows: cfg.MostRows, RecordWait: cfg.RecordWait}
 	e, err := edge.New(settings, server, client, writer, log.State(), c, metrics)
 	if err != nil {
@@ -96,9 +73,8 @@ func routes(cfg Config, urls service.URLs, mux *web.Mux, log *eventlog.Log, serv
 	return nil
 }
 
-// loadFirst has the models that serve in memory before the service is ready. It
-// takes the log because the state must be open.
-func loadFirst(lc fx.Lifecycle, server *serving.Server, _ *eventlog.Log) {
+// loadFirst has the models that serve in memory before the service is ready.
+func loadFirst(lc fx.Lifecycle, server *serving.Server) {
 	lc.Append(fx.StartHook(server.Refresh))
 }
 

@@ -308,7 +308,7 @@ func TestAVersionIsServedCanariedAndRolledBack(t *testing.T) {
 
 	// What serves survives a restart: a server that knows nothing reloads it.
 	b.Settle(t.Context())
-	fresh := serving.NewServer(serving.NewCache(b.Objects), b.Pool, slog.New(slog.DiscardHandler))
+	fresh := serving.NewServer(serving.NewCache(b.Objects), b.Pool, b.Log.Changed, slog.New(slog.DiscardHandler))
 	require.NoError(t, fresh.Refresh(t.Context()))
 	require.Equal(t, int64(1), fresh.Snapshot().Find("default", "delays").Champion.Number)
 

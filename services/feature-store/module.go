@@ -2,8 +2,6 @@ package featurestore
 
 import (
 	"context"
-	"embed"
-	"io/fs"
 	"log/slog"
 
 	"github.com/freshet-io/freshet/libs/clock"
@@ -22,22 +20,14 @@ import (
 	"go.uber.org/fx"
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
-
 // Module is the whole service.
 func Module(cfg Config) fx.Option {
 	return fx.Module("feature-store",
 		fx.Supply(cfg),
-		fx.Provide(newFold, newEngine, newWorks, newStore,
-			fx.Annotate(materialise, fx.ResultTags(`group:"effects"`)),
-			fx.Annotate(trainingSets, fx.ResultTags(`group:"effects"`)),
-			fx.Annotate(follow, fx.ResultTags(`group:"loops"`)),
-			fx.Annotate(consume, fx.ResultTags(`group:"loops"`)),
-			fx.Annotate(behind, fx.ResultTags(`group:"progress"`)),
-			fx.Annotate(lag, fx.ResultTags(`group:"progress"`)),
-			fx.Annotate(dataTables, fx.ResultTags(`group:"migrations"`)),
-		),
+		fx.Provide(newFold, newEngine, newWorks, fx.Annotate(newStore, fx.OnStop((*online.Store).Close))),
+		service.Migrations(online.Migrations),
+		service.Effects(materialiseEffect, trainingSetEffect),
+		service.Loops(followLoop, pushedLoop),
 		fx.Invoke(routes),
 	)
 }
@@ -58,44 +48,32 @@ func newWorks(pool *pgxpool.Pool, store *objects.Store, engine *duckdb.Engine) *
 	return &effect.Works{State: pool, Objects: store, Engine: engine}
 }
 
-func newStore(lc fx.Lifecycle, cfg Config, pool *pgxpool.Pool, store *objects.Store, engine *duckdb.Engine, c clock.Clock, logger *slog.Logger) *online.Store {
-	s := online.New(pool, store, engine, c, cfg.IdleAfter, logger)
-	lc.Append(fx.StopHook(s.Close))
-	return s
+func newStore(cfg Config, pool *pgxpool.Pool, log *eventlog.Log, store *objects.Store, client *kafka.Client, engine *duckdb.Engine,
+	c clock.Clock, logger *slog.Logger) *online.Store {
+	return online.New(online.Options{Pool: pool, Changed: log.Changed, Objects: store, Kafka: client, Engine: engine,
+		Clock: c, Idle: cfg.IdleAfter, Logger: logger})
 }
 
-func materialise(cfg Config, w *effect.Works) eventlog.Handler {
+func materialiseEffect(cfg Config, w *effect.Works) eventlog.Handler {
 	return w.Materialise(cfg.MaterialiseTimeout, 2)
 }
 
-func trainingSets(cfg Config, w *effect.Works) eventlog.Handler {
+func trainingSetEffect(cfg Config, w *effect.Works) eventlog.Handler {
 	return w.TrainingSet(cfg.TrainingSetTimeout)
 }
 
-func follow(s *online.Store, log *eventlog.Log) service.Loop {
-	return service.Loop{Name: "online store", Run: func(ctx context.Context) error { return s.Follow(ctx, log.Changed) }}
+func followLoop(s *online.Store) service.Loop {
+	return service.Loop{Name: "online store", Run: s.Follow, Behind: s.Behind}
 }
 
-func consume(s *online.Store, client *kafka.Client, pool *pgxpool.Pool) service.Loop {
-	return service.Loop{Name: "pushed rows", Run: func(ctx context.Context) error { return s.Consume(ctx, client, pool) }}
+func pushedLoop(s *online.Store) service.Loop {
+	return service.Loop{Name: "pushed rows", Run: s.Consume, Behind: s.Lag}
 }
 
-func behind(s *online.Store) service.Progress {
-	return service.Progress{Name: "online store", Behind: s.Behind}
-}
-
-func lag(s *online.Store, client *kafka.Client) service.Progress {
-	return service.Progress{Name: "pushed rows", Behind: func(ctx context.Context) (int64, error) { return s.Lag(ctx, client) }}
-}
-
-func dataTables() (service.Migrations, error) {
-	sub, err := fs.Sub(migrations, "migrations")
-	return service.Migrations{FS: sub}, err
-}
-
-func routes(mux *web.Mux, log *eventlog.Log, cfg Config, s *online.Store, client *kafka.Client, logger *slog.Logger) {
-	(&edge.Edge{
-		Store: s, State: log.State(), Kafka: client, Logger: logger,
+func routes(mux *web.Mux, log *eventlog.Log, cfg Config, store *online.Store, logger *slog.Logger) {
+	e := &edge.Edge{
+		Store: store, State: log.State(), Logger: logger,
 		BodyLimit: cfg.BodyLimit, PushTimeout: cfg.PushTimeout, ListLimit: cfg.ListLimit,
-	}).Register(mux)
+	}
+	e.Register(mux)
 }

@@ -270,11 +270,14 @@ func TestRealFlights(t *testing.T) {
 func (s *suite) secondStore() *online.Store {
 	engine, err := duckdb.Open(s.t.Context(), duckdb.Options{})
 	require.NoError(s.t, err)
-	store := online.New(s.Pool, s.Objects, engine, s.Clock, time.Minute, slog.New(slog.DiscardHandler))
+	store := online.New(online.Options{
+		Pool: s.Pool, Changed: s.Log.Changed, Objects: s.Objects, Kafka: s.Kafka, Engine: engine,
+		Clock: s.Clock, Idle: time.Minute, Logger: slog.New(slog.DiscardHandler),
+	})
 	ctx, cancel := context.WithCancel(s.t.Context())
 	done := make(chan error, 2)
-	go func() { done <- store.Follow(ctx, s.Log.Changed) }()
-	go func() { done <- store.Consume(ctx, s.Kafka, s.Pool) }()
+	go func() { done <- store.Follow(ctx) }()
+	go func() { done <- store.Consume(ctx) }()
 	s.t.Cleanup(func() {
 		cancel()
 		for range 2 {
@@ -286,7 +289,7 @@ func (s *suite) secondStore() *online.Store {
 	})
 	require.Eventually(s.t, func() bool {
 		behind, err := store.Behind(ctx)
-		lag, lagErr := store.Lag(ctx, s.Kafka)
+		lag, lagErr := store.Lag(ctx)
 		return err == nil && lagErr == nil && behind == 0 && lag == 0
 	}, 20*time.Second, 5*time.Millisecond)
 	return store

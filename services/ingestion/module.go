@@ -2,7 +2,6 @@ package ingestion
 
 import (
 	"context"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
 
@@ -27,10 +26,11 @@ import (
 func Module(cfg Config) fx.Option {
 	return fx.Module("ingestion",
 		fx.Supply(cfg),
-		fx.Provide(newFold, newEngine, newChecker, newGit, newFiles, newWatch, edge.NewIntake, edge.NewFromNATS, edge.NewFromKafka, newRepositories,
-			fx.Annotate(newCheck, fx.ResultTags(`group:"effects"`)), fx.Annotate(newArchive, fx.ResultTags(`group:"effects"`)),
-			fx.Annotate(migrations, fx.ResultTags(`group:"migrations"`)),
-			fx.Annotate(loops, fx.ResultTags(`group:"loops,flatten"`)), fx.Annotate(progress, fx.ResultTags(`group:"progress,flatten"`))),
+		fx.Provide(newFold, newEngine, fx.Annotate(sqlcheck.New, fx.OnStop((*sqlcheck.Checker).Close)), newGit,
+			newFiles, edge.NewIntake, edge.NewFromNATS, edge.NewFromKafka, newWatch),
+		service.Migrations(edge.Migrations),
+		service.Effects(checkEffect, archiveEffect),
+		service.Loops(natsLoop, kafkaLoop, watchLoop),
 		fx.Invoke(routes),
 	)
 }
@@ -45,12 +45,6 @@ func newEngine(cfg Config, p service.Paths) (*duckdb.Engine, error) {
 	return duckdb.Open(context.Background(), duckdb.Options{MemoryLimit: cfg.CheckMemory, Threads: 2, TempDir: filepath.Join(p.TempDir, "duckdb"), Sessions: cfg.Checks + 1})
 }
 
-func newChecker(engine *duckdb.Engine, lc fx.Lifecycle) *sqlcheck.Checker {
-	c := sqlcheck.New(engine)
-	lc.Append(fx.StopHook(c.Close))
-	return c
-}
-
 func newGit(cfg Config, p service.Paths) (*git.Runner, error) {
 	return git.New(filepath.Join(p.TempDir, "git"), cfg.LocalGit)
 }
@@ -59,37 +53,32 @@ func newFiles(cfg Config, store *objects.Store) *edge.Files {
 	return &edge.Files{Objects: store, Inbox: cfg.Inbox, Limit: cfg.MaxFile}
 }
 
-func newCheck(pool *pgxpool.Pool, store *objects.Store, engine *duckdb.Engine, c clock.Clock, p service.Paths, cfg Config) eventlog.Handler {
-	return (&effect.Check{State: pool, Objects: store, Engine: engine, Clock: c, Temp: p.TempDir, AtOnce: cfg.Checks}).Handler()
-}
-
-func newArchive(pool *pgxpool.Pool, store *objects.Store, g *git.Runner, sql *sqlcheck.Checker, p service.Paths, cfg Config) eventlog.Handler {
-	return (&effect.Archive{State: pool, Objects: store, Git: g, SQL: sql, Temp: p.TempDir, Fetches: cfg.Fetches}).Handler()
-}
-
 func newWatch(l *eventlog.Log, g *git.Runner, cfg Config, logger *slog.Logger, metrics prometheus.Registerer) (*edge.Watch, error) {
 	return edge.NewWatch(l, g, cfg.PollLocal, cfg.PollRemote, logger, metrics)
 }
 
-func newRepositories(l *eventlog.Log, w *edge.Watch, cfg Config, logger *slog.Logger) *edge.Repositories {
-	return edge.NewRepositories(l, w, cfg.LocalGit, cfg.GitHubSecret, logger)
+func checkEffect(pool *pgxpool.Pool, store *objects.Store, engine *duckdb.Engine, c clock.Clock, p service.Paths, cfg Config) eventlog.Handler {
+	return (&effect.Check{State: pool, Objects: store, Engine: engine, Clock: c, Temp: p.TempDir, AtOnce: cfg.Checks}).Handler()
 }
 
-func migrations() (service.Migrations, error) {
-	sub, err := fs.Sub(edge.Migrations, "migrations")
-	return service.Migrations{FS: sub}, err
+func archiveEffect(pool *pgxpool.Pool, store *objects.Store, g *git.Runner, sql *sqlcheck.Checker, p service.Paths, cfg Config) eventlog.Handler {
+	return (&effect.Archive{State: pool, Objects: store, Git: g, SQL: sql, Temp: p.TempDir, Fetches: cfg.Fetches}).Handler()
 }
 
-func loops(n *edge.FromNATS, k *edge.FromKafka, w *edge.Watch) []service.Loop {
-	return []service.Loop{{Name: "nats", Run: n.Run}, {Name: "kafka", Run: k.Run}, {Name: "watch", Run: w.Run}}
+func natsLoop(n *edge.FromNATS) service.Loop {
+	return service.Loop{Name: "nats", Run: n.Run, Behind: n.Behind}
 }
 
-func progress(n *edge.FromNATS, k *edge.FromKafka, w *edge.Watch) []service.Progress {
-	return []service.Progress{{Name: "nats", Behind: n.Behind}, {Name: "kafka", Behind: k.Behind}, {Name: "repositories", Behind: w.Behind}}
+func kafkaLoop(k *edge.FromKafka) service.Loop {
+	return service.Loop{Name: "kafka", Run: k.Run, Behind: k.Behind}
 }
 
-func routes(m *web.Mux, i *edge.Intake, r *edge.Repositories, sql *sqlcheck.Checker) {
-	i.Routes(m)
-	r.Routes(m)
-	edge.NewValidator(sql).Routes(m)
+func watchLoop(w *edge.Watch) service.Loop {
+	return service.Loop{Name: "repositories", Run: w.Run, Behind: w.Behind}
+}
+
+func routes(mux *web.Mux, log *eventlog.Log, cfg Config, intake *edge.Intake, watch *edge.Watch, sql *sqlcheck.Checker, logger *slog.Logger) {
+	intake.Register(mux)
+	edge.NewRepositories(log, watch, cfg.LocalGit, cfg.GitHubSecret, logger).Register(mux)
+	edge.NewValidator(sql).Register(mux)
 }

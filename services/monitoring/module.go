@@ -25,18 +25,10 @@ import (
 func Module(cfg Config) fx.Option {
 	return fx.Module("monitoring",
 		fx.Supply(cfg),
-		fx.Provide(
-			newFold,
-			newInbox,
-			newProfiles,
-			newWatcher,
-			fx.Annotate(newMigrations, fx.ResultTags(`group:"migrations"`)),
-			fx.Annotate(newQuality, fx.ResultTags(`group:"effects"`)),
-			fx.Annotate(consumeLoop, fx.ResultTags(`group:"loops"`)),
-			fx.Annotate(watchLoop, fx.ResultTags(`group:"loops"`)),
-			fx.Annotate(inboxProgress, fx.ResultTags(`group:"progress"`)),
-			fx.Annotate(watchProgress, fx.ResultTags(`group:"progress"`)),
-		),
+		fx.Provide(newFold, newInbox, newProfiles, newWatcher),
+		service.Migrations(inbox.Migrations),
+		service.Effects(qualityEffect),
+		service.Loops(recordsLoop, windowsLoop),
 		fx.Invoke(routes),
 	)
 }
@@ -52,11 +44,6 @@ func newFold() (*eventlog.Fold, error) {
 	return fold, nil
 }
 
-func newMigrations() (service.Migrations, error) {
-	files, err := inbox.Migrations()
-	return service.Migrations{FS: files}, err
-}
-
 func newInbox(pool *pgxpool.Pool, client *kafka.Client, logger *slog.Logger) *inbox.Inbox {
 	return inbox.New(pool, client, logger)
 }
@@ -65,7 +52,11 @@ func newProfiles(pool *pgxpool.Pool, store *objects.Store) *watch.Profiles {
 	return watch.NewProfiles(pool, store)
 }
 
-func newQuality(cfg Config, pool *pgxpool.Pool, in *inbox.Inbox, profiles *watch.Profiles, store *objects.Store, paths service.Paths) (eventlog.Handler, error) {
+func newWatcher(cfg Config, pool *pgxpool.Pool, log *eventlog.Log, in *inbox.Inbox, profiles *watch.Profiles, c clock.Clock, logger *slog.Logger) *watch.Watcher {
+	return watch.New(watch.Settings{Grace: cfg.Grace, Keep: cfg.Keep}, pool, log, in, profiles, c, logger)
+}
+
+func qualityEffect(cfg Config, pool *pgxpool.Pool, in *inbox.Inbox, profiles *watch.Profiles, store *objects.Store, paths service.Paths) (eventlog.Handler, error) {
 	engine, err := duckdb.Open(context.Background(), duckdb.Options{MemoryLimit: cfg.LabelMemory, Threads: 1, TempDir: paths.TempDir, Sessions: 1})
 	if err != nil {
 		return eventlog.Handler{}, err
@@ -74,20 +65,14 @@ func newQuality(cfg Config, pool *pgxpool.Pool, in *inbox.Inbox, profiles *watch
 	return q.Handler(), nil
 }
 
-func newWatcher(cfg Config, pool *pgxpool.Pool, log *eventlog.Log, in *inbox.Inbox, profiles *watch.Profiles, c clock.Clock, logger *slog.Logger) *watch.Watcher {
-	return watch.New(watch.Settings{Grace: cfg.Grace, Keep: cfg.Keep}, pool, log, in, profiles, c, logger)
+func recordsLoop(in *inbox.Inbox) service.Loop {
+	return service.Loop{Name: "records", Run: in.Run, Behind: in.Behind}
 }
 
-func consumeLoop(in *inbox.Inbox) service.Loop { return service.Loop{Name: "records", Run: in.Run} }
-
-func watchLoop(w *watch.Watcher) service.Loop { return service.Loop{Name: "windows", Run: w.Run} }
-
-func inboxProgress(in *inbox.Inbox) service.Progress {
-	return service.Progress{Name: "records", Behind: in.Behind}
+func windowsLoop(w *watch.Watcher) service.Loop {
+	return service.Loop{Name: "windows", Run: w.Run, Behind: w.Behind}
 }
 
-func watchProgress(w *watch.Watcher) service.Progress {
-	return service.Progress{Name: "windows", Behind: w.Behind}
+func routes(mux *web.Mux, log *eventlog.Log) {
+	edge.New(log.State()).Register(mux)
 }
-
-func routes(mux *web.Mux, log *eventlog.Log) { edge.New(log.State()).Register(mux) }

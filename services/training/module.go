@@ -3,6 +3,7 @@ package training
 import (
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/objects"
+	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/libs/web"
 	"github.com/freshet-io/freshet/services/training/internal/decide"
 	"github.com/freshet-io/freshet/services/training/internal/edge"
@@ -15,13 +16,8 @@ import (
 func Module(cfg Config) fx.Option {
 	return fx.Module("training",
 		fx.Supply(cfg),
-		fx.Provide(
-			newFold,
-			newEffects,
-			fx.Annotate((*effect.Effects).Run, fx.ResultTags(`group:"effects"`)),
-			fx.Annotate((*effect.Effects).Measure, fx.ResultTags(`group:"effects"`)),
-			fx.Annotate((*effect.Effects).Refuse, fx.ResultTags(`group:"effects"`)),
-		),
+		fx.Provide(newFold, newEffects),
+		service.Effects((*effect.Effects).Run, (*effect.Effects).Measure, (*effect.Effects).Refuse),
 		fx.Invoke(routes),
 	)
 }
@@ -33,7 +29,7 @@ func newFold() *eventlog.Fold {
 	return fold
 }
 
-func routes(cfg Config, mux *web.Mux, log *eventlog.Log, store *objects.Store, effects *effect.Effects) {
-	x := edge.Edge{State: log.State(), Log: log, Objects: store, Live: effects.Logs, Limit: cfg.ListLimit, LogBytes: int64(cfg.LogBytes) * 2}
-	x.Register(mux)
+func routes(mux *web.Mux, log *eventlog.Log, cfg Config, store *objects.Store, effects *effect.Effects) {
+	e := &edge.Edge{State: log.State(), Log: log, Objects: store, Live: effects.Logs, Limit: cfg.ListLimit, LogBytes: int64(cfg.LogBytes) * 2}
+	e.Register(mux)
 }

@@ -24,6 +24,7 @@ const (
 
 // A Producer stores records; *kafka.Client is one.
 type Producer interface {
+	Ensure(ctx context.Context, topic string, partitions int) error
 	Produce(ctx context.Context, topic string, records ...kafka.Record) error
 }
 
@@ -121,6 +122,9 @@ func (w *Writer) Behind(context.Context) (int64, error) {
 
 // Run writes until the context ends, and then what is left.
 func (w *Writer) Run(ctx context.Context) error {
+	if err := w.producer.Ensure(ctx, Topic, 1); err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		if err := w.drain(ctx); err != nil && ctx.Err() == nil {
 			return err

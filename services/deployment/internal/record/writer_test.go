@@ -22,6 +22,8 @@ type broker struct {
 	got   []kafka.Record
 }
 
+func (b *broker) Ensure(context.Context, string, int) error { return nil }
+
 func (b *broker) Produce(_ context.Context, _ string, records ...kafka.Record) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -87,17 +87,19 @@ func (s *Snapshot) Names(namespace string) []string {
 
 // Server keeps the snapshot in step with the folded state.
 type Server struct {
-	cache  *Cache
-	db     eventlog.Reader
-	logger *slog.Logger
+	cache   *Cache
+	db      eventlog.Reader
+	changed func() <-chan struct{}
+	logger  *slog.Logger
 
 	current atomic.Pointer[Snapshot]
 	behind  atomic.Int64 // environments whose models could not be loaded
 }
 
-// NewServer returns a server without a snapshot; it is not ready until the first refresh.
-func NewServer(cache *Cache, db eventlog.Reader, logger *slog.Logger) *Server {
-	return &Server{cache: cache, db: db, logger: logger}
+// NewServer returns a server without a snapshot; it is not ready until the first
+// refresh. What changed returns is closed at the state's next change.
+func NewServer(cache *Cache, db eventlog.Reader, changed func() <-chan struct{}, logger *slog.Logger) *Server {
+	return &Server{cache: cache, db: db, changed: changed, logger: logger}
 }
 
 // Snapshot is what is served now, nil before the first refresh.
@@ -129,10 +131,10 @@ func id(e state.Environment) string { return e.Namespace + "/" + e.Model + "@" +
 
 // Follow refreshes the snapshot whenever the state changes, and after a pause
 // where a model could not be loaded.
-func (s *Server) Follow(ctx context.Context, changed func() <-chan struct{}) error {
+func (s *Server) Follow(ctx context.Context) error {
 	const retry = 2 * time.Second
 	for {
-		next := changed() // before reading, so that no change is missed
+		next := s.changed() // before reading, so that no change is missed
 		if err := s.Refresh(ctx); err != nil {
 			return err
 		}

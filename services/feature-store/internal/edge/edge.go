@@ -13,7 +13,6 @@ import (
 
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/eventlog"
-	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/web"
 	"github.com/freshet-io/freshet/services/feature-store/internal/online"
 	"github.com/freshet-io/freshet/services/feature-store/internal/state"
@@ -24,7 +23,6 @@ import (
 type Edge struct {
 	Store  *online.Store
 	State  eventlog.Reader
-	Kafka  *kafka.Client
 	Logger *slog.Logger
 
 	BodyLimit   int64         // bytes of a request
@@ -185,7 +183,7 @@ func (e *Edge) push(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), e.PushTimeout)
 	defer cancel()
-	switch err := e.Store.Push(ctx, e.Kafka, ns, p, table); {
+	switch err := e.Store.Push(ctx, ns, p, table); {
 	case err == nil:
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte("null")) // Feast's answer

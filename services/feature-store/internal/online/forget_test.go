@@ -22,7 +22,7 @@ func TestBatchesThatNoWindowSeesAreForgotten(t *testing.T) {
 	_, err := pool.Exec(t.Context(), `CREATE TABLE pushes (first_offset bigint PRIMARY KEY, next_offset bigint NOT NULL, newest timestamptz NOT NULL)`)
 	require.NoError(t, err)
 	c := testkit.Clock()
-	s := New(nil, nil, nil, c, time.Minute, slog.New(slog.DiscardHandler))
+	s := New(Options{Pool: pool, Clock: c, Idle: time.Minute, Logger: slog.New(slog.DiscardHandler)})
 	s.catalog.Store(&Catalog{spaces: map[string]*space{"default": {datasets: map[string]*events.DatasetSpec{"d": {Dataset: "d", Time: "date"}}}}})
 	offset := int64(-1)
 	push := func(at time.Time) {
@@ -43,7 +43,7 @@ func TestBatchesThatNoWindowSeesAreForgotten(t *testing.T) {
 		}
 		seen := make(chan error, 1)
 		s.pushes.waiting.Store(e.ID(), &sender{&parquet.Table{Rows: 1, Columns: []parquet.Column{{Name: "date", Kind: parquet.Time, Times: []int64{at.UnixMicro()}}}}, seen})
-		require.NoError(t, s.pushes.apply(t.Context(), pool, []kafka.Record{r}))
+		require.NoError(t, s.pushes.apply(t.Context(), []kafka.Record{r}))
 		require.NoError(t, <-seen)
 	}
 	kept := func() []int64 {

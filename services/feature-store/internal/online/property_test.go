@@ -116,7 +116,7 @@ func TestTrainingAndServingAgree(t *testing.T) {
 func BenchmarkGet(b *testing.B) {
 	engine, err := duckdb.Open(b.Context(), duckdb.Options{Threads: 1})
 	require.NoError(b, err)
-	s := New(nil, nil, engine, clock.System(), time.Minute, slog.New(slog.DiscardHandler))
+	s := New(Options{Engine: engine, Clock: clock.System(), Idle: time.Minute, Logger: slog.New(slog.DiscardHandler)})
 	defer func() { _ = s.Close() }()
 	window := events.Duration(3 * time.Hour)
 	v, err := compute.Compile(events.ViewSpec{View: "v", Dataset: "d", Window: &window, Entity: []events.EntityKey{{Key: "who", Column: "who"}},

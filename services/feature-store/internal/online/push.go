@@ -20,7 +20,6 @@ import (
 	"github.com/freshet-io/freshet/services/feature-store/internal/compute"
 	"github.com/freshet-io/freshet/services/feature-store/internal/wire"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Topic is where pushed rows are kept.
@@ -156,33 +155,31 @@ func (p *pushes) fill(ctx context.Context, c *Catalog, view viewID) error {
 
 // Consume enters pushed rows from the topic until the context ends. Only rows that
 // some window can still see are read again after a restart.
-func (s *Store) Consume(ctx context.Context, client *kafka.Client, pool *pgxpool.Pool) error {
+func (s *Store) Consume(ctx context.Context) error {
 	select {
 	case <-s.filled:
 	case <-ctx.Done():
 		return nil
 	}
-	if err := client.Ensure(ctx, Topic, 1); err != nil {
+	if err := s.kafka.Ensure(ctx, Topic, 1); err != nil {
 		return err
 	}
-	from, err := s.resume(ctx, client, pool)
+	from, err := s.resume(ctx)
 	if err != nil {
 		return err
 	}
 	s.pushes.next.Store(from)
 	s.pushes.forget() // what is read again would be kept twice
-	return client.Consume(ctx, Topic, map[int]int64{0: from}, func(ctx context.Context, records []kafka.Record) error {
-		return s.pushes.apply(ctx, pool, records)
-	})
+	return s.kafka.Consume(ctx, Topic, map[int]int64{0: from}, s.pushes.apply)
 }
 
-func (s *Store) resume(ctx context.Context, client *kafka.Client, pool *pgxpool.Pool) (int64, error) {
-	first, end, err := client.Bounds(ctx, Topic)
+func (s *Store) resume(ctx context.Context) (int64, error) {
+	first, end, err := s.kafka.Bounds(ctx, Topic)
 	if err != nil {
 		return 0, err
 	}
 	var from *int64
-	err = pool.QueryRow(ctx, `SELECT coalesce((SELECT min(first_offset) FROM pushes WHERE newest > $1), (SELECT max(next_offset) FROM pushes))`,
+	err = s.pool.QueryRow(ctx, `SELECT coalesce((SELECT min(first_offset) FROM pushes WHERE newest > $1), (SELECT max(next_offset) FROM pushes))`,
 		s.clock.Now().Add(-s.reach(s.Catalog()))).Scan(&from)
 	if err != nil {
 		return 0, err
@@ -209,8 +206,8 @@ func (s *Store) reach(c *Catalog) time.Duration {
 }
 
 // Lag is how many records of the topic wait.
-func (s *Store) Lag(ctx context.Context, client *kafka.Client) (int64, error) {
-	_, end, err := client.Bounds(ctx, Topic)
+func (s *Store) Lag(ctx context.Context) (int64, error) {
+	_, end, err := s.kafka.Bounds(ctx, Topic)
 	if err != nil {
 		return 0, err
 	}
@@ -225,7 +222,7 @@ type batch struct {
 
 // apply enters records and then says so to who waits for them. A record that
 // cannot be understood is passed over, with an error to its sender.
-func (p *pushes) apply(ctx context.Context, pool *pgxpool.Pool, records []kafka.Record) error {
+func (p *pushes) apply(ctx context.Context, records []kafka.Record) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := p.store.Catalog()
@@ -259,13 +256,13 @@ func (p *pushes) apply(ctx context.Context, pool *pgxpool.Pool, records []kafka.
 	}
 	// A row of the far future would have all that follows it read again, for ever.
 	newest = min(newest, p.store.clock.Now().Add(Slack).UnixMicro())
-	if _, err := pool.Exec(ctx, `INSERT INTO pushes (first_offset, next_offset, newest) VALUES ($1, $2, $3) ON CONFLICT (first_offset) DO UPDATE
+	if _, err := p.store.pool.Exec(ctx, `INSERT INTO pushes (first_offset, next_offset, newest) VALUES ($1, $2, $3) ON CONFLICT (first_offset) DO UPDATE
 		SET next_offset = greatest(pushes.next_offset, excluded.next_offset), newest = greatest(pushes.newest, excluded.newest)`,
 		records[0].Offset, last, time.UnixMicro(newest).UTC()); err != nil {
 		return err
 	}
 	// What no window sees is not read again. The last one says where to go on.
-	if _, err := pool.Exec(ctx, `DELETE FROM pushes WHERE newest <= $1 AND next_offset < $2`, time.UnixMicro(oldest).UTC(), last); err != nil {
+	if _, err := p.store.pool.Exec(ctx, `DELETE FROM pushes WHERE newest <= $1 AND next_offset < $2`, time.UnixMicro(oldest).UTC(), last); err != nil {
 		return err
 	}
 	p.next.Store(last)
@@ -329,7 +326,7 @@ func (p *pushes) answer(who string, err error) {
 
 // Push makes rows durable and returns once they are seen. Table is what
 // wire.Push.Table made of them; the store keeps it.
-func (s *Store) Push(ctx context.Context, client *kafka.Client, namespace string, push *wire.Push, table *parquet.Table) error {
+func (s *Store) Push(ctx context.Context, namespace string, push *wire.Push, table *parquet.Table) error {
 	b, err := json.Marshal(push)
 	if err != nil {
 		return err
@@ -359,7 +356,7 @@ func (s *Store) Push(ctx context.Context, client *kafka.Client, namespace string
 	seen := make(chan error, 1)
 	s.pushes.waiting.Store(e.ID(), &sender{table, seen})
 	defer s.pushes.waiting.Delete(e.ID())
-	if err := client.Produce(ctx, Topic, record); err != nil {
+	if err := s.kafka.Produce(ctx, Topic, record); err != nil {
 		return err
 	}
 	select {

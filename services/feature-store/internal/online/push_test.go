@@ -20,7 +20,7 @@ import (
 func BenchmarkPush(b *testing.B) {
 	engine, err := duckdb.Open(b.Context(), duckdb.Options{})
 	require.NoError(b, err)
-	s := New(nil, nil, engine, clock.System(), time.Minute, slog.New(slog.DiscardHandler))
+	s := New(Options{Engine: engine, Clock: clock.System(), Idle: time.Minute, Logger: slog.New(slog.DiscardHandler)})
 	defer func() { _ = s.Close() }()
 	dataset := &events.DatasetSpec{Dataset: "d", Keys: []string{"id"}, Time: "date", KnownAt: []events.KnownColumn{{Column: "delay", SQL: "date + to_minutes(greatest(delay, 0))"}}}
 	sp := &space{datasets: map[string]*events.DatasetSpec{"d": dataset}, views: map[string][]*compute.View{}}

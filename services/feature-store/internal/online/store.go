@@ -2,6 +2,7 @@ package online
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,16 +13,22 @@ import (
 
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/duckdb"
-	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/objects"
 	"github.com/freshet-io/freshet/libs/parquet"
 	"github.com/freshet-io/freshet/services/feature-store/internal/compute"
 	"github.com/freshet-io/freshet/services/feature-store/internal/state"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Slack is how much longer than its window a row is kept, so that an instant
 // somewhat in the past can still be asked for.
 const Slack = 24 * time.Hour
+
+// Migrations are the tables that are not folded: how far pushed rows were read.
+//
+//go:embed migrations/*.sql
+var Migrations embed.FS
 
 // Errors that the HTTP routes tell apart.
 var (
@@ -39,10 +46,24 @@ type loadedID struct {
 	commit string
 }
 
+// Options are what a store works with.
+type Options struct {
+	Pool    *pgxpool.Pool
+	Changed func() <-chan struct{} // what it returns is closed at the state's next change
+	Objects *objects.Store
+	Kafka   *kafka.Client
+	Engine  *duckdb.Engine
+	Clock   clock.Clock
+	Idle    time.Duration // after which a SQL session that nobody uses is closed
+	Logger  *slog.Logger
+}
+
 // Store is the online store.
 type Store struct {
-	state    eventlog.Reader
+	pool     *pgxpool.Pool
+	changed  func() <-chan struct{}
 	objects  *objects.Store
+	kafka    *kafka.Client
 	clock    clock.Clock
 	logger   *slog.Logger
 	onDemand *compute.OnDemand
@@ -61,13 +82,13 @@ type Store struct {
 	unfilled []viewID
 }
 
-// New returns an empty store. Run Follow and ConsumePushes to fill it.
-func New(reader eventlog.Reader, store *objects.Store, engine *duckdb.Engine, c clock.Clock, idle time.Duration, logger *slog.Logger) *Store {
+// New returns an empty store. Run Follow and Consume to fill it.
+func New(o Options) *Store {
 	s := &Store{
-		state: reader, objects: store, clock: c, logger: logger, onDemand: compute.NewOnDemand(engine, idle),
+		pool: o.Pool, changed: o.Changed, objects: o.Objects, kafka: o.Kafka, clock: o.Clock, logger: o.Logger, onDemand: compute.NewOnDemand(o.Engine, o.Idle),
 		filled: make(chan struct{}), views: map[viewID]*viewRows{}, loaded: map[loadedID]string{},
 	}
-	s.pushes = newPushes(s, engine, idle)
+	s.pushes = newPushes(s, o.Engine, o.Idle)
 	s.catalog.Store(&Catalog{})
 	return s
 }
@@ -80,18 +101,17 @@ func (s *Store) Catalog() *Catalog { return s.catalog.Load() }
 
 // Behind counts the changes of the fold that the store has not followed yet.
 func (s *Store) Behind(ctx context.Context) (int64, error) {
-	n, err := state.Revision(ctx, s.state)
+	n, err := state.Revision(ctx, s.pool)
 	if err != nil {
 		return 0, err
 	}
 	return max(0, n-s.catalog.Load().revision), nil
 }
 
-// Follow keeps the store in step with the fold until the context ends. Changed is
-// closed at the next change.
-func (s *Store) Follow(ctx context.Context, changed func() <-chan struct{}) error {
+// Follow keeps the store in step with the fold until the context ends.
+func (s *Store) Follow(ctx context.Context) error {
 	for {
-		wake := changed()
+		wake := s.changed()
 		if err := s.follow(ctx); err != nil {
 			return err
 		}
@@ -105,7 +125,7 @@ func (s *Store) Follow(ctx context.Context, changed func() <-chan struct{}) erro
 }
 
 func (s *Store) follow(ctx context.Context) error {
-	revision, err := state.Revision(ctx, s.state)
+	revision, err := state.Revision(ctx, s.pool)
 	if err != nil {
 		return err
 	}
@@ -113,7 +133,7 @@ func (s *Store) follow(ctx context.Context) error {
 	if revision == before.revision && before.spaces != nil {
 		return nil
 	}
-	next, err := loadCatalog(ctx, s.state, revision, before, s.logger)
+	next, err := loadCatalog(ctx, s.pool, revision, before, s.logger)
 	if err != nil {
 		return err
 	}
@@ -171,7 +191,7 @@ func (s *Store) viewRows(id viewID) *viewRows {
 
 // load enters materialised rows that are not there yet.
 func (s *Store) load(ctx context.Context, c *Catalog, oldest time.Time) error {
-	all, err := state.Materialised(ctx, s.state, oldest)
+	all, err := state.Materialised(ctx, s.pool, oldest)
 	if err != nil {
 		return err
 	}

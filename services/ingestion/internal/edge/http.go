@@ -11,8 +11,8 @@ import (
 	"github.com/freshet-io/freshet/services/ingestion/internal/domain"
 )
 
-// Routes registers the routes for data.
-func (i *Intake) Routes(m *web.Mux) {
+// Register adds the routes for data.
+func (i *Intake) Register(m *web.Mux) {
 	m.HandleFunc("POST /v1/arrivals", i.postArrival)
 	m.HandleFunc("PUT /v1/files", i.putFile)
 }

@@ -31,8 +31,8 @@ func NewRepositories(l *eventlog.Log, w *Watch, local bool, secret string, logge
 	return &Repositories{log: l, watch: w, local: local, secret: secret, logger: logger}
 }
 
-// Routes registers the routes.
-func (h *Repositories) Routes(m *web.Mux) {
+// Register adds the routes.
+func (h *Repositories) Register(m *web.Mux) {
 	m.HandleFunc("POST /v1/repositories", h.connect)
 	m.HandleFunc("GET /v1/repositories", h.list)
 	m.HandleFunc("POST /hooks/github/{repository}", h.github)

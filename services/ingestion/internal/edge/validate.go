@@ -28,8 +28,8 @@ type Validator struct{ sql spec.SQL }
 // NewValidator returns the route.
 func NewValidator(sql spec.SQL) *Validator { return &Validator{sql: sql} }
 
-// Routes registers the route.
-func (v *Validator) Routes(m *web.Mux) { m.HandleFunc("POST /v1/validate", v.validate) }
+// Register adds the route.
+func (v *Validator) Register(m *web.Mux) { m.HandleFunc("POST /v1/validate", v.validate) }
 
 // validate takes a tar of a repository, or one YAML file whose name, where it is
 // not freshet.yaml, is in ?file=.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"embed"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"strings"
 	"sync"
@@ -15,11 +14,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
-
 // Migrations are the tables of the inbox.
-func Migrations() (fs.FS, error) { return fs.Sub(migrations, "migrations") }
+//
+//go:embed migrations/*.sql
+var Migrations embed.FS
 
 // Broker is what the inbox needs of Kafka; *kafka.Client has it.
 type Broker interface {

@@ -27,12 +27,10 @@ const (
 func database(t *testing.T) *pgxpool.Pool {
 	t.Helper()
 	pool := testkit.Postgres(t)
-	files, err := Migrations()
-	require.NoError(t, err)
-	names, err := fs.Glob(files, "*.sql")
+	names, err := fs.Glob(Migrations, "migrations/*.sql")
 	require.NoError(t, err)
 	for _, name := range names {
-		sql, err := fs.ReadFile(files, name)
+		sql, err := fs.ReadFile(Migrations, name)
 		require.NoError(t, err)
 		up, _, _ := strings.Cut(string(sql), "-- +goose Down")
 		_, err = pool.Exec(t.Context(), up)

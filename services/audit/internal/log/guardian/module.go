@@ -27,14 +27,10 @@ type Settings struct {
 // service's own log, because that log also waits for the attestation, and it stops after that log.
 func Module(settings any) fx.Option {
 	return fx.Options(
-		fx.Provide(settings, newGuardian, fx.Annotate(tables, fx.ResultTags(`group:"migrations"`))),
+		fx.Provide(settings, newGuardian),
+		service.Migrations(Migrations),
 		fx.Invoke(run, routes),
 	)
-}
-
-func tables() (service.Migrations, error) {
-	files, err := Migrations()
-	return service.Migrations{FS: files}, err
 }
 
 func newGuardian(s Settings, nc *nats.Conn, pool *pgxpool.Pool, client *kafka.Client, logger *slog.Logger) *Guardian {

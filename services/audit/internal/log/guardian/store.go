@@ -5,17 +5,15 @@ import (
 	"context"
 	"embed"
 	"fmt"
-	"io/fs"
 
 	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/jackc/pgx/v5"
 )
 
-//go:embed migrations/*.sql
-var files embed.FS
-
 // Migrations make the guardian's tables.
-func Migrations() (fs.FS, error) { return fs.Sub(files, "migrations") }
+//
+//go:embed migrations/*.sql
+var Migrations embed.FS
 
 // A position is how far a service was when it was last heard of.
 type position struct {
