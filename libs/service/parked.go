@@ -1,11 +1,9 @@
 package service
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"time"
 
@@ -31,11 +29,11 @@ func (s *Service) listParked(w http.ResponseWriter, r *http.Request) {
 		web.Problem(w, http.StatusServiceUnavailable, "Not readable", err.Error())
 		return
 	}
-	web.JSON(w, http.StatusOK, map[string]any{"items": parked})
+	web.List(w, parked)
 }
 
 func (s *Service) answerParked(w http.ResponseWriter, r *http.Request) {
-	if !jsonRequest(w, r) {
+	if !web.SentJSON(w, r) {
 		return
 	}
 	event, how := r.PathValue("event"), r.PathValue("how")
@@ -43,14 +41,13 @@ func (s *Service) answerParked(w http.ResponseWriter, r *http.Request) {
 		web.Problem(w, http.StatusBadRequest, "Bad answer", fmt.Sprintf("%q: a parked event takes %s or %s", how, eventlog.Retry, eventlog.Discard))
 		return
 	}
-	actor, err := web.Actor(r)
-	if err != nil {
-		web.Problem(w, http.StatusBadRequest, "Bad actor", err.Error())
+	actor, ok := web.Acting(w, r, "operator")
+	if !ok {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), answerWait)
 	defer cancel()
-	receipts, err := s.log.AnswerParked(ctx, event, how, cmp.Or(actor, "operator"))
+	receipts, err := s.log.AnswerParked(ctx, event, how, actor)
 	switch {
 	case err == nil:
 		web.JSON(w, http.StatusCreated, map[string]any{"id": receipts[0].ID, "existing": receipts[0].Existing})
@@ -61,13 +58,4 @@ func (s *Service) answerParked(w http.ResponseWriter, r *http.Request) {
 	default:
 		web.Problem(w, http.StatusServiceUnavailable, "Not recorded", err.Error())
 	}
-}
-
-// jsonRequest refuses what a form of another site could send.
-func jsonRequest(w http.ResponseWriter, r *http.Request) bool {
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		web.Problem(w, http.StatusUnsupportedMediaType, "Unsupported media type", "send application/json")
-		return false
-	}
-	return true
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"sync"
 
@@ -32,8 +31,7 @@ type replayFunc func(l *eventlog.Log, ctx context.Context, from eventlog.Origin,
 
 func (s *Service) replay(run replayFunc) func(http.ResponseWriter, *http.Request) {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-			web.Problem(w, http.StatusUnsupportedMediaType, "Unsupported media type", "send application/json")
+		if !web.SentJSON(w, r) {
 			return
 		}
 		from := eventlog.Origin(r.URL.Query().Get("from"))

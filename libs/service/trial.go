@@ -178,7 +178,7 @@ func (s *Service) closeTrials(ctx context.Context) error {
 }
 
 func trialBody(w http.ResponseWriter, r *http.Request, v any) bool {
-	if !jsonRequest(w, r) {
+	if !web.SentJSON(w, r) {
 		return false
 	}
 	b, err := web.Body(w, r, maxTrialBody)

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strings"
@@ -25,6 +26,17 @@ func Actor(r *http.Request) (string, error) {
 		return "", fmt.Errorf("%s: %w", ActorHeader, err)
 	}
 	return a, nil
+}
+
+// Acting is who a request says acts, or otherwise where it does not say. It answers 400
+// and false for what is no actor.
+func Acting(w http.ResponseWriter, r *http.Request, otherwise string) (string, bool) {
+	a, err := Actor(r)
+	if err != nil {
+		Problem(w, http.StatusBadRequest, "Bad actor", err.Error())
+		return "", false
+	}
+	return cmp.Or(a, otherwise), true
 }
 
 // CheckActor refuses what is no opaque id. What is recorded is kept for as long as the

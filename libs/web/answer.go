@@ -27,6 +27,19 @@ func JSON(w http.ResponseWriter, status int, v any) {
 	_, _ = w.Write(b.Bytes()) // the client is gone if this fails
 }
 
+// Items is a list as every route answers with one.
+type Items[T any] struct {
+	Items []T `json:"items"`
+}
+
+// List answers with a list; one without items is empty, not null.
+func List[T any](w http.ResponseWriter, items []T) {
+	if items == nil {
+		items = []T{}
+	}
+	JSON(w, http.StatusOK, Items[T]{Items: items})
+}
+
 // A ProblemDocument is RFC 9457's.
 type ProblemDocument struct {
 	Type   string `json:"type"`

@@ -6,7 +6,6 @@ package edge
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -62,39 +61,25 @@ func (e *Edge) Register(mux *web.Mux) {
 	mux.HandleFunc("POST /v1/promotions", guard(e.askPromotion))
 }
 
-type items[T any] struct {
-	Items []T `json:"items"`
-}
-
 func list[T any](w http.ResponseWriter, v []T, err error) {
 	if err != nil {
 		unreadable(w, err)
 		return
 	}
-	if v == nil {
-		v = []T{}
-	}
-	web.JSON(w, http.StatusOK, items[T]{Items: v})
+	web.List(w, v)
 }
 
 func (e *Edge) filter(r *http.Request) (state.Filter, error) {
 	q := r.URL.Query()
-	f := state.Filter{Namespace: namespace(r), Trigger: q.Get("trigger"), Outcome: q.Get("outcome"),
-		Quiet: q.Get("all") == "true", Limit: min(defaultLimit, e.limit)}
-	if s := q.Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > e.limit {
-			return f, fmt.Errorf("limit is %q; 1 to %d is allowed", s, e.limit)
-		}
-		f.Limit = n
-	}
-	return f, nil
+	limit, err := web.Limit(r, min(defaultLimit, e.limit), e.limit)
+	return state.Filter{Namespace: web.Namespace(r), Trigger: q.Get("trigger"), Outcome: q.Get("outcome"),
+		Quiet: q.Get("all") == "true", Limit: limit}, err
 }
 
 func (e *Edge) ripples(w http.ResponseWriter, r *http.Request) {
 	f, err := e.filter(r)
 	if err != nil {
-		web.Problem(w, http.StatusBadRequest, "Bad query", err.Error())
+		web.BadQuery(w, err)
 		return
 	}
 	ripples, err := state.Ripples(r.Context(), e.log.State(), f)
@@ -109,16 +94,16 @@ type RippleAnswer struct {
 
 func (e *Edge) ripple(w http.ResponseWriter, r *http.Request) {
 	ctx, id := r.Context(), r.PathValue("id")
-	ripple, err := state.RippleOf(ctx, e.log.State(), namespace(r), id)
+	ripple, err := state.RippleOf(ctx, e.log.State(), web.Namespace(r), id)
 	if errors.Is(err, state.ErrUnknown) {
-		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("no ripple %q in namespace %q", id, namespace(r)))
+		web.NotFound(w, "no ripple %q in namespace %q", id, web.Namespace(r))
 		return
 	}
 	if err != nil {
 		unreadable(w, err)
 		return
 	}
-	evs, err := state.RippleEvents(ctx, e.log.State(), namespace(r), id, eventLimit)
+	evs, err := state.RippleEvents(ctx, e.log.State(), web.Namespace(r), id, eventLimit)
 	if err != nil {
 		unreadable(w, err)
 		return
@@ -132,7 +117,7 @@ func (e *Edge) stream(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	f, err := e.filter(r)
 	if err != nil {
-		web.Problem(w, http.StatusBadRequest, "Bad query", err.Error())
+		web.BadQuery(w, err)
 		return
 	}
 	f.Since, f.Limit = true, streamPage
@@ -183,7 +168,7 @@ func (e *Edge) stream(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *Edge) approvals(w http.ResponseWriter, r *http.Request) {
-	approvals, err := state.Approvals(r.Context(), e.log.State(), namespace(r))
+	approvals, err := state.Approvals(r.Context(), e.log.State(), web.Namespace(r))
 	list(w, approvals, err)
 }
 
@@ -259,15 +244,8 @@ func actor(r *http.Request) string {
 	return a
 }
 
-func namespace(r *http.Request) string {
-	if n := r.URL.Query().Get("namespace"); n != "" {
-		return n
-	}
-	return "default"
-}
-
 func unreadable(w http.ResponseWriter, err error) {
-	web.Problem(w, http.StatusInternalServerError, "The console's state cannot be read", err.Error())
+	web.Unreadable(w, "The console's state", err)
 }
 
 // fact completes a draft.

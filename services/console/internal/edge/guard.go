@@ -2,7 +2,6 @@ package edge
 
 import (
 	"fmt"
-	"mime"
 	"net/http"
 	"net/url"
 	"strings"
@@ -29,12 +28,10 @@ func guard(next http.HandlerFunc) http.HandlerFunc {
 			web.Problem(w, http.StatusForbidden, "Refused", err.Error())
 			return
 		}
-		if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-			web.Problem(w, http.StatusUnsupportedMediaType, "Unsupported media type", "send application/json")
+		if !web.SentJSON(w, r) {
 			return
 		}
-		if _, err := web.Actor(r); err != nil {
-			web.Problem(w, http.StatusBadRequest, "Bad actor", err.Error())
+		if _, ok := web.Acting(w, r, ""); !ok {
 			return
 		}
 		next(w, r)

@@ -69,7 +69,7 @@ func in(body string, r *http.Request) string {
 	if body != "" {
 		return body
 	}
-	return namespace(r)
+	return web.Namespace(r)
 }
 
 type approvalBody struct {
@@ -172,7 +172,7 @@ func (e *Edge) neverAsked(ctx context.Context, w http.ResponseWriter, ns string,
 	case err != nil:
 		unreadable(w, err)
 	case !known:
-		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("no version %d of model %q in namespace %q", b.Version, b.Model, ns))
+		web.NotFound(w, "no version %d of model %q in namespace %q", b.Version, b.Model, ns)
 	default:
 		web.Problem(w, http.StatusConflict, "Nothing waits", fmt.Sprintf("%s %s does not wait for a person for %q",
 			b.Model, state.VersionName(b.Version), b.Environment))
@@ -217,7 +217,7 @@ func (e *Edge) modelKnown(w http.ResponseWriter, r *http.Request, ns, model stri
 		return false
 	}
 	if !known {
-		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("no model %q in namespace %q", model, ns))
+		web.NotFound(w, "no model %q in namespace %q", model, ns)
 	}
 	return known
 }
@@ -229,7 +229,7 @@ func (e *Edge) environmentKnown(w http.ResponseWriter, r *http.Request, ns, mode
 		return false
 	}
 	if len(known) > 0 && !slices.Contains(known, environment) {
-		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("%s has no environment %q; it has %s", model, environment, strings.Join(known, ", ")))
+		web.NotFound(w, "%s has no environment %q; it has %s", model, environment, strings.Join(known, ", "))
 		return false
 	}
 	return true
@@ -267,7 +267,7 @@ func (e *Edge) canRollBack(w http.ResponseWriter, r *http.Request, ns string, b 
 	c, err := state.ChampionOf(r.Context(), e.log.State(), ns, b.Model, b.Environment)
 	switch {
 	case errors.Is(err, state.ErrUnknown):
-		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("%q serves no model %q in namespace %q", b.Environment, b.Model, ns))
+		web.NotFound(w, "%q serves no model %q in namespace %q", b.Environment, b.Model, ns)
 	case err != nil:
 		unreadable(w, err)
 	case b.Version == nil && c.Previous == nil:
@@ -289,7 +289,7 @@ func (e *Edge) passed(w http.ResponseWriter, r *http.Request, ns, model string, 
 	case err != nil:
 		unreadable(w, err)
 	case !known:
-		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("no version %d of model %q in namespace %q", version, model, ns))
+		web.NotFound(w, "no version %d of model %q in namespace %q", version, model, ns)
 	case !passed:
 		web.Problem(w, http.StatusConflict, "Refused", fmt.Sprintf("%s of %s did not pass its gates", state.VersionName(version), model))
 	}

@@ -122,9 +122,9 @@ type version struct {
 
 // side answers what stands beside the ripples, for the page to refresh.
 func (p *Page) side(w http.ResponseWriter, r *http.Request) {
-	v, err := p.view(r.Context(), namespace(r))
+	v, err := p.view(r.Context(), web.Namespace(r))
 	if err != nil {
-		web.Problem(w, http.StatusInternalServerError, "The console's state cannot be read", err.Error())
+		web.Unreadable(w, "The console's state", err)
 		return
 	}
 	if v.Approvals == nil {
@@ -137,7 +137,7 @@ func (p *Page) side(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Page) page(w http.ResponseWriter, r *http.Request) {
-	v, err := p.view(r.Context(), namespace(r))
+	v, err := p.view(r.Context(), web.Namespace(r))
 	if err == nil {
 		v.Ripples, err = state.Ripples(r.Context(), p.state, state.Filter{Namespace: v.Namespace, Limit: shown})
 	}
@@ -156,13 +156,6 @@ func (p *Page) page(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	_, _ = w.Write(b.Bytes()) // the client is gone if this fails
-}
-
-func namespace(r *http.Request) string {
-	if n := r.URL.Query().Get("namespace"); n != "" {
-		return n
-	}
-	return "default"
 }
 
 func when(t time.Time) string { return t.UTC().Format("2 Jan 2006 15:04") }

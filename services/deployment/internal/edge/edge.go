@@ -73,13 +73,6 @@ func (e *Edge) Register(mux *web.Mux) {
 	mux.HandleFunc("GET /v1/rollouts", e.rollouts)
 }
 
-func namespace(r *http.Request) string {
-	if ns := r.URL.Query().Get("namespace"); ns != "" {
-		return ns
-	}
-	return "default"
-}
-
 // fail answers as the protocol says errors are written.
 func fail(w http.ResponseWriter, status int, message string) {
 	web.JSON(w, status, map[string]string{"error": message})
@@ -110,10 +103,10 @@ func (e *Edge) find(w http.ResponseWriter, r *http.Request) (*serving.Environmen
 		return nil, nil
 	}
 	name := r.PathValue("model")
-	env := snapshot.Find(namespace(r), name)
+	env := snapshot.Find(web.Namespace(r), name)
 	if env == nil {
 		message := "no model " + strconv.Quote(name) + " is served"
-		if names := snapshot.Names(namespace(r)); len(names) > 0 {
+		if names := snapshot.Names(web.Namespace(r)); len(names) > 0 {
 			message += "; there are " + strings.Join(names, ", ")
 		}
 		fail(w, http.StatusNotFound, message)
@@ -192,9 +185,9 @@ type environmentItem struct {
 }
 
 func (e *Edge) environments(w http.ResponseWriter, r *http.Request) {
-	all, err := state.Environments(r.Context(), e.state, namespace(r))
+	all, err := state.Environments(r.Context(), e.state, web.Namespace(r))
 	if err != nil {
-		web.Problem(w, http.StatusInternalServerError, "The environments cannot be read", err.Error())
+		web.Unreadable(w, "The environments", err)
 		return
 	}
 	items := []environmentItem{}
@@ -208,28 +201,28 @@ func (e *Edge) environments(w http.ResponseWriter, r *http.Request) {
 		}
 		items = append(items, item)
 	}
-	web.JSON(w, http.StatusOK, map[string]any{"items": items})
+	web.List(w, items)
 }
 
-const mostItems = 1000
+const (
+	usualItems = 100
+	mostItems  = 1000
+)
 
 func (e *Edge) rollouts(w http.ResponseWriter, r *http.Request) {
-	q, limit := r.URL.Query(), 100
-	if s := q.Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > mostItems {
-			web.Problem(w, http.StatusBadRequest, "Bad limit", "limit is "+strconv.Quote(s)+"; 1 to "+strconv.Itoa(mostItems)+" is allowed")
-			return
-		}
-		limit = n
-	}
-	list, err := state.Rollouts(r.Context(), e.state, namespace(r), q.Get("model"), q.Get("environment"), limit)
+	q := r.URL.Query()
+	limit, err := web.Limit(r, usualItems, mostItems)
 	if err != nil {
-		web.Problem(w, http.StatusInternalServerError, "The rollouts cannot be read", err.Error())
+		web.BadQuery(w, err)
+		return
+	}
+	list, err := state.Rollouts(r.Context(), e.state, web.Namespace(r), q.Get("model"), q.Get("environment"), limit)
+	if err != nil {
+		web.Unreadable(w, "The rollouts", err)
 		return
 	}
 	for i := range list {
 		list[i].Started, list[i].Moved = list[i].Started.UTC(), list[i].Moved.UTC()
 	}
-	web.JSON(w, http.StatusOK, map[string]any{"items": list})
+	web.List(w, list)
 }

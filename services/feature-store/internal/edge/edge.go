@@ -38,13 +38,6 @@ func (e *Edge) Register(mux *web.Mux) {
 	mux.HandleFunc("GET /v1/training-sets", e.trainingSets)
 }
 
-func namespace(r *http.Request) string {
-	if ns := r.URL.Query().Get("namespace"); ns != "" {
-		return ns
-	}
-	return "default"
-}
-
 func (e *Edge) body(w http.ResponseWriter, r *http.Request, into any) bool {
 	b, err := web.Body(w, r, e.BodyLimit)
 	switch {
@@ -70,7 +63,7 @@ func (e *Edge) getOnlineFeatures(w http.ResponseWriter, r *http.Request) {
 	if !e.body(w, r, &req) {
 		return
 	}
-	q := &online.Query{Namespace: namespace(r), Entities: req.Entities, AsOf: req.AsOf}
+	q := &online.Query{Namespace: web.Namespace(r), Entities: req.Entities, AsOf: req.AsOf}
 	refs := req.Features
 	if req.FeatureService != "" {
 		var ok bool
@@ -169,7 +162,7 @@ func (e *Edge) push(w http.ResponseWriter, r *http.Request) {
 		feastError(w, http.StatusUnprocessableEntity, "FeastError", req.To+" is not a supported push format. Please specify 'online'.")
 		return
 	}
-	ns := namespace(r)
+	ns := web.Namespace(r)
 	spec := e.Store.Catalog().Dataset(ns, req.PushSourceName)
 	if spec == nil {
 		feastError(w, http.StatusUnprocessableEntity, "PushSourceNotFoundException", "Unable to find push source '"+req.PushSourceName+"'; a dataset's name is one.")
@@ -223,7 +216,7 @@ type viewItem struct {
 }
 
 func (e *Edge) views(w http.ResponseWriter, r *http.Request) {
-	ns := namespace(r)
+	ns := web.Namespace(r)
 	views, err := state.Views(r.Context(), e.State, ns)
 	if err != nil {
 		e.failed(w, err)
@@ -250,7 +243,7 @@ func (e *Edge) views(w http.ResponseWriter, r *http.Request) {
 		}
 		items = append(items, item)
 	}
-	web.JSON(w, http.StatusOK, map[string]any{"items": items})
+	web.List(w, items)
 }
 
 type trainingSetItem struct {
@@ -265,7 +258,7 @@ type trainingSetItem struct {
 }
 
 func (e *Edge) trainingSets(w http.ResponseWriter, r *http.Request) {
-	sets, err := state.TrainingSets(r.Context(), e.State, namespace(r), r.URL.Query().Get("model"), e.ListLimit)
+	sets, err := state.TrainingSets(r.Context(), e.State, web.Namespace(r), r.URL.Query().Get("model"), e.ListLimit)
 	if err != nil {
 		e.failed(w, err)
 		return
@@ -281,7 +274,7 @@ func (e *Edge) trainingSets(w http.ResponseWriter, r *http.Request) {
 		}
 		items = append(items, item)
 	}
-	web.JSON(w, http.StatusOK, map[string]any{"items": items})
+	web.List(w, items)
 }
 
 func (e *Edge) failed(w http.ResponseWriter, err error) {

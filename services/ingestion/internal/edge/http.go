@@ -85,10 +85,7 @@ func (i *Intake) putFile(w http.ResponseWriter, r *http.Request) {
 
 // namespaceParam is the namespace that a request asks about.
 func namespaceParam(w http.ResponseWriter, r *http.Request) (string, bool) {
-	ns := r.URL.Query().Get("namespace")
-	if ns == "" {
-		return DefaultNamespace, true
-	}
+	ns := web.Namespace(r)
 	if !domain.IsName(ns) {
 		web.Problem(w, http.StatusBadRequest, "Bad namespace", "a namespace has 1 to 63 of a-z, 0-9, _, . and -")
 		return "", false

@@ -11,14 +11,12 @@ import (
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/web"
 	"github.com/freshet-io/freshet/services/ingestion/internal/domain"
 	"github.com/freshet-io/freshet/services/ingestion/internal/state"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 )
-
-// DefaultNamespace is where events land that name none.
-const DefaultNamespace = "default"
 
 // maxFiles of one arrival.
 const maxFiles = 64
@@ -146,7 +144,7 @@ func namespaceOf(e event.Event, transport string) (string, error) {
 	said, _ := e.Extensions()[events.ExtNamespace].(string)
 	switch {
 	case said == "" && transport == "":
-		return DefaultNamespace, nil
+		return web.DefaultNamespace, nil
 	case said == "":
 		said = transport
 	case transport != "" && said != transport:

@@ -66,9 +66,8 @@ func (h *Repositories) connect(w http.ResponseWriter, r *http.Request) {
 		web.Problem(w, http.StatusBadRequest, "Bad repository", "the body is not a JSON object of the texts name, url and branch: "+detail)
 		return
 	}
-	actor, err := web.Actor(r)
-	if err != nil {
-		web.Problem(w, http.StatusBadRequest, "Bad actor", err.Error())
+	actor, ok := web.Acting(w, r, "")
+	if !ok {
 		return
 	}
 	if ask.Branch == "" {
@@ -159,19 +158,21 @@ func (h *Repositories) datasets(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// Commits of a list where the request does not say how many, and at most.
+const (
+	usualItems = 100
+	mostItems  = 1000
+)
+
 func (h *Repositories) commits(w http.ResponseWriter, r *http.Request) {
 	ns, ok := namespaceParam(w, r)
 	if !ok {
 		return
 	}
-	limit := 100
-	if text := r.URL.Query().Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > 1000 {
-			web.Problem(w, http.StatusBadRequest, "Bad limit", "limit is a number from 1 to 1000")
-			return
-		}
-		limit = n
+	limit, err := web.Limit(r, usualItems, mostItems)
+	if err != nil {
+		web.BadQuery(w, err)
+		return
 	}
 	items, err := state.Commits(r.Context(), h.log.State(), ns, r.PathValue("dataset"), limit)
 	if err == nil && len(items) == 0 {
@@ -190,5 +191,5 @@ func listed[T any](w http.ResponseWriter, items []T, err error) {
 		answer(w, err)
 		return
 	}
-	web.JSON(w, http.StatusOK, map[string]any{"items": items})
+	web.List(w, items)
 }

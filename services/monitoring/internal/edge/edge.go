@@ -3,7 +3,6 @@ package edge
 
 import (
 	"net/http"
-	"strconv"
 
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/web"
@@ -29,51 +28,30 @@ func (e *Edge) Register(mux *web.Mux) {
 
 func (e *Edge) windows(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	limit, ok := limitOf(w, r)
-	if !ok {
+	limit, err := web.Limit(r, usualItems, mostItems)
+	if err != nil {
+		web.BadQuery(w, err)
 		return
 	}
-	items, err := state.Windows(r.Context(), e.state, namespace(r), q.Get("model"), q.Get("environment"), q.Get("kind"), limit)
-	answer(w, items, err)
+	windows, err := state.Windows(r.Context(), e.state, web.Namespace(r), q.Get("model"), q.Get("environment"), q.Get("kind"), limit)
+	if err != nil {
+		web.Unreadable(w, "The windows", err)
+		return
+	}
+	web.List(w, windows)
 }
 
 func (e *Edge) alerts(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	limit, ok := limitOf(w, r)
-	if !ok {
-		return
-	}
-	items, err := state.Alerts(r.Context(), e.state, namespace(r), q.Get("model"), q.Get("open") == "true", limit)
-	answer(w, items, err)
-}
-
-func namespace(r *http.Request) string {
-	if ns := r.URL.Query().Get("namespace"); ns != "" {
-		return ns
-	}
-	return "default"
-}
-
-func limitOf(w http.ResponseWriter, r *http.Request) (int, bool) {
-	s := r.URL.Query().Get("limit")
-	if s == "" {
-		return usualItems, true
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 1 || n > mostItems {
-		web.Problem(w, http.StatusBadRequest, "Bad limit", "limit is "+strconv.Quote(s)+"; 1 to "+strconv.Itoa(mostItems)+" is allowed")
-		return 0, false
-	}
-	return n, true
-}
-
-func answer[T any](w http.ResponseWriter, items []T, err error) {
+	limit, err := web.Limit(r, usualItems, mostItems)
 	if err != nil {
-		web.Problem(w, http.StatusInternalServerError, "The list cannot be read", err.Error())
+		web.BadQuery(w, err)
 		return
 	}
-	if items == nil {
-		items = []T{}
+	alerts, err := state.Alerts(r.Context(), e.state, web.Namespace(r), q.Get("model"), q.Get("open") == "true", limit)
+	if err != nil {
+		web.Unreadable(w, "The alerts", err)
+		return
 	}
-	web.JSON(w, http.StatusOK, map[string]any{"items": items})
+	web.List(w, alerts)
 }

@@ -95,29 +95,21 @@ var errUnknown = errors.New("unknown")
 // answer makes a handler of a query.
 func (e *Edge) answer(query func(context.Context, *http.Request, string) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		namespace := r.URL.Query().Get("namespace")
-		if namespace == "" {
-			namespace = "default"
-		}
-		v, err := query(r.Context(), r, namespace)
+		v, err := query(r.Context(), r, web.Namespace(r))
 		switch {
 		case errors.Is(err, errUnknown):
-			web.Problem(w, http.StatusNotFound, "Not found", err.Error())
+			web.NotFound(w, "%s", err)
 		case err != nil:
-			web.Problem(w, http.StatusInternalServerError, "The registry's state cannot be read", err.Error())
+			web.Unreadable(w, "The registry's state", err)
 		default:
 			web.JSON(w, http.StatusOK, v)
 		}
 	}
 }
 
-type items[T any] struct {
-	Items []T `json:"items"`
-}
-
 func (e *Edge) models(ctx context.Context, _ *http.Request, namespace string) (any, error) {
 	list, err := e.readModels(ctx, namespace, "")
-	return items[Model]{Items: list}, err
+	return web.Items[Model]{Items: list}, err
 }
 
 func (e *Edge) model(ctx context.Context, r *http.Request, namespace string) (any, error) {
@@ -168,7 +160,7 @@ func (e *Edge) versions(ctx context.Context, r *http.Request, namespace string) 
 	for i := range list {
 		list[i].Registered, list[i].Environments, list[i].Slices = nil, nil, nil
 	}
-	return items[Version]{Items: list}, nil
+	return web.Items[Version]{Items: list}, nil
 }
 
 func (e *Edge) version(ctx context.Context, r *http.Request, namespace string) (any, error) {

@@ -116,24 +116,13 @@ func inUTC(t *time.Time) *time.Time {
 	return &u
 }
 
-func namespace(r *http.Request) string {
-	if n := r.URL.Query().Get("namespace"); n != "" {
-		return n
-	}
-	return "default"
-}
-
 func (x *Edge) list(w http.ResponseWriter, r *http.Request) {
-	limit := x.Limit
-	if text := r.URL.Query().Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > x.Limit {
-			web.Problem(w, http.StatusBadRequest, "Bad limit", "limit is a number from 1 to "+strconv.Itoa(x.Limit))
-			return
-		}
-		limit = n
+	limit, err := web.Limit(r, x.Limit, x.Limit)
+	if err != nil {
+		web.BadQuery(w, err)
+		return
 	}
-	runs, err := state.Runs(r.Context(), x.State, namespace(r), r.URL.Query().Get("model"), limit)
+	runs, err := state.Runs(r.Context(), x.State, web.Namespace(r), r.URL.Query().Get("model"), limit)
 	if err != nil {
 		fault(w, err)
 		return
@@ -147,7 +136,7 @@ func (x *Edge) list(w http.ResponseWriter, r *http.Request) {
 		}
 		items = append(items, v)
 	}
-	web.JSON(w, http.StatusOK, map[string]any{"items": items})
+	web.List(w, items)
 }
 
 func (x *Edge) show(w http.ResponseWriter, r *http.Request) {
@@ -193,9 +182,8 @@ func (x *Edge) log(w http.ResponseWriter, r *http.Request) {
 
 // cancel records the wish and answers with what became of the run.
 func (x *Edge) cancel(w http.ResponseWriter, r *http.Request) {
-	actor, err := web.Actor(r)
-	if err != nil {
-		web.Problem(w, http.StatusBadRequest, "Bad actor", err.Error())
+	actor, ok := web.Acting(w, r, "")
+	if !ok {
 		return
 	}
 	found, ok := x.find(w, r)
@@ -221,9 +209,9 @@ func (x *Edge) cancel(w http.ResponseWriter, r *http.Request) {
 
 func (x *Edge) find(w http.ResponseWriter, r *http.Request) (state.Run, bool) {
 	id := r.PathValue("id")
-	found, err := state.RunOf(r.Context(), x.State, namespace(r), id)
+	found, err := state.RunOf(r.Context(), x.State, web.Namespace(r), id)
 	if errors.Is(err, state.ErrNotFound) {
-		web.Problem(w, http.StatusNotFound, "No such run", "there is no run or request "+strconv.Quote(id)+" in namespace "+namespace(r))
+		web.Problem(w, http.StatusNotFound, "No such run", "there is no run or request "+strconv.Quote(id)+" in namespace "+web.Namespace(r))
 		return found, false
 	}
 	if err != nil {
