@@ -1,5 +1,6 @@
 // Package objects stores bytes by their SHA-256, in a directory or any bucket
-// that gocloud.dev/blob opens.
+// that gocloud.dev/blob opens. Everywhere a digest is written sha256:<hex>, as events
+// write it; only the place of the bytes, sha256/<2 digits>/<hex>, is not.
 //
 // It guarantees that a digest is returned only after the bytes are durable
 // (written to a temporary file, synced, renamed, the directory synced), that

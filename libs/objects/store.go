@@ -26,14 +26,17 @@ var (
 	ErrCorrupt = errors.New("the object is damaged")
 	// ErrTooLarge: the object is larger than the caller takes.
 	ErrTooLarge = errors.New("the object is too large")
-	// ErrBadDigest: a digest is not 64 lower-case hexadecimal digits.
-	ErrBadDigest = errors.New("a digest is 64 lower-case hexadecimal digits")
+	// ErrBadDigest: a digest is not written as digests are.
+	ErrBadDigest = errors.New("a digest is sha256: and 64 lower-case hexadecimal digits")
 )
+
+// algorithm stands before a digest's hexadecimal digits.
+const algorithm = "sha256:"
 
 // A Ref names an object.
 type Ref struct {
-	Digest string `json:"digest"` // SHA-256, lower-case hexadecimal
-	Size   int64  `json:"size"`
+	Digest string // sha256: and lower-case hexadecimal digits
+	Size   int64
 }
 
 // Store is a content-addressed store. It is safe for concurrent use, also by
@@ -94,7 +97,7 @@ func (s *Store) Put(ctx context.Context, r io.Reader) (ref Ref, err error) {
 	if err != nil {
 		return Ref{}, fmt.Errorf("storing an object: %w", err)
 	}
-	ref = Ref{Digest: hex.EncodeToString(sum.Sum(nil)), Size: n}
+	ref = Ref{Digest: digestOf(sum), Size: n}
 	if s.root == "" {
 		return ref, s.upload(ctx, f, ref)
 	}
@@ -211,7 +214,7 @@ func (s *Store) File(ctx context.Context, digest string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("fetching object %s: %w", digest, err)
 	}
-	path := filepath.Join(s.temp, digest)
+	path := filepath.Join(s.temp, digits(digest))
 	_, err = io.Copy(f, r)
 	err = errors.Join(err, f.Chmod(0o444), f.Close())
 	if err == nil {
@@ -234,16 +237,25 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) path(digest string) string {
-	return filepath.Join(s.root, "sha256", digest[:2], digest)
+	return filepath.Join(s.root, filepath.FromSlash(key(digest)))
 }
 
-func key(digest string) string { return "sha256/" + digest[:2] + "/" + digest }
+// key is where an object is in the bucket.
+func key(digest string) string {
+	d := digits(digest)
+	return "sha256/" + d[:2] + "/" + d
+}
+
+func digits(digest string) string { return strings.TrimPrefix(digest, algorithm) }
+
+func digestOf(sum hash.Hash) string { return algorithm + hex.EncodeToString(sum.Sum(nil)) }
 
 func valid(digest string) bool {
-	if len(digest) != 2*sha256.Size {
+	d, ok := strings.CutPrefix(digest, algorithm)
+	if !ok || len(d) != 2*sha256.Size {
 		return false
 	}
-	for _, c := range []byte(digest) {
+	for _, c := range []byte(d) {
 		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
 			return false
 		}
@@ -273,7 +285,7 @@ type reader struct {
 func (r *reader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
 	r.sum.Write(p[:n])
-	if errors.Is(err, io.EOF) && hex.EncodeToString(r.sum.Sum(nil)) != r.digest {
+	if errors.Is(err, io.EOF) && digestOf(r.sum) != r.digest {
 		return n, fmt.Errorf("%w: %s", ErrCorrupt, r.digest)
 	}
 	return n, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -49,14 +50,34 @@ func TestRoundTrip(t *testing.T) {
 					require.ErrorIs(t, err, objects.ErrTooLarge)
 				}
 			}
-			_, err := s.Get(ctx, strings.Repeat("0", 64), 1)
+			_, err := s.Get(ctx, "sha256:"+strings.Repeat("0", 64), 1)
 			require.ErrorIs(t, err, objects.ErrNotFound)
-			for _, bad := range []string{"", "../../etc/passwd", strings.Repeat("A", 64), strings.Repeat("0", 63) + "/"} {
+			for _, bad := range []string{"", "sha256:", "sha256:../../etc/passwd", "sha256:" + strings.Repeat("A", 64), "sha256:" + strings.Repeat("0", 63) + "/",
+				strings.Repeat("0", 64), "sha512:" + strings.Repeat("0", 64)} {
 				_, err = s.File(ctx, bad)
 				require.ErrorIs(t, err, objects.ErrBadDigest)
 			}
 		})
 	}
+}
+
+func TestAnObjectsPlaceStays(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const hex = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+	place := filepath.Join(dir, "sha256", "2c", hex)
+	require.NoError(t, os.MkdirAll(filepath.Dir(place), 0o755))
+	require.NoError(t, os.WriteFile(place, []byte("hello"), 0o444))
+	s := open(t, dir)
+	b, err := s.Get(t.Context(), "sha256:"+hex, 5)
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(b))
+	ref, err := s.PutBytes(t.Context(), []byte("hello"))
+	require.NoError(t, err)
+	require.Equal(t, objects.Ref{Digest: "sha256:" + hex, Size: 5}, ref)
+	path, err := s.File(t.Context(), ref.Digest)
+	require.NoError(t, err)
+	require.Equal(t, place, path)
 }
 
 func TestDamageIsFoundAndMended(t *testing.T) {

@@ -93,12 +93,12 @@ func (b *bundle) story() (champion event.Event) {
 	none := event.Event{}
 	note, err := b.Objects.PutBytes(b.t.Context(), []byte("rain matters"))
 	require.NoError(b.t, err)
-	hypothesis := &events.Object{Digest: "sha256:" + note.Digest, URI: "objects:" + note.Digest, Size: note.Size}
+	hypothesis := events.ObjectOf(note.Digest, note.Size, "")
 	code := events.CodeRevision{Repository: "flights", Revision: revision, Archive: object("d")}
 	e, err := events.NewCodePushed(namespace, "flights", events.CodePushed{Repository: "flights", URL: "/tmp/flights", Branch: "main", Revision: revision, Via: "watch"})
 	pushed := b.then(none, e, err)
 	e, err = events.NewCodeCommitted(namespace, "flights", events.CodeCommitted{Repository: "flights", Branch: "main", Revision: revision, Archive: object("d"),
-		Views: []events.ViewSpec{}, Datasets: []events.DatasetSpec{}, Models: []string{model}, Hypothesis: hypothesis})
+		Views: []events.ViewSpec{}, Datasets: []events.DatasetSpec{}, Models: []string{model}, Hypothesis: &hypothesis})
 	b.then(pushed, e, err)
 
 	e, err = events.NewDataArrived(namespace, "flights", events.DataArrived{Dataset: "flights", Via: "http", Files: []events.ArrivedFile{{Object: object("1"), Format: "parquet", Name: "2001-01-06.parquet"}},

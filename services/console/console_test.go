@@ -60,7 +60,7 @@ func TestARippleFromDataToProduction(t *testing.T) {
 	require.Equal(t, "ada", eventlog.Actor(given))
 	p, err := events.Parse[events.ApprovalGiven](given)
 	require.NoError(t, err)
-	note, err := b.Objects.Get(t.Context(), strings.TrimPrefix(p.Note.Digest, "sha256:"), 100)
+	note, err := b.Objects.Get(t.Context(), p.Note.Digest, 100)
 	require.NoError(t, err)
 	require.Equal(t, "rain matters", string(note))
 	require.NotContains(t, string(given.Data()), "rain", "no free text inline")

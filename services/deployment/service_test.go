@@ -116,7 +116,7 @@ func (b *bundle) approveBytes(environment string, version int64, model []byte, c
 	}
 	return b.foreign(events.NewModelVersionApproved("default", "delays", events.ModelVersionApproved{
 		Model: "delays", Version: version, Environment: environment, By: "rule", Profile: object, Task: "binary-classification",
-		Artifact: events.Object{Digest: "sha256:" + ref.Digest, URI: "objects:" + ref.Digest, Size: ref.Size},
+		Artifact: events.ObjectOf(ref.Digest, ref.Size, ""),
 		Columns:  []events.FeatureColumn{{Name: "late_share", View: "origin_delays", Version: 1, Feature: "late_share", Missing: &missing}},
 		Uses:     []events.FeatureUse{{View: "origin_delays", Version: 1, Entity: []events.EntityKey{{Key: "airport", Column: "origin"}}}},
 		RequestFields: []events.TypedField{{Name: "flight_id", Type: "string"}, {Name: "date", Type: "timestamp"},

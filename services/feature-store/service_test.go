@@ -89,7 +89,7 @@ func start(t *testing.T) *suite {
 func (s *suite) object(b []byte) events.Object {
 	ref, err := s.Objects.PutBytes(s.t.Context(), b)
 	require.NoError(s.t, err)
-	return events.Object{Digest: "sha256:" + ref.Digest, URI: "objects:sha256:" + ref.Digest, Size: ref.Size}
+	return events.ObjectOf(ref.Digest, ref.Size, "")
 }
 
 func (s *suite) code(views ...events.ViewSpec) {
@@ -138,7 +138,7 @@ func (s *suite) post(path string, body any, into any) int {
 }
 
 func (s *suite) table(o events.Object) *parquet.Table {
-	path, err := s.Objects.File(s.t.Context(), o.Digest[len("sha256:"):])
+	path, err := s.Objects.File(s.t.Context(), o.Digest)
 	require.NoError(s.t, err)
 	t, err := parquet.Read(path)
 	require.NoError(s.t, err)
@@ -193,7 +193,7 @@ func TestRealFlights(t *testing.T) {
 	require.InDelta(t, 0.33, built.Naive, 0.05)
 	require.Greater(t, train.Rows, 10000)
 	require.Greater(t, test.Rows, 14000)
-	raw, err := s.Objects.Get(t.Context(), built.Profile.Digest[7:], 1<<20)
+	raw, err := s.Objects.Get(t.Context(), built.Profile.Digest, 1<<20)
 	require.NoError(t, err)
 	profile, err := statistics.ParseProfile(raw)
 	require.NoError(t, err)
@@ -324,7 +324,7 @@ func TestWhatCannotBeComputedSaysWhy(t *testing.T) {
 		f, err := events.Parse[events.TrainingSetFailed](s.AwaitType(events.TypeTrainingSetFailed, i+1))
 		require.NoError(t, err)
 		require.Equal(t, []string{"bad_sql", "bad_sql", "unknown_view", "unknown_view"}[i], f.Reason)
-		detail, err := s.Objects.Get(t.Context(), f.Detail.Digest[7:], 1<<16)
+		detail, err := s.Objects.Get(t.Context(), f.Detail.Digest, 1<<16)
 		require.NoError(t, err)
 		require.Contains(t, string(detail), []string{"median", "nosuch", "nosuch", "departure"}[i])
 	}

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
@@ -43,7 +42,7 @@ func TestAnArrivalBecomesACommit(t *testing.T) {
 	require.EqualValues(t, 4, c.Quarantined)
 	require.Equal(t, "2001-01-05T08:00:00Z", c.MinTime.Format("2006-01-02T15:04:05Z07:00"))
 	require.Equal(t, "2001-01-05T17:00:00Z", c.MaxTime.Format("2006-01-02T15:04:05Z07:00"))
-	path, err := b.Objects.File(t.Context(), strings.TrimPrefix(c.Added[0].Object.Digest, "sha256:"))
+	path, err := b.Objects.File(t.Context(), c.Added[0].Object.Digest)
 	require.NoError(t, err)
 	table, err := parquet.Read(path)
 	require.NoError(t, err)
@@ -61,7 +60,7 @@ func TestAnArrivalBecomesACommit(t *testing.T) {
 	require.Equal(t, []any{"range:delay"}, refused[2]["__reasons"])
 	require.Equal(t, []any{"key:duplicate"}, refused[3]["__reasons"])
 	require.ElementsMatch(t, []events.RuleFailure{{Rule: "key:duplicate", Rows: 1}, {Rule: "range:delay", Rows: 1}, {Rule: "sql:no_loops", Rows: 1}, {Rule: "type:delay", Rows: 1}}, checked.Failures)
-	manifest, err := b.Objects.Get(t.Context(), strings.TrimPrefix(c.Manifest.Digest, "sha256:"), 1<<20)
+	manifest, err := b.Objects.Get(t.Context(), c.Manifest.Digest, 1<<20)
 	require.NoError(t, err)
 	require.Contains(t, string(manifest), c.Added[0].Object.Digest)
 

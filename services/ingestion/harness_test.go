@@ -186,7 +186,7 @@ func csv(rows ...string) string {
 func (b *bundle) lines(o *events.Object) []map[string]any {
 	b.t.Helper()
 	require.NotNil(b.t, o)
-	raw, err := b.Objects.Get(b.t.Context(), strings.TrimPrefix(o.Digest, "sha256:"), 1<<20)
+	raw, err := b.Objects.Get(b.t.Context(), o.Digest, 1<<20)
 	require.NoError(b.t, err)
 	var out []map[string]any
 	for line := range bytes.SplitSeq(bytes.TrimSpace(raw), []byte("\n")) {

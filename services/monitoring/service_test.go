@@ -70,7 +70,7 @@ func (b *bundle) put(raw []byte) events.Object {
 	b.T.Helper()
 	ref, err := b.Objects.PutBytes(b.Context(), raw)
 	require.NoError(b, err)
-	return events.Object{Digest: "sha256:" + ref.Digest, URI: "objects:" + ref.Digest, Size: ref.Size}
+	return events.ObjectOf(ref.Digest, ref.Size, "")
 }
 
 func (b *bundle) foreign(e event.Event, err error) event.Event {

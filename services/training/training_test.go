@@ -67,7 +67,7 @@ func (w *world) object(b []byte) events.Object {
 	w.t.Helper()
 	ref, err := w.Objects.PutBytes(w.t.Context(), b)
 	require.NoError(w.t, err)
-	return events.Object{Digest: "sha256:" + ref.Digest, URI: "objects:" + ref.Digest, Size: ref.Size}
+	return events.ObjectOf(ref.Digest, ref.Size, "")
 }
 
 func (w *world) declare(change func(*events.ModelSpec), code map[string]string) event.Event {
@@ -218,12 +218,12 @@ func TestACodeChangeWaitsForDataAndIsTrainedOn(t *testing.T) {
 	require.Equal(t, eventlog.Correlation(data), eventlog.Correlation(measured))
 
 	// The artifact is the model that was measured; the profile knows its predictions.
-	b, err := w.Objects.Get(t.Context(), strings.TrimPrefix(m.Artifact.Digest, "sha256:"), 1<<20)
+	b, err := w.Objects.Get(t.Context(), m.Artifact.Digest, 1<<20)
 	require.NoError(t, err)
 	g, err := onnx.Load(b)
 	require.NoError(t, err)
 	require.Equal(t, []string{"hours__sin", "share__late"}, g.ColumnNames())
-	b, err = w.Objects.Get(t.Context(), strings.TrimPrefix(m.Profile.Digest, "sha256:"), 1<<20)
+	b, err = w.Objects.Get(t.Context(), m.Profile.Digest, 1<<20)
 	require.NoError(t, err)
 	profile, err := statistics.ParseProfile(b)
 	require.NoError(t, err)

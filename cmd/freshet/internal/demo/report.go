@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/freshet-io/freshet/events"
@@ -16,9 +15,6 @@ import (
 	"github.com/freshet-io/freshet/libs/parquet"
 	"github.com/freshet-io/freshet/libs/statistics"
 )
-
-// digestPrefix names the digests' algorithm in events.
-const digestPrefix = "sha256:"
 
 // A summary is what --json writes.
 type summary struct {
@@ -156,7 +152,7 @@ func (d *demo) champion(ctx context.Context, store *objects.Store) (*champion, e
 }
 
 func (d *demo) table(ctx context.Context, store *objects.Store, digest string) (*parquet.Table, error) {
-	path, err := store.File(ctx, strings.TrimPrefix(digest, digestPrefix))
+	path, err := store.File(ctx, digest)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +187,7 @@ func (d *demo) compare(ctx context.Context, store *objects.Store, t *parquet.Tab
 	if v == nil {
 		return nil, nil
 	}
-	model, err := store.Get(ctx, strings.TrimPrefix(v.registered.Artifact.Digest, digestPrefix), 64<<20)
+	model, err := store.Get(ctx, v.registered.Artifact.Digest, 64<<20)
 	if err != nil {
 		return nil, err
 	}

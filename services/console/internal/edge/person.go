@@ -188,7 +188,8 @@ func (e *Edge) note(ctx context.Context, text string) (*events.Object, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the note cannot be stored: %w", err)
 	}
-	return &events.Object{Digest: "sha256:" + ref.Digest, URI: "objects:" + ref.Digest, Size: ref.Size, MediaType: "text/plain; charset=utf-8"}, nil
+	o := events.ObjectOf(ref.Digest, ref.Size, "text/plain; charset=utf-8")
+	return &o, nil
 }
 
 type trainingBody struct {

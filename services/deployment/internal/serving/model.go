@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/freshet-io/freshet/events"
@@ -55,7 +54,7 @@ func (c *Cache) Load(ctx context.Context, digest string, columns []events.Featur
 	g := c.graphs[digest]
 	c.mu.Unlock()
 	if g == nil {
-		b, err := c.objects.Get(ctx, strings.TrimPrefix(digest, "sha256:"), largestArtifact)
+		b, err := c.objects.Get(ctx, digest, largestArtifact)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrObject, err)
 		}

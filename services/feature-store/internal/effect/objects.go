@@ -28,7 +28,7 @@ type Works struct {
 }
 
 func object(ref objects.Ref, mediaType string) events.Object {
-	return events.Object{Digest: "sha256:" + ref.Digest, URI: "objects:" + ref.Digest, Size: ref.Size, MediaType: mediaType}
+	return events.ObjectOf(ref.Digest, ref.Size, mediaType)
 }
 
 func (w *Works) putTable(ctx context.Context, t *parquet.Table) (events.Object, error) {
@@ -42,7 +42,7 @@ func (w *Works) putTable(ctx context.Context, t *parquet.Table) (events.Object, 
 
 // file is a local file with the object's bytes.
 func (w *Works) file(ctx context.Context, digest string) (string, error) {
-	path, err := w.Objects.File(ctx, strings.TrimPrefix(digest, "sha256:"))
+	path, err := w.Objects.File(ctx, digest)
 	if err != nil {
 		return "", fmt.Errorf("object %s: %w", digest, err)
 	}

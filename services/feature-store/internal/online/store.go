@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -202,7 +201,7 @@ func (s *Store) load(ctx context.Context, c *Catalog, oldest time.Time) error {
 		if rows == nil || s.loaded[key] == m.File || m.Through == nil || m.Through.UnixMicro() <= rows.horizonNow() {
 			continue
 		}
-		path, err := s.objects.File(ctx, strings.TrimPrefix(m.File, "sha256:"))
+		path, err := s.objects.File(ctx, m.File)
 		if err != nil {
 			return fmt.Errorf("rows of view %s, commit %s: %w", m.View, m.Commit, err)
 		}

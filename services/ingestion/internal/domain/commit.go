@@ -33,7 +33,7 @@ func Digest(v any) (string, error) {
 // DigestBytes is the SHA-256 of bytes as events write it.
 func DigestBytes(b []byte) string {
 	sum := sha256.Sum256(b)
-	return "sha256:" + hex.EncodeToString(sum[:])
+	return algorithm + hex.EncodeToString(sum[:])
 }
 
 // Reasons to reject an arrival.

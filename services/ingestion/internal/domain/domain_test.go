@@ -72,8 +72,8 @@ func TestAFilesPlace(t *testing.T) {
 	t.Parallel()
 	hex := strings.Repeat("ab", 32)
 	for uri, want := range map[string]Location{
-		"objects:" + hex:                  {Kind: InObjects, Digest: hex},
-		"objects:sha256:" + hex:           {Kind: InObjects, Digest: hex},
+		"objects:" + hex:                  {Kind: InObjects, Digest: "sha256:" + hex},
+		"objects:sha256:" + hex:           {Kind: InObjects, Digest: "sha256:" + hex},
 		"file:2001/day.csv":               {Kind: InInbox, Path: "2001/day.csv"},
 		"file:///inbox/2001/day.csv":      {Kind: InInbox, Path: "2001/day.csv"},
 		"file://localhost/inbox/day one.": {Kind: InInbox, Path: "day one."},

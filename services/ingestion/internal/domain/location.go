@@ -17,7 +17,7 @@ const (
 // A Location says where the bytes of an arrived file are.
 type Location struct {
 	Kind   string
-	Digest string // hexadecimal, of an uploaded file
+	Digest string // of an uploaded file, or as it was given
 	Path   string // slash-separated, below the inbox
 }
 
@@ -36,7 +36,7 @@ func Locate(uri, digest, inbox string) (Location, error) {
 		if digest == "" {
 			return Location{}, refuse("neither a uri nor a digest is given")
 		}
-		return Location{Kind: InObjects, Digest: Hex(digest)}, nil
+		return Location{Kind: InObjects, Digest: prefixed(digest)}, nil
 	}
 	scheme, rest, ok := strings.Cut(uri, ":")
 	if !ok {
@@ -44,17 +44,16 @@ func Locate(uri, digest, inbox string) (Location, error) {
 	}
 	switch scheme {
 	case InObjects:
-		d := Hex(rest)
-		if !isHex64(d) {
+		if !isHex64(Hex(rest)) {
 			return Location{}, refuse("objects: is followed by %q, not by a digest as PUT /v1/files gives it", clip(rest))
 		}
-		if digest != "" && Hex(digest) != d {
+		if digest != "" && Hex(digest) != Hex(rest) {
 			return Location{}, refuse("the uri and the digest name different files")
 		}
-		return Location{Kind: InObjects, Digest: d}, nil
+		return Location{Kind: InObjects, Digest: prefixed(rest)}, nil
 	case InInbox:
 		p, err := inboxPath(rest, inbox)
-		return Location{Kind: InInbox, Path: p, Digest: Hex(digest)}, err
+		return Location{Kind: InInbox, Path: p, Digest: prefixed(digest)}, err
 	case "http", "https", "s3", "gs", "ftp":
 		return Location{}, refuse("%s: is not fetched by this version; upload the file with PUT /v1/files and name it by its digest", scheme)
 	}
@@ -94,8 +93,18 @@ func inboxPath(rest, inbox string) (string, error) {
 	return rest, nil
 }
 
-// Hex is a digest without its algorithm, as the object store names objects.
-func Hex(digest string) string { return strings.TrimPrefix(digest, "sha256:") }
+const algorithm = "sha256:"
+
+// Hex is a digest without its algorithm, as URIs name objects.
+func Hex(digest string) string { return strings.TrimPrefix(digest, algorithm) }
+
+// prefixed is a digest with its algorithm, as events and the object store name objects.
+func prefixed(digest string) string {
+	if digest == "" {
+		return ""
+	}
+	return algorithm + Hex(digest)
+}
 
 func isHex64(s string) bool {
 	if len(s) != 64 {

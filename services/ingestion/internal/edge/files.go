@@ -35,7 +35,7 @@ func (f *Files) take(ctx context.Context, a events.ArrivalFile) (events.ArrivedF
 			return events.ArrivedFile{}, err
 		}
 		if where.Digest != "" && where.Digest != ref.Digest {
-			return events.ArrivedFile{}, refuse(reasonFile, http.StatusBadRequest, "Bad file", "the file has the digest sha256:%s, not the one that is given", ref.Digest)
+			return events.ArrivedFile{}, refuse(reasonFile, http.StatusBadRequest, "Bad file", "the file has the digest %s, not the one that is given", ref.Digest)
 		}
 	}
 	local, err := f.Objects.File(ctx, ref.Digest)
@@ -54,10 +54,10 @@ func (f *Files) take(ctx context.Context, a events.ArrivalFile) (events.ArrivedF
 		name = path.Base(where.Path)
 	}
 	if name == "" {
-		name = ref.Digest[:12]
+		name = domain.Hex(ref.Digest)[:12]
 	}
 	return events.ArrivedFile{Name: name, Format: domain.FormatOf(a.Format, name, head),
-		Object: events.Object{Digest: "sha256:" + ref.Digest, URI: "objects:" + ref.Digest, Size: size}}, nil
+		Object: events.ObjectOf(ref.Digest, size, "")}, nil
 }
 
 // begin reads a file's first bytes and its size.

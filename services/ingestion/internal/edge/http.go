@@ -79,7 +79,8 @@ func (i *Intake) putFile(w http.ResponseWriter, r *http.Request) {
 	case ref.Size == 0:
 		web.Problem(w, http.StatusBadRequest, "Empty file", "the body has no bytes")
 	default:
-		web.JSON(w, http.StatusCreated, map[string]any{"digest": "sha256:" + ref.Digest, "uri": "objects:" + ref.Digest, "size": ref.Size})
+		o := events.ObjectOf(ref.Digest, ref.Size, "")
+		web.JSON(w, http.StatusCreated, map[string]any{"digest": o.Digest, "uri": o.URI, "size": o.Size})
 	}
 }
 

@@ -80,7 +80,7 @@ func (c *Check) failed(_ context.Context, run *eventlog.Run, _ error) (event.Eve
 func (c *Check) check(ctx context.Context, args state.CheckArgs, d events.DatasetSpec, out *events.DataChecked) (err error) {
 	paths := make([]string, len(args.Files))
 	for i, f := range args.Files {
-		if paths[i], err = c.Objects.File(ctx, domain.Hex(f.Object.Digest)); err != nil {
+		if paths[i], err = c.Objects.File(ctx, f.Object.Digest); err != nil {
 			if errors.Is(err, objects.ErrNotFound) || errors.Is(err, objects.ErrCorrupt) {
 				return fmt.Errorf("%w: %w", errUnreadable, err)
 			}

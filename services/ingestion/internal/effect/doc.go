@@ -47,5 +47,6 @@ func putFile(ctx context.Context, store *objects.Store, path, media string) (*ev
 }
 
 func object(ref objects.Ref, media string) *events.Object {
-	return &events.Object{Digest: "sha256:" + ref.Digest, URI: "objects:" + ref.Digest, Size: ref.Size, MediaType: media}
+	o := events.ObjectOf(ref.Digest, ref.Size, media)
+	return &o
 }

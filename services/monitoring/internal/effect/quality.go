@@ -145,7 +145,7 @@ func joinKey(keys, fields []string) string {
 func (q *Quality) labels(ctx context.Context, model state.Model, key string, files []events.DataFile) (measure.Labels, error) {
 	paths := make([]string, 0, len(files))
 	for _, f := range files {
-		path, err := q.Files.File(ctx, strings.TrimPrefix(f.Object.Digest, "sha256:"))
+		path, err := q.Files.File(ctx, f.Object.Digest)
 		if err != nil {
 			return nil, err
 		}

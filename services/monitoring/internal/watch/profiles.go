@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 
 	"github.com/freshet-io/freshet/libs/eventlog"
@@ -51,7 +50,7 @@ func (p *Profiles) Of(ctx context.Context, namespace, model string, version int6
 	if known != nil {
 		return known, nil
 	}
-	b, err := p.objects.Get(ctx, strings.TrimPrefix(digest, "sha256:"), largestProfile)
+	b, err := p.objects.Get(ctx, digest, largestProfile)
 	if err != nil {
 		return nil, fmt.Errorf("profile of %s version %d: %w", model, version, err)
 	}

@@ -150,7 +150,7 @@ func (x *Edge) show(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if built, _ := found.Has(); !built && found.Log != "" {
-		b, err := x.Objects.Get(r.Context(), effect.Key(found.Log), detailBytes)
+		b, err := x.Objects.Get(r.Context(), found.Log, detailBytes)
 		if v.Detail = strings.ToValidUTF8(string(b), "\uFFFD"); err != nil {
 			v.Detail = "the detail cannot be read: " + err.Error()
 		}
@@ -170,7 +170,7 @@ func (x *Edge) log(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		var err error
-		if b, err = x.Objects.Get(r.Context(), effect.Key(found.Log), x.LogBytes); err != nil {
+		if b, err = x.Objects.Get(r.Context(), found.Log, x.LogBytes); err != nil {
 			fault(w, err)
 			return
 		}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"strings"
 	"sync"
 	"time"
 
@@ -124,14 +123,8 @@ func (x *Effects) Refuse() eventlog.Handler {
 	}
 }
 
-// algorithm stands before a digest in events, and not in the store.
-const algorithm = "sha256:"
-
-// Key is the store's name of what an event's digest names.
-func Key(digest string) string { return strings.TrimPrefix(digest, algorithm) }
-
 func object(ref objects.Ref, mediaType string) events.Object {
-	return events.Object{Digest: algorithm + ref.Digest, URI: "objects:" + ref.Digest, Size: ref.Size, MediaType: mediaType}
+	return events.ObjectOf(ref.Digest, ref.Size, mediaType)
 }
 
 // finite leaves out what an event must not hold.

@@ -141,7 +141,7 @@ func trainedThrough(built events.TrainingSetBuilt) time.Time {
 }
 
 func (x *Effects) rows(ctx context.Context, s *events.Split, clock string, zone *time.Location) (*measure.Rows, error) {
-	path, err := x.Objects.File(ctx, Key(s.File.Digest))
+	path, err := x.Objects.File(ctx, s.File.Digest)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func (x *Effects) rows(ctx context.Context, s *events.Split, clock string, zone 
 }
 
 func (x *Effects) graph(ctx context.Context, digest string) (*onnx.Graph, error) {
-	b, err := x.Objects.Get(ctx, Key(digest), x.ModelBytes)
+	b, err := x.Objects.Get(ctx, digest, x.ModelBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +192,7 @@ func (x *Effects) championMetrics(ctx context.Context, champion *state.Champion,
 // profile is the training set's reference profile and the distribution of the
 // candidate's predictions over the rows it was not fitted to.
 func (x *Effects) profile(ctx context.Context, built events.TrainingSetBuilt, g *onnx.Graph, columns []string, held []*measure.Rows) (events.Object, error) {
-	b, err := x.Objects.Get(ctx, Key(built.Profile.Digest), 64<<20)
+	b, err := x.Objects.Get(ctx, built.Profile.Digest, 64<<20)
 	if err != nil {
 		return events.Object{}, err
 	}

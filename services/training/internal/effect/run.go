@@ -209,7 +209,7 @@ func (x *Effects) champion(ctx context.Context, r state.Run, spec events.ModelSp
 }
 
 func (x *Effects) unpack(ctx context.Context, digest, directory string) error {
-	archive, err := x.Objects.Open(ctx, Key(digest))
+	archive, err := x.Objects.Open(ctx, digest)
 	if err != nil {
 		return err
 	}
@@ -219,7 +219,7 @@ func (x *Effects) unpack(ctx context.Context, digest, directory string) error {
 
 // copyObject gives a job a file of its own: the store's must not change.
 func (x *Effects) copyObject(ctx context.Context, digest, path string) error {
-	from, err := x.Objects.Open(ctx, Key(digest))
+	from, err := x.Objects.Open(ctx, digest)
 	if err != nil {
 		return err
 	}
@@ -240,7 +240,7 @@ func (x *Effects) collect(ctx context.Context, directory string, r state.Run, re
 	refuse := func(reason string, err error) (event.Event, error) {
 		code := int64(0)
 		note := fmt.Appendf(nil, "\nfreshet: %v\n", err)
-		if b, getErr := x.Objects.Get(ctx, Key(log.Digest), int64(x.LogBytes)*2); getErr == nil {
+		if b, getErr := x.Objects.Get(ctx, log.Digest, int64(x.LogBytes)*2); getErr == nil {
 			if ref, putErr := x.Objects.PutBytes(ctx, append(b, note...)); putErr == nil {
 				log = object(ref, log.MediaType)
 			}

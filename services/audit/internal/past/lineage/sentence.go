@@ -297,7 +297,7 @@ func (x *Explainer) quote(ctx context.Context, o *events.Object) string {
 	if o == nil || x.objects == nil {
 		return ""
 	}
-	b, err := x.objects.Get(ctx, strings.TrimPrefix(o.Digest, "sha256:"), noteLimit)
+	b, err := x.objects.Get(ctx, o.Digest, noteLimit)
 	if err != nil {
 		return ""
 	}
