@@ -25,9 +25,8 @@ func newFold() *eventlog.Fold {
 	return fold
 }
 
-func routes(mux *web.Mux, log *eventlog.Log, store *objects.Store, cfg Config) error {
-	e := edge.New(log, store, cfg.ListLimit, cfg.Wait)
-	e.Register(mux)
+func routes(mux *web.Mux, log *eventlog.Log, cfg Config, store *objects.Store) error {
+	edge.New(log, store, cfg.ListLimit, cfg.Wait).Register(mux)
 	p, err := page.New(log.State())
 	if err != nil {
 		return err

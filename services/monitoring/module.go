@@ -21,7 +21,7 @@ import (
 	"go.uber.org/fx"
 )
 
-// Module is the whole service.
+// Module is the whole service: its fold, its effects, its loops and its routes.
 func Module(cfg Config) fx.Option {
 	return fx.Module("monitoring",
 		fx.Supply(cfg),

@@ -60,7 +60,7 @@ func (e *Edge) Register(mux *web.Mux) {
 func (e *Edge) list(w http.ResponseWriter, r *http.Request) {
 	f, err := e.filter(r)
 	if err != nil {
-		web.Problem(w, http.StatusBadRequest, "Bad query", err.Error())
+		web.BadQuery(w, err)
 		return
 	}
 	entries, err := state.List(r.Context(), e.log.State(), f)
@@ -68,16 +68,14 @@ func (e *Edge) list(w http.ResponseWriter, r *http.Request) {
 		unreadable(w, err)
 		return
 	}
-	if entries == nil {
-		entries = []state.Entry{}
-	}
-	web.JSON(w, http.StatusOK, map[string]any{"items": entries})
+	web.List(w, entries)
 }
 
 func (e *Edge) filter(r *http.Request) (state.Filter, error) {
 	q := r.URL.Query()
-	f := state.Filter{Namespace: namespace(r), Subject: q.Get("subject"), Ripple: q.Get("ripple"), Limit: min(defaultLimit, e.limit)}
-	var errs []error
+	limit, err := web.Limit(r, min(defaultLimit, e.limit), e.limit)
+	f := state.Filter{Namespace: web.Namespace(r), Subject: q.Get("subject"), Ripple: q.Get("ripple"), Limit: limit}
+	errs := []error{err}
 	if t := q.Get("type"); t != "" {
 		if f.Types = types(t); len(f.Types) == 0 {
 			errs = append(errs, fmt.Errorf("type %q is none of the contracts' types", t))
@@ -89,13 +87,6 @@ func (e *Edge) filter(r *http.Request) (state.Filter, error) {
 			errs = append(errs, fmt.Errorf("after is %q; it is a sequence of the log", s))
 		}
 		f.After = n
-	}
-	if s := q.Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > e.limit {
-			errs = append(errs, fmt.Errorf("limit is %q; 1 to %d is allowed", s, e.limit))
-		}
-		f.Limit = n
 	}
 	switch o := q.Get("order"); o {
 	case "", "log":
@@ -123,13 +114,13 @@ func types(list string) []string {
 
 // show answers with the event's bytes as they are in the log.
 func (e *Edge) show(w http.ResponseWriter, r *http.Request) {
-	entry, err := state.Get(r.Context(), e.log.State(), namespace(r), r.PathValue("id"))
+	entry, err := state.Get(r.Context(), e.log.State(), web.Namespace(r), r.PathValue("id"))
 	if errors.Is(err, state.ErrUnknown) {
-		detail := fmt.Sprintf("no event %q in namespace %q", r.PathValue("id"), namespace(r))
+		detail := fmt.Sprintf("no event %q in namespace %q", r.PathValue("id"), web.Namespace(r))
 		if position, is := positionOf(r.PathValue("id")); is && position > e.end(r) {
 			detail += "; " + nothingAt(r, position, e.end(r))
 		}
-		web.Problem(w, http.StatusNotFound, "Not found", detail)
+		web.NotFound(w, "%s", detail)
 		return
 	}
 	if err != nil {
@@ -152,7 +143,7 @@ func (e *Edge) show(w http.ResponseWriter, r *http.Request) {
 func (e *Edge) tail(w http.ResponseWriter, r *http.Request) {
 	f, err := e.filter(r)
 	if err != nil {
-		web.Problem(w, http.StatusBadRequest, "Bad query", err.Error())
+		web.BadQuery(w, err)
 		return
 	}
 	f.Newest, f.Limit = false, tailPage
@@ -239,7 +230,7 @@ func (e *Edge) replay(w http.ResponseWriter, r *http.Request) {
 	}
 	from, to, err := span(r, last)
 	if err != nil {
-		web.Problem(w, http.StatusBadRequest, "Bad query", err.Error())
+		web.BadQuery(w, err)
 		return
 	}
 	if from < first && !e.raw.Archived() {
@@ -315,13 +306,6 @@ func sequence(r *http.Request, name string, otherwise uint64) (uint64, error) {
 	return n, nil
 }
 
-func namespace(r *http.Request) string {
-	if n := r.URL.Query().Get("namespace"); n != "" {
-		return n
-	}
-	return "default"
-}
-
 func unreadable(w http.ResponseWriter, err error) {
-	web.Problem(w, http.StatusInternalServerError, "The log or its index cannot be read", err.Error())
+	web.Unreadable(w, "The log or its index", err)
 }

@@ -41,7 +41,7 @@ const mostNamespaces = 10
 // nothingIn answers where a namespace has no events at all, while others have: it may be
 // written wrongly.
 func (e *Edge) nothingIn(w http.ResponseWriter, r *http.Request) bool {
-	happened, err := state.Happened(r.Context(), e.log.State(), namespace(r))
+	happened, err := state.Happened(r.Context(), e.log.State(), web.Namespace(r))
 	if err != nil {
 		unreadable(w, err)
 		return true
@@ -54,7 +54,7 @@ func (e *Edge) nothingIn(w http.ResponseWriter, r *http.Request) bool {
 		unreadable(w, err)
 		return true
 	}
-	web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("namespace %q has no events; %s", namespace(r), there(others)))
+	web.NotFound(w, "namespace %q has no events; %s", web.Namespace(r), there(others))
 	return true
 }
 
@@ -67,7 +67,7 @@ func positionOf(name string) (int64, bool) {
 // nothingAt says which positions there are, of a log that is indexed up to end.
 func nothingAt(r *http.Request, position, end int64) string {
 	if position <= end {
-		return fmt.Sprintf("position %d of the log is no event of namespace %q", position, namespace(r))
+		return fmt.Sprintf("position %d of the log is no event of namespace %q", position, web.Namespace(r))
 	}
 	return fmt.Sprintf("there is no position %d; the log that is indexed goes from 1 to %d", position, end)
 }
@@ -96,7 +96,7 @@ func (e *Edge) asOf(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	a, err := asof.At(r.Context(), e.log.State(), namespace(r), point, model, position, e.limit)
+	a, err := asof.At(r.Context(), e.log.State(), web.Namespace(r), point, model, position, e.limit)
 	if (err == nil && position > 0 || errors.Is(err, asof.ErrUnknownModel)) && e.nothingIn(w, r) {
 		return
 	}
@@ -111,7 +111,7 @@ func (e *Edge) asOf(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *Edge) unknownModel(w http.ResponseWriter, r *http.Request, model string, position int64) {
-	a, err := asof.At(r.Context(), e.log.State(), namespace(r), "", "", position, e.limit)
+	a, err := asof.At(r.Context(), e.log.State(), web.Namespace(r), "", "", position, e.limit)
 	if err != nil {
 		unreadable(w, err)
 		return
@@ -120,7 +120,7 @@ func (e *Edge) unknownModel(w http.ResponseWriter, r *http.Request, model string
 	for i, m := range a.Models {
 		names[i] = fmt.Sprint(m["model"])
 	}
-	web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("there was no model %q in namespace %q at position %d; %s", model, namespace(r), position, there(names)))
+	web.NotFound(w, "there was no model %q in namespace %q at position %d; %s", model, web.Namespace(r), position, there(names))
 }
 
 // why answers why something is so; with ?at=, an environment as it was then.
@@ -133,7 +133,7 @@ func (e *Edge) why(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	a, err := e.explainer.Why(r.Context(), namespace(r), name, position)
+	a, err := e.explainer.Why(r.Context(), web.Namespace(r), name, position)
 	e.tell(w, r, name, position, a, err)
 }
 
@@ -147,19 +147,16 @@ func (e *Edge) impact(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("format") == "svg" {
 		told = usuallyDrawn
 	}
-	if s := r.URL.Query().Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > mostTold {
-			web.Problem(w, http.StatusBadRequest, "Bad query", fmt.Sprintf("limit is %q; 1 to %d is allowed", s, mostTold))
-			return
-		}
-		told = n
+	told, err := web.Limit(r, told, mostTold)
+	if err != nil {
+		web.BadQuery(w, err)
+		return
 	}
 	position, ok := e.position(w, r, r.URL.Query().Get("at"))
 	if !ok {
 		return
 	}
-	a, err := e.explainer.Impact(r.Context(), namespace(r), name, position, told)
+	a, err := e.explainer.Impact(r.Context(), web.Namespace(r), name, position, told)
 	e.tell(w, r, name, position, a, err)
 }
 
@@ -194,19 +191,19 @@ func (e *Edge) tell(w http.ResponseWriter, r *http.Request, name string, positio
 		return
 	case errors.Is(err, state.ErrUnknown):
 		if at != "" {
-			web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("nothing was called %q in namespace %q at %s; leave out --at to see whether it came later", name, namespace(r), at))
+			web.NotFound(w, "nothing was called %q in namespace %q at %s; leave out --at to see whether it came later", name, web.Namespace(r), at)
 			return
 		}
 		if sequence, is := positionOf(name); is {
-			web.Problem(w, http.StatusNotFound, "Not found", nothingAt(r, sequence, e.end(r)))
+			web.NotFound(w, "%s", nothingAt(r, sequence, e.end(r)))
 			return
 		}
-		names, err := state.There(r.Context(), e.log.State(), namespace(r))
+		names, err := state.There(r.Context(), e.log.State(), web.Namespace(r))
 		if err != nil {
 			unreadable(w, err)
 			return
 		}
-		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("nothing is called %q in namespace %q; %s", name, namespace(r), there(names)))
+		web.NotFound(w, "nothing is called %q in namespace %q; %s", name, web.Namespace(r), there(names))
 		return
 	case errors.As(err, &ambiguous):
 		web.Problem(w, http.StatusBadRequest, "Ambiguous name", err.Error())
@@ -230,7 +227,7 @@ func (e *Edge) tell(w http.ResponseWriter, r *http.Request, name string, positio
 		h.Set("X-Content-Type-Options", "nosniff")
 		_, _ = w.Write(b.Bytes()) // the client is gone if this fails
 	default:
-		web.Problem(w, http.StatusBadRequest, "Bad query", fmt.Sprintf("format is %q; json or svg is allowed", format))
+		web.BadQuery(w, fmt.Errorf("format is %q; json or svg is allowed", format))
 	}
 }
 

@@ -52,7 +52,7 @@ func routes(mux *web.Mux, g *Guardian) {
 		case err != nil:
 			web.Problem(w, http.StatusServiceUnavailable, "Not removed", "audit's database does not answer; try again")
 		case !known:
-			web.Problem(w, http.StatusNotFound, "Not found", "no service "+name+" has applied the log")
+			web.NotFound(w, "no service %s has applied the log", name)
 		default:
 			w.WriteHeader(http.StatusNoContent)
 		}

@@ -33,24 +33,17 @@ func (l *Library) Register(mux *web.Mux) {
 }
 
 func (l *Library) list(w http.ResponseWriter, r *http.Request) {
-	limit := listDefault
-	if s := r.URL.Query().Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > listLimit {
-			web.Problem(w, http.StatusBadRequest, "Bad query", fmt.Sprintf("limit is %q; 1 to %d is allowed", s, listLimit))
-			return
-		}
-		limit = n
+	limit, err := web.Limit(r, listDefault, listLimit)
+	if err != nil {
+		web.BadQuery(w, err)
+		return
 	}
 	list, err := state.Checkpoints(r.Context(), l.index, limit)
 	if err != nil {
 		l.problem(w, err)
 		return
 	}
-	if list == nil {
-		list = []state.Checkpoint{}
-	}
-	web.JSON(w, http.StatusOK, map[string]any{"items": list})
+	web.List(w, list)
 }
 
 // sign answers with a checkpoint over all that the archive has now.
@@ -62,7 +55,7 @@ func (l *Library) sign(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		l.problem(w, err)
 	case c.Size == 0:
-		web.Problem(w, http.StatusNotFound, "Not found", "the archive is empty: there is nothing to sign")
+		web.NotFound(w, "the archive is empty: there is nothing to sign")
 	default:
 		web.JSON(w, http.StatusOK, c)
 	}
@@ -71,7 +64,7 @@ func (l *Library) sign(w http.ResponseWriter, r *http.Request) {
 func (l *Library) newest(w http.ResponseWriter, _ *http.Request) {
 	c := l.merkle.Newest()
 	if c.Size == 0 {
-		web.Problem(w, http.StatusNotFound, "Not found", "no checkpoint is signed yet: POST /v1/checkpoints signs one")
+		web.NotFound(w, "no checkpoint is signed yet: POST /v1/checkpoints signs one")
 		return
 	}
 	text(w, []byte(c.Note))
@@ -87,7 +80,7 @@ func (l *Library) growth(w http.ResponseWriter, r *http.Request) {
 	for i, name := range []string{"from", "to"} {
 		n, err := strconv.ParseInt(r.URL.Query().Get(name), 10, 64)
 		if err != nil || n < 1 {
-			web.Problem(w, http.StatusBadRequest, "Bad query", fmt.Sprintf("%s is %q; it is the size of a checkpoint", name, r.URL.Query().Get(name)))
+			web.BadQuery(w, fmt.Errorf("%s is %q; it is the size of a checkpoint", name, r.URL.Query().Get(name)))
 			return
 		}
 		sizes[i] = n
@@ -98,7 +91,7 @@ func (l *Library) growth(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err != nil {
-		web.Problem(w, http.StatusBadRequest, "Bad query", err.Error())
+		web.BadQuery(w, err)
 		return
 	}
 	list := make([]string, len(hashes))
@@ -111,9 +104,9 @@ func (l *Library) growth(w http.ResponseWriter, r *http.Request) {
 func (l *Library) prove(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
-	p, err := l.Proof(ctx, namespace(r), r.PathValue("id"))
+	p, err := l.Proof(ctx, web.Namespace(r), r.PathValue("id"))
 	if errors.Is(err, state.ErrUnknown) {
-		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("no event %q in namespace %q; write its whole id, or its position in the log", r.PathValue("id"), namespace(r)))
+		web.NotFound(w, "no event %q in namespace %q; write its whole id, or its position in the log", r.PathValue("id"), web.Namespace(r))
 		return
 	}
 	if err != nil {
@@ -129,20 +122,20 @@ func (l *Library) export(w http.ResponseWriter, r *http.Request) {
 	if s := r.URL.Query().Get("version"); s != "" {
 		n, err := strconv.ParseInt(s, 10, 64)
 		if err != nil || n < 1 {
-			web.Problem(w, http.StatusBadRequest, "Bad query", fmt.Sprintf("version is %q; it is a number from 1", s))
+			web.BadQuery(w, fmt.Errorf("version is %q; it is a number from 1", s))
 			return
 		}
 		version = n
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), 4*patience)
 	defer cancel()
-	files, err := l.Pack(ctx, namespace(r), model, version)
+	files, err := l.Pack(ctx, web.Namespace(r), model, version)
 	switch {
 	case errors.Is(err, state.ErrUnknown) && version > 0:
-		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("no version %d of a model %q in namespace %q", version, model, namespace(r)))
+		web.NotFound(w, "no version %d of a model %q in namespace %q", version, model, web.Namespace(r))
 		return
 	case errors.Is(err, state.ErrUnknown):
-		web.Problem(w, http.StatusNotFound, "Not found", fmt.Sprintf("no event about a model %q in namespace %q", model, namespace(r)))
+		web.NotFound(w, "no event about a model %q in namespace %q", model, web.Namespace(r))
 		return
 	case errors.Is(err, state.ErrTooMany):
 		web.Problem(w, http.StatusRequestEntityTooLarge, "Too much", fmt.Sprintf("the evidence is over %d events; name one version, or dump the whole archive", packLimit))
@@ -178,13 +171,6 @@ func (l *Library) problem(w http.ResponseWriter, err error) {
 	case errors.Is(err, context.DeadlineExceeded):
 		web.Problem(w, http.StatusServiceUnavailable, "Not yet", "no checkpoint over it could be signed in time: the archive may be behind the log, or Kafka away; try again")
 	default:
-		web.Problem(w, http.StatusInternalServerError, "The evidence cannot be read", err.Error())
+		web.Unreadable(w, "The evidence", err)
 	}
-}
-
-func namespace(r *http.Request) string {
-	if n := r.URL.Query().Get("namespace"); n != "" {
-		return n
-	}
-	return "default"
 }
