@@ -76,8 +76,8 @@ golden: ## record the golden log anew, from the demo: only when contracts break 
 	$(MAKE) --no-print-directory golden-digests
 
 .PHONY: compat
-compat: ## compare the contracts with BASE (a Git revision); fail where an old reader would break
-	cd $(TOOLS) && GOWORK=off go run ./compat -root ../.. -base $(or $(BASE),HEAD)
+compat: ## compare the contracts with the newest release, or with BASE (a Git revision); fail where an old reader would break
+	cd $(TOOLS) && GOWORK=off go run ./compat -root ../.. $(if $(BASE),-base $(BASE))
 
 .PHONY: tidy-check
 tidy-check: ## fail if a go.mod is not tidy

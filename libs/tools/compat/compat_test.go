@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -74,18 +73,36 @@ func TestCompare(t *testing.T) {
 	})
 }
 
+func write(t *testing.T, root, path, text string) {
+	t.Helper()
+	file := filepath.Join(root, path)
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+}
+
+func run(t *testing.T, root string, args ...string) string {
+	t.Helper()
+	out, err := git(root, args...)
+	require.NoError(t, err)
+	return strings.TrimSpace(string(out))
+}
+
+// commit commits everything and returns the commit.
+func commit(t *testing.T, root string) string {
+	t.Helper()
+	run(t, root, "add", ".")
+	run(t, root, "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-q", "--allow-empty", "-m", "x")
+	return run(t, root, "rev-parse", "HEAD")
+}
+
 func TestFromGit(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	dir := filepath.Join(root, "contracts", "mill", "v1")
-	require.NoError(t, os.MkdirAll(filepath.Join(dir, "testdata", "grain_ground"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "grain_ground.json"), []byte(schema), 0o644))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "testdata", "grain_ground", "valid-1.json"), []byte(`[]`), 0o644))
-	require.NoError(t, os.WriteFile(filepath.Join(root, "contracts", "channels.yaml"), []byte(channels), 0o644))
-	for _, args := range [][]string{{"init", "-q"}, {"add", "."}, {"-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-q", "-m", "x"}} {
-		out, err := exec.Command("git", append([]string{"-C", root}, args...)...).CombinedOutput()
-		require.NoError(t, err, string(out))
-	}
+	write(t, root, "contracts/mill/v1/grain_ground.json", schema)
+	write(t, root, "contracts/mill/v1/testdata/grain_ground/valid-1.json", "[]")
+	write(t, root, "contracts/channels.yaml", channels)
+	run(t, root, "init", "-q")
+	commit(t, root)
 	old, err := fromGit(root, "HEAD")
 	require.NoError(t, err)
 	now, err := fromDir(os.DirFS(filepath.Join(root, "contracts")))
@@ -94,4 +111,53 @@ func TestFromGit(t *testing.T) {
 	require.Empty(t, compare(old, now))
 	_, err = fromGit(root, "no-such-revision")
 	require.Error(t, err)
+}
+
+func TestTheNewestReleaseBinds(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	run(t, root, "init", "-q")
+	check := func(want ...base) {
+		t.Helper()
+		got, err := bases(root)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	commit(t, root)
+	check()
+	write(t, root, changelog, "# Changelog\n\n## [Unreleased]\n")
+	commit(t, root)
+	check()
+
+	write(t, root, changelog, "# Changelog\n\n## [Unreleased]\n\n## [0.1.0] - 2026-11-30\n\nFirst.\n")
+	check() // an entry counts when it is committed
+	first := commit(t, root)
+	check(base{first, "release 0.1.0"})
+	write(t, root, changelog, "# Changelog\n\n## [Unreleased]\n\n- more\n\n## [0.1.0] - 2026-11-30\n\nThe first, see ## [0.1.0].\n")
+	commit(t, root)
+	check(base{first, "release 0.1.0"})
+
+	write(t, root, changelog, "# Changelog\n\n## [0.2.0] - 2026-12-24\n\n## [0.1.0] - 2026-11-30\n")
+	second := commit(t, root)
+	// What the commit of a release changes is held against the one before.
+	check(base{second, "release 0.2.0"}, base{first, "release 0.1.0"})
+	later := commit(t, root)
+	check(base{second, "release 0.2.0"})
+	run(t, root, "tag", "v0.2.0", later)
+	commit(t, root)
+	check(base{later, "release 0.2.0"})
+	run(t, root, "tag", "-d", "v0.2.0")
+
+	clone := t.TempDir()
+	run(t, clone, "clone", "-q", "--depth", "2", "file://"+root, ".")
+	got, err := bases(clone)
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+	require.Equal(t, later, got[0].revision)
+	require.Contains(t, got[0].name, "which lacks release 0.2.0")
+	require.Contains(t, got[0].name, "git fetch --unshallow")
+	run(t, clone, "fetch", "-q", "--unshallow")
+	got, err = bases(clone)
+	require.NoError(t, err)
+	require.Equal(t, []base{{second, "release 0.2.0"}}, got)
 }

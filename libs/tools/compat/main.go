@@ -1,5 +1,5 @@
-// Command compat compares the contracts with those of a Git revision and fails
-// where a reader built from one would refuse or misread events written under the
+// Command compat compares the contracts with those of the newest release, or of any
+// Git revision, and fails where a reader built from one would refuse or misread events written under the
 // other. The log is kept for ever and services are released one at a time, so
 // both directions matter: new readers meet old events, and old readers new ones.
 package main
@@ -23,24 +23,36 @@ import (
 func main() {
 	log.SetFlags(0)
 	root := flag.String("root", ".", "the repository")
-	base := flag.String("base", "HEAD", "the Git revision to compare with")
+	revision := flag.String("base", "", "the Git revision to compare with, instead of the newest release")
 	flag.Parse()
-	old, err := fromGit(*root, *base)
-	if err != nil {
-		log.Fatal(err)
+	with := []base{{*revision, *revision}}
+	if *revision == "" {
+		var err error
+		if with, err = bases(*root); err != nil {
+			log.Fatal(err)
+		}
 	}
 	now, err := fromDir(os.DirFS(filepath.Join(*root, "contracts")))
 	if err != nil {
 		log.Fatal(err)
 	}
-	breaks := compare(old, now)
-	for _, b := range breaks {
-		fmt.Println(b)
+	if len(with) == 0 {
+		fmt.Printf("%s has no release yet: %d contracts bind nobody\n", changelog, len(now.schemas))
 	}
-	if len(breaks) > 0 {
-		log.Fatalf("%d breaking changes since %s. Add an optional field, or a new major version beside the old.", len(breaks), *base)
+	for _, b := range with {
+		old, err := fromGit(*root, b.revision)
+		if err != nil {
+			log.Fatal(err)
+		}
+		breaks := compare(old, now)
+		for _, line := range breaks {
+			fmt.Println(line)
+		}
+		if len(breaks) > 0 {
+			log.Fatalf("%d breaking changes since %s. Add an optional field, or a new major version beside the old.", len(breaks), b.name)
+		}
+		fmt.Printf("%d contracts are compatible with %s\n", len(now.schemas), b.name)
 	}
-	fmt.Printf("%d contracts are compatible with %s\n", len(now.schemas), *base)
 }
 
 // contractSet is one state of the contracts.
