@@ -51,8 +51,9 @@ $(LINTER):
 	cd $(TOOLS) && GOWORK=off go build -o $(CURDIR)/$(LINTER) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 .PHONY: generate
-generate: ## write everything that is generated: events, AsyncAPI, tables in READMEs, module files
+generate: ## write everything that is generated: events, AsyncAPI, what follows from the list of services, tables in READMEs, module files
 	cd $(TOOLS) && GOWORK=off go run ./eventsgen -root ../..
+	cd $(TOOLS) && GOWORK=off go run ./servicesgen -root ../..
 	cd $(TOOLS) && GOWORK=off go run ./modules -root ../..
 
 .PHONY: check-generated
@@ -127,7 +128,7 @@ chaos: services build ## inject faults into the suite's processes: ROUNDS=200 SE
 	go build -o bin/chaos ./chaos/cmd/chaos
 	./bin/freshet nats-users >bin/nats-users.json
 	@$(if $(MANY),$(MAKE) --no-print-directory promises)
-	./bin/chaos -rounds $(ROUNDS) -seed $(SEED) -from $(FROM) -kafka $(KAFKA) -users bin/nats-users.json \
+	./bin/chaos -rounds $(ROUNDS) -seed $(SEED) -from $(FROM) -kafka $(KAFKA) \
 		$(if $(MANY),-then-apache $(if $(filter kfake,$(KAFKA)),20,0)) $(if $(OUTAGE),-outage $(OUTAGE))
 
 .PHONY: fuzz

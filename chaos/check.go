@@ -58,7 +58,7 @@ func (c *checker) check(ctx context.Context, s *Suite, l *Ledger, f *Findings) e
 	}
 	before := maps.Clone(c.last)
 	c.log(messages, f)
-	for _, service := range Services {
+	for _, service := range s.o.Services {
 		rows, counter, err := readOutbox(ctx, s.db, service, before[service])
 		if err != nil {
 			return fmt.Errorf("reading the outbox of %s: %w", service, err)
@@ -251,7 +251,7 @@ func (c *checker) archive(records []kafka.Record, f *Findings) {
 
 // tables looks for what must not be left in the services' tables once settled.
 func (c *checker) tables(ctx context.Context, s *Suite, f *Findings) error {
-	for _, service := range Services {
+	for _, service := range s.o.Services {
 		schema := schemaOf(service)
 		var parked, effects int64
 		var position uint64

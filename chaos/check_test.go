@@ -177,22 +177,27 @@ func TestTheCheckerFindsAnswersThatWereNotCountedOnce(t *testing.T) {
 func TestAPlanFollowsFromSeedAndRound(t *testing.T) {
 	t.Parallel()
 	everything := func(kind) bool { return true }
+	services, err := ReadServices("../services/services.yaml")
+	require.NoError(t, err)
+	c := Config{Options: Options{Services: services}, Seed: 7, Span: 3 * time.Second, Outage: time.Second}
+	aiming, other := c, c
+	aiming.Kafka, other.Seed = Apache, 8
 	had := map[kind]bool{}
 	deck := len(kinds(everything))
 	for round := range deck {
-		one := plan(7, round, 3*time.Second, time.Second, "", everything)
-		require.Equal(t, one, plan(7, round, 3*time.Second, time.Second, "", everything))
+		one := c.plan(round, everything)
+		require.Equal(t, one, c.plan(round, everything))
 		for _, f := range one {
 			had[f.kind] = true
-			require.Contains(t, targets(f.kind), f.target)
+			require.Contains(t, targets(f.kind, c.Services), f.target)
 			require.Less(t, f.at+f.lasts, 5*time.Second)
 		}
 	}
 	require.Len(t, had, deck, "every kind has its turn")
 	aimed := 0
 	for round := range 10 * deck {
-		one := plan(7, round, time.Second, time.Second, "kafka", everything)
-		was := plan(7, round, time.Second, time.Second, "", everything)
+		one := aiming.plan(round, everything)
+		was := c.plan(round, everything)
 		for i, f := range one {
 			if f.target == "kafka" {
 				aimed++
@@ -202,8 +207,8 @@ func TestAPlanFollowsFromSeedAndRound(t *testing.T) {
 		}
 	}
 	require.Greater(t, aimed, 3*deck)
-	require.NotEqual(t, plan(7, 1, 3*time.Second, time.Second, "", everything), plan(8, 1, 3*time.Second, time.Second, "", everything))
-	for _, f := range plan(7, 3, time.Second, time.Second, "", func(k kind) bool { return k == stop }) {
+	require.NotEqual(t, c.plan(1, everything), other.plan(1, everything))
+	for _, f := range c.plan(3, func(k kind) bool { return k == stop }) {
 		require.Equal(t, stop, f.kind)
 	}
 }

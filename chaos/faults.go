@@ -266,7 +266,7 @@ func (s *Suite) repair(ctx context.Context) error {
 		s.procs[name].Signal(syscall.SIGCONT)
 		s.procs[name].Up()
 	}
-	for _, name := range Services {
+	for _, name := range s.o.Services {
 		s.procs[name].Signal(syscall.SIGCONT)
 		s.procs[name].Up()
 	}

@@ -68,21 +68,21 @@ func kinds(can func(kind) bool) []kind {
 }
 
 // targets of a kind of fault.
-func targets(k kind) []string {
+func targets(k kind, services []string) []string {
 	switch k {
 	case kill:
-		return append(slices.Clone(Services), "nats", "kafka", "postgres", "postmaster")
+		return append(slices.Clone(services), "nats", "kafka", "postgres", "postmaster")
 	case pauses:
-		return append(slices.Clone(Services), Servers...)
+		return append(slices.Clone(services), Servers...)
 	case outages, slow, cut, blackhole, answers:
 		return Servers
 	case takeover, clocks, stop, rebuild, older:
-		return Services
-	case zombie:
+		return services
+	case zombie: // those whose effects the load opens
 		return []string{"ingestion", "feature-store", "training", "deployment"}
 	case full:
 		return []string{"nats", "kafka", "postgres", "objects"}
-	case again:
+	case again: // those that read an input beside the log
 		return []string{"ingestion", "monitoring"}
 	case rollback, lost:
 		return []string{"nats"}
@@ -95,42 +95,41 @@ func randomness(seed uint64, round int) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, uint64(round)*0x9e3779b97f4a7c15+1)) //nolint:gosec // not a secret
 }
 
-// plan draws what happens in a round. Span is when faults begin, outage how long a
-// server is unavailable at most. Rounds are dealt from a shuffled deck, so
-// that every kind of fault has its turn; up to two kills come on top. Of the faults that
-// may hit aim, if there is one, every other does.
-func plan(seed uint64, round int, span, outage time.Duration, aim string, can func(kind) bool) []fault {
+// plan draws what happens in a round. Rounds are dealt from a shuffled deck, so that
+// every kind of fault has its turn; up to two kills come on top. Of the faults that may
+// hit the run's aim, if there is one, every other does.
+func (c Config) plan(round int, can func(kind) bool) []fault {
 	deck := kinds(can)
-	dealer := randomness(seed, -1-round/len(deck))
+	dealer := randomness(c.Seed, -1-round/len(deck))
 	dealer.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
-	r := randomness(seed, round)
-	faults := []fault{draw(r, deck[round%len(deck)], span, outage, aim)}
+	r := randomness(c.Seed, round)
+	faults := []fault{c.draw(r, deck[round%len(deck)])}
 	for range r.IntN(3) {
 		if can(kill) {
-			faults = append(faults, draw(r, kill, span, outage, aim))
+			faults = append(faults, c.draw(r, kill))
 		}
 	}
 	slices.SortStableFunc(faults, func(a, b fault) int { return int(a.at - b.at) })
 	return faults
 }
 
-func draw(r *rand.Rand, k kind, span, outage time.Duration, aim string) fault {
+func (c Config) draw(r *rand.Rand, k kind) fault {
 	within := func(d time.Duration) time.Duration {
 		return time.Duration(r.Int64N(int64(d))).Truncate(time.Millisecond)
 	}
-	f := fault{kind: k, at: within(span * 2 / 3), number: r.IntN(1 << 20)}
-	all := targets(k)
+	f := fault{kind: k, at: within(c.Span * 2 / 3), number: r.IntN(1 << 20)}
+	all := targets(k, c.Services)
 	f.target = all[r.IntN(len(all))]
-	if f.number>>10%2 == 0 && slices.Contains(all, aim) {
-		f.target = aim
+	if f.number>>10%2 == 0 && slices.Contains(all, c.aim()) {
+		f.target = c.aim()
 	}
 	switch k {
 	case pauses, slow, cut, blackhole, answers, full, clocks:
-		f.lasts = span/6 + within(span/2)
+		f.lasts = c.Span/6 + within(c.Span/2)
 	case outages:
-		f.lasts = outage/4 + within(outage*3/4)
+		f.lasts = c.Outage/4 + within(c.Outage*3/4)
 	case takeover, zombie, rollback, older:
-		f.at, f.lasts = within(span/4), span/6+within(span/4)
+		f.at, f.lasts = within(c.Span/4), c.Span/6+within(c.Span/4)
 	}
 	return f
 }

@@ -53,7 +53,7 @@ func Run(ctx context.Context, c Config) (*Findings, error) {
 	}
 	err = l.prepare(ctx)
 	if err == nil {
-		fmt.Fprintf(c.Out, "%d services and %d servers are up after %.1f s\n", len(Services), len(Servers), time.Since(began).Seconds())
+		fmt.Fprintf(c.Out, "%d services and %d servers are up after %.1f s\n", len(c.Services), len(Servers), time.Since(began).Seconds())
 		err = c.rounds(ctx, s, l, can, f)
 	}
 	stopping := time.Now()
@@ -113,7 +113,7 @@ func (c Config) rounds(ctx context.Context, s *Suite, l *load, can func(kind) bo
 	check := newChecker()
 	for round := c.From; round < c.From+c.Rounds; round++ {
 		began := time.Now()
-		faults := plan(c.Seed, round, c.Span, c.Outage, c.aim(), can)
+		faults := c.plan(round, can)
 		before, asked := check.next, l.ledger.inferred
 		fmt.Fprintf(c.Out, "round %d: %s", round, describe(faults))
 		err := c.round(ctx, s, l, check, faults, round, f)
@@ -138,7 +138,7 @@ func (c Config) rounds(ctx context.Context, s *Suite, l *load, can func(kind) bo
 		}
 	}
 	for _, from := range origins {
-		if err := s.verify(ctx, Services, from, f); err != nil {
+		if err := s.verify(ctx, c.Services, from, f); err != nil {
 			return err
 		}
 	}
@@ -207,7 +207,7 @@ func (c Config) round(ctx context.Context, s *Suite, l *load, check *checker, fa
 		return err
 	}
 	// One service a round, from the log and from the archive in turn; all at the end.
-	if err := s.verify(ctx, []string{Services[round%len(Services)]}, origins[round/len(Services)%2], f); err != nil {
+	if err := s.verify(ctx, []string{c.Services[round%len(c.Services)]}, origins[round/len(c.Services)%2], f); err != nil {
 		return err
 	}
 	orphans, err := s.Orphans(5 * time.Second)

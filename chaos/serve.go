@@ -111,20 +111,13 @@ func become(dir string, port int, advertise, controller string) error {
 	return b.Become()
 }
 
-// readUsers reads what each of the log's users may do. Without a file they may do
-// everything.
+// readUsers reads what each of the log's users may do.
 func readUsers(path string) (all []natsserver.User, err error) {
-	if path != "" {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		return all, json.Unmarshal(b, &all)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
 	}
-	for _, name := range append([]string{"admin"}, Services...) {
-		all = append(all, natsserver.All(name))
-	}
-	return all, nil
+	return all, json.Unmarshal(b, &all)
 }
 
 func prepareLog(ctx context.Context, s *natsserver.Server) error {

@@ -52,7 +52,7 @@ func (s *Suite) get(ctx context.Context, url string, into any) error {
 // Ready waits until every service says that it is. Where one never does, the suite is
 // ended, and tells what it waited for.
 func (s *Suite) Ready(ctx context.Context) error {
-	for _, name := range Services {
+	for _, name := range s.o.Services {
 		for {
 			var told any
 			err := s.get(ctx, s.URL(name)+"/readyz", &told)
@@ -75,13 +75,13 @@ func (s *Suite) unready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var errs []error
-	for _, name := range Services {
+	for _, name := range s.o.Services {
 		var told any
 		if err := s.get(ctx, s.URL(name)+"/readyz", &told); err != nil {
 			errs = append(errs, err)
 		}
 	}
-	for _, name := range Services {
+	for _, name := range s.o.Services {
 		s.procs[name].Signal(syscall.SIGQUIT)
 	}
 	sleep(ctx, time.Second) // for them to write
@@ -99,7 +99,7 @@ func (s *Suite) Settle(ctx context.Context, within time.Duration) error {
 		if err != nil {
 			last = append(last, "the log: "+err.Error())
 		}
-		for _, name := range Services {
+		for _, name := range s.o.Services {
 			st, err := s.status(ctx, name)
 			switch {
 			case err != nil:

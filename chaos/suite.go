@@ -21,20 +21,18 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Services are the suite's, each a binary of this name.
-var Services = []string{"audit", "ingestion", "feature-store", "training", "registry", "deployment", "monitoring", "console"}
-
 // Servers are what services need.
 var Servers = []string{"nats", "kafka", "postgres"}
 
 // Options of a suite of processes.
 type Options struct {
-	Dir      string // empty and its own
-	Binaries string // directory of the services' binaries
-	Self     string // this program, which also serves nats, kafka and postgres
-	Inside   bool   // namespaces of its own: disks may be mounted
+	Services []string // each a binary of this name
+	Dir      string   // empty and its own
+	Binaries string   // directory of the services' binaries
+	Self     string   // this program, which also serves nats, kafka and postgres
+	Inside   bool     // namespaces of its own: disks may be mounted
 	Kafka    Kafka
-	Users    string // file with the log's users, as freshet nats-users prints them; all may do everything where there is none
+	Users    string // file with the log's users, as freshet nats-users prints them
 }
 
 // Kafka is which one a suite has.
@@ -82,7 +80,7 @@ func Start(ctx context.Context, o Options) (*Suite, error) {
 	s := &Suite{o: o, procs: map[string]*Process{}, links: map[string]*link{}, disks: map[string]*disk.Disk{}, ports: map[string]int{},
 		second: map[string]*Process{}, http: &http.Client{Timeout: 20 * time.Second}, stopReaping: make(chan struct{})}
 	go s.reap()
-	for _, name := range Services {
+	for _, name := range s.o.Services {
 		if _, err := os.Stat(filepath.Join(o.Binaries, name)); err != nil {
 			return nil, fmt.Errorf("the service %s: %w: build it with go build -o %s ./services/%s/cmd/%s", name, err, o.Binaries, name, name)
 		}
@@ -123,7 +121,7 @@ func (s *Suite) start(ctx context.Context) (err error) {
 	if err := s.connect(starting); err != nil {
 		return fmt.Errorf("the servers: %w\n%s", err, s.lastLines())
 	}
-	for _, name := range Services {
+	for _, name := range s.o.Services {
 		s.procs[name] = newProcess(name, s.logs(), filepath.Join(s.o.Binaries, name), func() []string { return s.environment(name, name) })
 		s.procs[name].Up()
 	}
@@ -156,7 +154,7 @@ func (s *Suite) takePorts() error {
 	for _, name := range Servers {
 		names = append(names, name, name+"/link")
 	}
-	for _, name := range Services {
+	for _, name := range s.o.Services {
 		names = append(names, name, name+"/second")
 	}
 	var held []net.Listener
@@ -272,7 +270,7 @@ func (s *Suite) Stop() error {
 		}
 		all.Wait()
 	}
-	down(Services)
+	down(s.o.Services)
 	if s.kafka != nil {
 		s.kafka.Close()
 	}

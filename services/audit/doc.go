@@ -1,4 +1,4 @@
-// Package audit remembers. It copies the log, message by message and byte by byte, to
+// Package audit remembers: it copies the log, message by message and byte by byte, to
 // Kafka, keeps an index of every event, and answers from both why something is so, what
 // came of it, and how everything stood at any point of the log.
 //

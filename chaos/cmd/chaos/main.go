@@ -55,7 +55,8 @@ func run(args []string) (ok bool, err error) {
 	kinds := flags.String("kinds", "", "only these kinds of faults, separated by commas")
 	kafka := flags.String("kafka", string(chaos.Embedded), "which Kafka: kfake, which a suite embeds, or apache, which Java and Maven are needed for")
 	apache := flags.Int("then-apache", 0, "so many rounds on Apache Kafka after the others, where Java and Maven are there")
-	users := flags.String("users", "", "file with the log's users, as freshet nats-users prints them; without it they may do everything")
+	services := flags.String("services", "services/services.yaml", "the list of the suite's services")
+	users := flags.String("users", "bin/nats-users.json", "file with the log's users, as freshet nats-users prints them")
 	binaries := flags.String("binaries", "bin/services", "directory of the services' binaries")
 	keep := flags.Bool("keep", false, "keep the directory with data and logs; it is kept anyway where something was found")
 	if err := flags.Parse(args); err != nil {
@@ -81,10 +82,11 @@ func run(args []string) (ok bool, err error) {
 	if c.Binaries, err = filepath.Abs(*binaries); err != nil {
 		return false, err
 	}
-	if *users != "" {
-		if c.Users, err = filepath.Abs(*users); err != nil {
-			return false, err
-		}
+	if c.Users, err = filepath.Abs(*users); err != nil {
+		return false, err
+	}
+	if c.Services, err = chaos.ReadServices(*services); err != nil {
+		return false, err
 	}
 	if c.Inside, err = chaos.Isolate(); err != nil {
 		return false, fmt.Errorf("namespaces: %w", err)

@@ -16,12 +16,23 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/tools/services"
 	"github.com/stretchr/testify/require"
 )
 
 const root = "../../.."
 
-var all = []string{"audit", "console", "deployment", "feature-store", "ingestion", "monitoring", "registry", "training"}
+// names of the suite's services.
+func names(t *testing.T) []string {
+	t.Helper()
+	list, err := services.Read(root)
+	require.NoError(t, err)
+	var all []string
+	for _, s := range list {
+		all = append(all, s.Name)
+	}
+	return all
+}
 
 func byName(t *testing.T, settings map[string]any) map[string]Resource {
 	t.Helper()
@@ -36,7 +47,7 @@ func byName(t *testing.T, settings map[string]any) map[string]Resource {
 
 func TestTiltfileDeclaresEveryService(t *testing.T) {
 	t.Parallel()
-	found := byName(t, map[string]any{})
+	all, found := names(t), byName(t, map[string]any{})
 	require.Len(t, found, len(all)+1)
 	infra := found["infrastructure"]
 	require.Empty(t, infra.ResourceDeps)
@@ -89,7 +100,7 @@ func TestResourcesRun(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o755))
-	port := freePorts(t, len(all)+1)
+	port := freePorts(t, len(names(t))+1)
 	found := byName(t, map[string]any{"port": port, "data_dir": filepath.Join(dir, "data"), "services": []string{"audit", "registry"}})
 	infra := found["infrastructure"]
 	build(t, infra)

@@ -93,8 +93,8 @@ func writable(path string) error {
 func (d *demo) run(ctx context.Context) error {
 	o := d.Options
 	began := time.Now()
-	_, _ = fmt.Fprintf(o.Out, "Freshet carries %s of real flights, from %s on, through eight services. Its data is in %s.\n",
-		days(o.Days), firstDay.Format("2 January 2006"), o.DataDir)
+	_, _ = fmt.Fprintf(o.Out, "Freshet carries %s of real flights, from %s on, through %d services. Its data is in %s.\n",
+		days(o.Days), firstDay.Format("2 January 2006"), len(suite.Names()), o.DataDir)
 
 	loaded := make(chan error, 1)
 	loading := o.Days

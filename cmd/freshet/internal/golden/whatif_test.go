@@ -285,7 +285,7 @@ func TestWhatIf(t *testing.T) {
 	t.Run("a service that decided does not run", func(t *testing.T) {
 		q := whatif.Question{Namespace: "default", Spec: a.spec, From: 1, To: 50, Running: []string{"feature-store", "training", "deployment"}}
 		_, err := whatif.Simulate(t.Context(), a.trials, a.recorded, q, func(uint64) {})
-		require.EqualError(t, err, "not running: registry, monitoring. What was decided there cannot be decided again: start them (freshet up, with registry,monitoring among --services)")
+		require.EqualError(t, err, "not running: monitoring, registry. What was decided there cannot be decided again: start them (freshet up, with monitoring,registry among --services)")
 	})
 	t.Run("another namespace's model of the name is another", func(t *testing.T) {
 		q := whatif.Question{Namespace: "other", Spec: a.spec, From: 1, To: 50, Running: whatif.Services}

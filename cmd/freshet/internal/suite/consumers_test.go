@@ -17,7 +17,7 @@ func TestConsumersAreWhoConsumes(t *testing.T) {
 	require.ElementsMatch(t, events.Services(), Names())
 	shown, said := map[string][]string{}, map[string][]string{}
 	for typ, c := range events.Channels {
-		if shared[typ[len("io.freshet."+c.Owner+".v1."):]] {
+		if handledByLog[typ[len("io.freshet."+c.Owner+".v1."):]] {
 			continue // the log itself handles these for every service
 		}
 		var consumers []string
@@ -37,4 +37,4 @@ func TestConsumersAreWhoConsumes(t *testing.T) {
 	}
 }
 
-var shared = map[string]bool{"service_activated": true, "event_parked": true, "event_retried": true, "event_discarded": true}
+var handledByLog = map[string]bool{"service_activated": true, "event_parked": true, "event_retried": true, "event_discarded": true}

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// In the middle of the demo, all eight services at work, the log's store becomes a copy
+// In the middle of the demo, all services at work, the log's store becomes a copy
 // from days before, then it is lost whole; and after it the registry's database becomes
 // one from those days.
 func TestADemoWhoseStoresAreSetBackGoesOn(t *testing.T) {

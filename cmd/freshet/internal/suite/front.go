@@ -39,7 +39,7 @@ func newFront(s *Suite) *front {
 }
 
 // mount puts the services' routes before the listener. A route that two services
-// serve is an error.
+// serve is an error. The routes of services that do not run say so.
 func (f *front) mount(services []*service.Service, process *prometheus.Registry) error {
 	routes := http.NewServeMux()
 	gatherers := prometheus.Gatherers{process}
@@ -48,6 +48,16 @@ func (f *front) mount(services []*service.Service, process *prometheus.Registry)
 		for _, pattern := range s.Mux().Patterns() {
 			if err := handle(routes, pattern, s.Mux()); err != nil {
 				return fmt.Errorf("%s's route %q: %w", s.Name(), pattern, err)
+			}
+		}
+	}
+	for _, d := range definitions {
+		if f.suite.Runs(d.name) {
+			continue
+		}
+		for _, path := range d.paths() {
+			if err := handle(routes, path, absent(d.name)); err != nil {
+				return fmt.Errorf("%s's route %q: %w", d.name, path, err)
 			}
 		}
 	}
@@ -77,47 +87,32 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		web.Problem(w, http.StatusServiceUnavailable, "Not ready", "the suite is starting or stopping")
 		return
 	}
-	if owner := ownerOf(r.URL.Path); owner != "" && !f.suite.Runs(owner) {
-		if _, pattern := routes.Handler(r); pattern == "" {
-			web.Problem(w, http.StatusNotFound, "Not found", r.URL.Path+" is served by "+owner+", which does not run here: add it to --services")
-			return
-		}
-	}
 	serve(routes, w, r)
 }
 
-// owners are the services behind the paths that begin so, for what a suite says
-// where one of them does not run.
-var owners = map[string][]string{
-	"audit":         {"/v1/events", "/v1/as-of", "/v1/why", "/v1/impact", "/v1/checkpoints", "/v1/evidence"},
-	"ingestion":     {"/v1/arrivals", "/v1/files", "/hooks", "/v1/repositories", "/v1/datasets", "/v1/validate"},
-	"feature-store": {"/get-online-features", "/push", "/v1/views", "/v1/training-sets"},
-	"training":      {"/v1/runs"},
-	"registry":      {"/v1/models"},
-	"deployment":    {"/v2", "/v1/rollouts", "/v1/environments"},
-	"monitoring":    {"/v1/windows", "/v1/alerts"},
-	"console":       {"/v1/ripples", "/v1/approvals", "/v1/trainings", "/v1/rollbacks", "/v1/promotions"},
+// shared begin the paths that every service serves under its name.
+var shared = []string{"/v1/parked/", "/v1/replay/", "/v1/trials/"}
+
+// paths are those of a service's routes, and of what every service answers under its
+// name.
+func (d definition) paths() []string {
+	var all []string
+	for _, what := range shared {
+		all = append(all, what+d.name, what+d.name+"/")
+	}
+	for _, pattern := range d.routes {
+		_, path, _ := strings.Cut(pattern, " ")
+		all = append(all, path)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
-func ownerOf(path string) string {
-	if path == "/" {
-		return "console"
-	}
-	// Every service lists its own parked events, under its name.
-	if rest, ok := strings.CutPrefix(path, "/v1/parked/"); ok {
-		name, _, _ := strings.Cut(rest, "/")
-		if _, known := owners[name]; known {
-			return name
-		}
-	}
-	for name, prefixes := range owners {
-		for _, p := range prefixes {
-			if rest, ok := strings.CutPrefix(path, p); ok && (rest == "" || rest[0] == '/') {
-				return name
-			}
-		}
-	}
-	return ""
+// absent answers for a service that does not run.
+func absent(service string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		web.Problem(w, http.StatusNotFound, "Not found", r.URL.Path+" is served by "+service+", which does not run here: add it to --services")
+	})
 }
 
 // serve serves what a mux knows and answers the rest with a problem.

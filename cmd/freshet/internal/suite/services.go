@@ -8,32 +8,15 @@ import (
 	"strconv"
 
 	"github.com/freshet-io/freshet/libs/service"
-	"github.com/freshet-io/freshet/services/audit"
-	"github.com/freshet-io/freshet/services/console"
-	"github.com/freshet-io/freshet/services/deployment"
-	featurestore "github.com/freshet-io/freshet/services/feature-store"
-	"github.com/freshet-io/freshet/services/ingestion"
-	"github.com/freshet-io/freshet/services/monitoring"
-	"github.com/freshet-io/freshet/services/registry"
-	"github.com/freshet-io/freshet/services/training"
 	"go.uber.org/fx"
 )
 
-// definition is one of the suite's services: the same module that its own binary runs.
+// definition is one of the suite's services: the same module that its own binary runs,
+// and the patterns of its routes, for what a suite says where it does not run.
 type definition struct {
 	name   string
 	module func(lookup func(string) (string, bool)) (fx.Option, error)
-}
-
-var definitions = []definition{
-	define("audit", audit.DefaultConfig(), audit.Module),
-	define("ingestion", ingestion.DefaultConfig(), ingestion.Module),
-	define("feature-store", featurestore.DefaultConfig(), featurestore.Module),
-	define("training", training.DefaultConfig(), training.Module),
-	define("registry", registry.DefaultConfig(), registry.Module),
-	define("deployment", deployment.DefaultConfig(), deployment.Module),
-	define("monitoring", monitoring.DefaultConfig(), monitoring.Module),
-	define("console", console.DefaultConfig(), console.Module),
+	routes []string
 }
 
 // Names are the services' names.
@@ -56,7 +39,7 @@ func (i *Infrastructure) lookup(name string) (string, bool) {
 }
 
 // define takes a service's configuration from the environment.
-func define[C any](name string, defaults C, module func(C) fx.Option) definition {
+func define[C any](name string, defaults C, module func(C) fx.Option, routes ...string) definition {
 	return definition{name, func(lookup func(string) (string, bool)) (fx.Option, error) {
 		config := defaults
 		err := service.Configure(flag.NewFlagSet(name, flag.ContinueOnError), lookup, &config)
@@ -67,5 +50,5 @@ func define[C any](name string, defaults C, module func(C) fx.Option) definition
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		return module(config), nil
-	}}
+	}, routes}
 }

@@ -57,6 +57,7 @@ func TestComesUpServesAndComesBack(t *testing.T) {
 		code, body := get(t, s.URL()+path)
 		require.Equal(t, http.StatusOK, code, "%s: %s", path, body)
 	}
+	suite.RequireRoutes(t, s)
 	code, _ := get(t, s.URL()+"/v1/nothing")
 	require.Equal(t, http.StatusNotFound, code)
 	res, err := http.Post(s.URL()+"/v1/models", "application/json", strings.NewReader("{}"))

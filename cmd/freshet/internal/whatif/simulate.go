@@ -17,8 +17,20 @@ import (
 	"github.com/freshet-io/freshet/libs/eventlog"
 )
 
-// Services decide by a model's rules, or do what the others decide.
-var Services = []string{"feature-store", "training", "registry", "deployment", "monitoring"}
+// Services decide by a model's rules, or do what the others decide: they read a model's
+// declaration, and decide something.
+var Services = readDeclarations()
+
+func readDeclarations() []string {
+	var names []string
+	for typ, c := range events.Channels {
+		if c.Decision && !parks(typ) && slices.Contains(events.Channels[events.TypeModelDeclared].Consumers, c.Owner) {
+			names = append(names, c.Owner)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
 
 // A Question is what is to be replayed.
 type Question struct {
@@ -448,7 +460,11 @@ func (s *simulation) branch(e event.Event) *Branch {
 	return b
 }
 
-func isParked(e event.Event) bool { return strings.HasSuffix(e.Type(), ".event_parked") }
+func isParked(e event.Event) bool { return parks(e.Type()) }
+
+// parks says whether a type is that of a service which could not apply an event: the log
+// decides that, for every service.
+func parks(typ string) bool { return strings.HasSuffix(typ, ".event_parked") }
 
 // sameData compares payloads as JSON: on their way here the bytes may have changed.
 func sameData(a, b []byte) bool {

@@ -52,6 +52,7 @@ func New(s eventlog.Reader) (*Page, error) {
 func (p *Page) Register(mux *web.Mux) {
 	mux.HandleFunc("GET /{$}", p.page)
 	mux.HandleFunc("GET /console/style.css", p.asset("style.css", "text/css; charset=utf-8"))
+	mux.HandleFunc("GET /console/services.css", p.asset("services.css", "text/css; charset=utf-8"))
 	mux.HandleFunc("GET /console/app.js", p.asset("app.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /console/graph.js", p.asset("graph.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /console/page.js", p.asset("page.js", "text/javascript; charset=utf-8"))

@@ -64,11 +64,12 @@ func (e *Edge) Register(mux *web.Mux) {
 	mux.HandleFunc("GET /v2/{$}", e.metadata)
 	mux.HandleFunc("GET /v2/health/live", e.live)
 	mux.HandleFunc("GET /v2/health/ready", e.ready)
-	for _, base := range []string{"/v2/models/{model}", "/v2/models/{model}/versions/{version}"} {
-		mux.HandleFunc("GET "+base, e.modelMetadata)
-		mux.HandleFunc("GET "+base+"/ready", e.modelReady)
-		mux.HandleFunc("POST "+base+"/infer", e.infer)
-	}
+	mux.HandleFunc("GET /v2/models/{model}", e.modelMetadata)
+	mux.HandleFunc("GET /v2/models/{model}/ready", e.modelReady)
+	mux.HandleFunc("POST /v2/models/{model}/infer", e.infer)
+	mux.HandleFunc("GET /v2/models/{model}/versions/{version}", e.modelMetadata)
+	mux.HandleFunc("GET /v2/models/{model}/versions/{version}/ready", e.modelReady)
+	mux.HandleFunc("POST /v2/models/{model}/versions/{version}/infer", e.infer)
 	mux.HandleFunc("GET /v1/environments", e.environments)
 	mux.HandleFunc("GET /v1/rollouts", e.rollouts)
 }
