@@ -26,10 +26,14 @@ import (
 func Module(cfg Config) fx.Option {
 	return fx.Module("deployment",
 		fx.Supply(cfg),
-		fx.Provide(newFold, newCache, newServer, newWriter, newFeatures),
+		fx.Provide(newFold, newCache, newFeatures,
+			// The models that serve are in memory before the service is ready, and what
+			// requests record after the loops have stopped is still written.
+			fx.Annotate(newServer, fx.OnStart((*serving.Server).Refresh)),
+			fx.Annotate(newWriter, fx.OnStop((*record.Writer).Flush))),
 		service.Effects(effect.Load),
 		service.Loops(servingLoop, recordsLoop),
-		fx.Invoke(routes, loadFirst, flushLast),
+		fx.Invoke(routes),
 	)
 }
 
@@ -71,14 +75,4 @@ func routes(mux *web.Mux, log *eventlog.Log, cfg Config, server *serving.Server,
 	}
 	e.Register(mux)
 	return nil
-}
-
-// loadFirst has the models that serve in memory before the service is ready.
-func loadFirst(lc fx.Lifecycle, server *serving.Server) {
-	lc.Append(fx.StartHook(server.Refresh))
-}
-
-// flushLast writes what requests recorded after the loops had stopped.
-func flushLast(lc fx.Lifecycle, writer *record.Writer) {
-	lc.Append(fx.StopHook(writer.Flush))
 }
