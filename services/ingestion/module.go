@@ -1,9 +1,7 @@
 package ingestion
 
 import (
-	"context"
 	"log/slog"
-	"path/filepath"
 
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/duckdb"
@@ -39,14 +37,6 @@ func newFold() *eventlog.Fold {
 	f := state.New()
 	decide.Register(f)
 	return f
-}
-
-func newEngine(cfg Config, p service.Paths) (*duckdb.Engine, error) {
-	return duckdb.Open(context.Background(), duckdb.Options{MemoryLimit: cfg.CheckMemory, Threads: 2, TempDir: filepath.Join(p.TempDir, "duckdb"), Sessions: cfg.Checks + 1})
-}
-
-func newGit(cfg Config, p service.Paths) (*git.Runner, error) {
-	return git.New(filepath.Join(p.TempDir, "git"), cfg.LocalGit)
 }
 
 func newFiles(cfg Config, store *objects.Store) *edge.Files {
