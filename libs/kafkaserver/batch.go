@@ -51,16 +51,15 @@ func batchAt(file []byte, at int) (b batch, ok bool) {
 	return b, b.first >= 0 && b.next > b.first
 }
 
-// claimed is how long the batch is that a file goes on with, as it says itself.
+// claimed is the length that the batch at the beginning of the bytes claims to have.
 func claimed(rest []byte) int { return lengthAt + 4 + int(binary.BigEndian.Uint32(rest[lengthAt:])) }
 
 func sound(b []byte) bool {
 	return crc32.Checksum(b[attributesAt:], castagnoli) == binary.BigEndian.Uint32(b[checksumAt:])
 }
 
-// torn says whether the end of the last segment file, which is no whole batch, is what
-// the death of a process or of a machine leaves of one that was being written. Nothing
-// of that was acknowledged.
+// torn reports whether the end of the last segment file, which is not a whole batch, is a
+// torn write: a process or a machine stopped during it, so it was never acknowledged.
 func torn(rest []byte) bool {
 	if len(rest) < recordsAt || !slices.ContainsFunc(rest, func(c byte) bool { return c != 0 }) {
 		return true
@@ -74,18 +73,18 @@ func torn(rest []byte) bool {
 	return claimed(rest) > len(rest) && !sound(rest)
 }
 
-// standIn makes a batch that stands where batches were lost, so that their offsets are
-// not used again: one record, at the last of them, which says so. Whoever has read on
-// from there misses nothing; whoever comes to it finds out.
-func standIn(first, next int64, says string) []byte {
+// placeholder makes a batch for offsets whose batches were lost, so that the offsets are
+// not assigned again. It has one record, at the last of them, whose value describes the
+// loss. A reader that was past the gap misses nothing; any other reads the description.
+func placeholder(first, next int64, text string) []byte {
 	delta := next - first - 1
 	var record []byte
 	record = append(record, 0)                  // attributes
 	record = binary.AppendVarint(record, 0)     // time, after the batch's
 	record = binary.AppendVarint(record, delta) // offset, after the batch's
 	record = binary.AppendVarint(record, -1)    // no key
-	record = binary.AppendVarint(record, int64(len(says)))
-	record = append(record, says...)
+	record = binary.AppendVarint(record, int64(len(text)))
+	record = append(record, text...)
 	record = binary.AppendVarint(record, 0) // no headers
 	record = append(binary.AppendVarint(nil, int64(len(record))), record...)
 

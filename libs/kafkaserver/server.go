@@ -1,17 +1,18 @@
-// Package kafkaserver stands where a Kafka broker would on one machine: franz-go's
-// kfake in process, with its state on disk and every batch synced before it is
+// Package kafkaserver is an embedded Kafka broker for one machine: franz-go's kfake in
+// this process, with its state on disk and every batch synced before it is
 // acknowledged.
 //
 // It guarantees what was acknowledged across a stop and across a kill, and
 // listens on loopback only. It is one broker without replicas: what is claimed of
 // Kafka is tested on Kafka.
 //
-// Every batch on its disk is checked at the start. A topic whose records are copied to
-// it (Options.Copies) ends before the first batch that is damaged, so that they are
-// copied again from there. In any other one a record stands in the place of those that
-// are lost and says so: every other record stays, at its offset, and no offset is used
-// twice. Both are told as errors, and the damaged files are kept. What cannot be made up
-// for, as the list of topics, refuses the start with the file and what to do.
+// Every batch on its disk is checked, and repaired, at the start. A topic whose records
+// are copied to it (Options.Copies) is cut before the first damaged batch, and the
+// copier copies the rest again. In any other topic a placeholder record replaces lost
+// records and describes the loss: every other record stays at its offset, and no offset
+// is assigned twice. Both are logged as errors, and the damaged files are backed up.
+// Damage that cannot be repaired, such as a damaged list of topics, refuses the start
+// with the name of the file and the fix.
 package kafkaserver
 
 import (
@@ -33,12 +34,12 @@ type Options struct {
 	Port    int // 0 for any free one
 	Logger  *slog.Logger
 
-	// Copies are topics whose records somebody copies to them in order, and goes on
-	// from the last one that they have.
+	// Copies are topics whose records another process copies to them in order, always
+	// continuing after the last record that they have.
 	Copies []string
 
 	// Advertise is the address that clients are told to use, where they reach the
-	// broker through something else, as a proxy.
+	// broker through a proxy.
 	Advertise string
 }
 
@@ -58,7 +59,7 @@ func Start(o Options) (*Server, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	if err := (&mender{dir: o.DataDir, copies: o.Copies, logger: logger, began: time.Now()}).mend(); err != nil {
+	if err := (&repairer{dir: o.DataDir, copies: o.Copies, logger: logger, began: time.Now()}).repair(); err != nil {
 		return nil, err
 	}
 	cluster, err := kfake.NewCluster(
@@ -100,7 +101,7 @@ func Start(o Options) (*Server, error) {
 	return &Server{cluster: cluster, addr: addrs[0]}, nil
 }
 
-// An advertised listener says that it listens elsewhere.
+// An advertised listener reports another address than its own.
 type advertised struct {
 	net.Listener
 	addr net.Addr

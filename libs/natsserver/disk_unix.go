@@ -11,20 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Free is the space left for this user where a directory is.
+// Free is the free space for this user on a directory's file system.
 func Free(dir string) (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, fmt.Errorf("the space left in %s: %w", dir, err)
+		return 0, fmt.Errorf("the free space of %s: %w", dir, err)
 	}
 	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:gosec,unconvert // sizes differ by system
 }
 
-// room is what is free, or an error where that is too little to work with.
-func room(dir string) (int64, error) {
+// freeSpace is the free space, or an error where it is too little to work with.
+func freeSpace(dir string) (int64, error) {
 	free, err := Free(dir)
 	if err == nil && free < reserve/4 {
-		err = fmt.Errorf("only %d MB are left in %s: free some space", free>>20, dir)
+		err = fmt.Errorf("%s has %d MB of free space: free some", dir, free>>20)
 	}
 	return free, err
 }
@@ -33,7 +33,7 @@ func room(dir string) (int64, error) {
 // limit is answered with a clean error. What the store holds already counts beside
 // what is free.
 func maxStore(dir string) (int64, error) {
-	free, err := room(dir)
+	free, err := freeSpace(dir)
 	if err != nil {
 		return 0, err
 	}

@@ -5,8 +5,8 @@
 // random secret, kept in the data directory for its owner only, and may publish
 // and subscribe to what the caller listed and nothing else (allow-lists, never
 // deny-lists); that there is no user without a password, no WebSocket, no MQTT, no
-// monitoring port; that a store which could not write is healed once its disk has
-// room: the server is started again in place, and what it had acknowledged is there;
+// monitoring port; that a store which could not write recovers when its disk has
+// free space: the server is restarted in place, and what it had acknowledged is there;
 // and that Stop returns once the store is closed. Clients are closed before it.
 package natsserver
 
@@ -145,7 +145,7 @@ func awaitReady(ctx context.Context, s *server.Server, fatal <-chan string) erro
 	for began := time.Now(); time.Since(began) < startTimeout; {
 		if s.ReadyForConnections(startPoll) {
 			if !s.JetStreamEnabled() {
-				return errors.New("its store is not enabled")
+				return errors.New("the store is not enabled")
 			}
 			return nil
 		}
@@ -160,7 +160,7 @@ func awaitReady(ctx context.Context, s *server.Server, fatal <-chan string) erro
 		default:
 		}
 	}
-	return fmt.Errorf("it is not ready after %s", startTimeout)
+	return fmt.Errorf("the server is not ready after %s", startTimeout)
 }
 
 // URL is a user's connection string, secret included.
@@ -179,16 +179,16 @@ func (s *Server) Addr() string { return s.addr }
 func (s *Server) Healthy() error {
 	h := s.running.Load().Healthz(&server.HealthzOptions{})
 	if h.StatusCode != 200 {
-		return fmt.Errorf("the embedded NATS is not well: %s", h.Error)
+		return fmt.Errorf("the embedded NATS is unhealthy: %s", h.Error)
 	}
 	return nil
 }
 
-// Store is how much of its streams' room is used, and how much there is.
+// Store is how many bytes its streams use, and how many they may use.
 func (s *Server) Store() (used, limit int64, err error) {
 	info, err := s.running.Load().Jsz(nil)
 	if err == nil && info.Disabled {
-		err = errors.New("its store is not enabled")
+		err = errors.New("the store is not enabled")
 	}
 	if err != nil {
 		return 0, s.store, fmt.Errorf("the embedded NATS: %w", err)

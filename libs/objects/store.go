@@ -124,7 +124,7 @@ func (s *Store) keep(f *os.File, ref Ref) error {
 	} else if !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("storing an object: %w", err)
 	}
-	// Over an equal one: this also mends a damaged object.
+	// Over an equal one: this also repairs a damaged object.
 	if err := os.Rename(f.Name(), path); err != nil {
 		return fmt.Errorf("storing an object: %w", err)
 	}

@@ -80,7 +80,7 @@ func TestAnObjectsPlaceStays(t *testing.T) {
 	require.Equal(t, place, path)
 }
 
-func TestDamageIsFoundAndMended(t *testing.T) {
+func TestDamageIsFoundAndRepaired(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	s := open(t, t.TempDir())

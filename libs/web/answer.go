@@ -49,7 +49,7 @@ type ProblemDocument struct {
 }
 
 // Problem answers with a problem document. Title is the same for every
-// occurrence; detail says what is wrong with this one and how to mend it.
+// occurrence; detail says what is wrong with this one and how to fix it.
 func Problem(w http.ResponseWriter, status int, title, detail string) {
 	b, err := json.Marshal(ProblemDocument{Type: "about:blank", Title: title, Status: status, Detail: detail})
 	if err != nil {

@@ -18,28 +18,28 @@ import (
 	"time"
 )
 
-// ErrDamaged: a file is damaged in a way that nothing can make up for.
+// ErrDamaged: a file is damaged and cannot be repaired.
 var ErrDamaged = errors.New("the embedded Kafka's files are damaged")
 
-const fix = "restore the data directory from a backup (freshet restore)"
+const remedy = "restore the data directory from a backup (freshet restore)"
 
 // damaged refuses a start because of a file.
 func damaged(path, format string, args ...any) error {
-	return fmt.Errorf("%w: %s: %s; %s", ErrDamaged, path, fmt.Sprintf(format, args...), fix)
+	return fmt.Errorf("%w: %s: %s; %s", ErrDamaged, path, fmt.Sprintf(format, args...), remedy)
 }
 
-// A mender makes the files of a stopped broker whole before it starts. The broker itself
-// cuts a file at the first batch that is damaged, and goes on with what it knows of the
-// file before: nothing that it stores from then on can be read.
-type mender struct {
+// A repairer repairs the files of a stopped broker before it starts. The broker itself
+// cuts a file at the first batch that is damaged, and continues at the offset that it
+// noted for the file before: no reader could read past that place.
+type repairer struct {
 	dir    string
 	copies []string
 	logger *slog.Logger
 	began  time.Time
 }
 
-// mend looks at every file.
-func (m *mender) mend() error {
+// repair checks every file, and repairs those that need it.
+func (m *repairer) repair() error {
 	partitions := filepath.Join(m.dir, "partitions")
 	dirs, err := os.ReadDir(partitions)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -57,17 +57,17 @@ func (m *mender) mend() error {
 		if err != nil || !ok {
 			return damaged(path, "%s knows no such topic", filepath.Join(m.dir, "topics.json"))
 		}
-		p := &partition{mender: m, dir: path, name: d.Name(), copied: slices.Contains(m.copies, name), compacted: compacted}
-		if err := p.mend(); err != nil {
+		p := &partition{repairer: m, dir: path, name: d.Name(), copied: slices.Contains(m.copies, name), compacted: compacted}
+		if err := p.repair(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// topics are those that the broker knows, and whether they are compacted. All that it
-// keeps beside them has to be readable.
-func (m *mender) topics(used bool) (map[string]bool, error) {
+// topics are those that the broker knows, and whether they are compacted. The
+// broker's other files must be readable.
+func (m *repairer) topics(used bool) (map[string]bool, error) {
 	for _, name := range []string{"meta.json", "topics.json", "broker_configs.json", "acls.json", "sasl.json", "quotas.json", "seq_windows.json"} {
 		path := filepath.Join(m.dir, name)
 		b, err := os.ReadFile(path)
@@ -79,7 +79,7 @@ func (m *mender) topics(used bool) (map[string]bool, error) {
 		case err != nil:
 			return nil, damaged(path, "%v", err)
 		case !json.Valid(b):
-			return nil, damaged(path, "it is not JSON any more")
+			return nil, damaged(path, "it is not valid JSON")
 		}
 	}
 	var file struct {
@@ -117,23 +117,23 @@ type snapshot struct {
 	} `json:"segments"`
 }
 
-// A partition that is being mended.
+// A partition that is being repaired.
 type partition struct {
-	*mender
+	*repairer
 	dir, name string
-	copied    bool // its records come again, from where they end
+	copied    bool // its records are copied again after the last one
 	compacted bool // offsets may be missing
 
 	noted   int64  // its end when the broker was stopped; -1 where it went on after that
 	shorter bool   // than it was then
 	next    int64  // the offset that has to follow
-	hole    bool   // it does not: it is lost, up to the next whole batch
+	gap     bool   // it does not: it is lost, up to the next whole batch
 	where   string // that was found
 	open    bool   // there are transactions
 	changed bool
 }
 
-func (p *partition) mend() error {
+func (p *partition) repair() error {
 	bases, size, err := p.segments()
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ func (p *partition) mend() error {
 		}
 		s.walk()
 		last := i == len(bases)-1
-		if p.hole && p.copied {
+		if p.gap && p.copied {
 			if err := p.drop(bases[i+1:]); err != nil {
 				return err
 			}
@@ -195,7 +195,7 @@ func (p *partition) mend() error {
 	}
 	agrees := noted.HighWatermark == p.next && noted.LogStartOffset == bases[0] && (noted.LastStableOffset == p.next || p.open)
 	if p.changed || p.noted >= 0 && !agrees {
-		// Without it the broker finds out by itself, batch by batch.
+		// Without a snapshot the broker reads the partition batch by batch.
 		if err := os.Remove(notes); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -203,7 +203,7 @@ func (p *partition) mend() error {
 	return nil
 }
 
-// drop removes the last files: what they had comes again.
+// drop removes the last files: their records are copied again.
 func (p *partition) drop(bases []int64) (err error) {
 	for _, base := range slices.Backward(bases) {
 		s := p.segment(base)
@@ -252,10 +252,10 @@ type segment struct {
 	before *segment // the one before it
 
 	file  []byte
-	kept  int    // so much of it stays as it is
-	out   []byte // and all that it is to be, once anything does not
+	kept  int    // how many bytes stay unchanged
+	out   []byte // the new content, once any byte changes
 	index []byte
-	bad   int  // where the hole begins in it
+	bad   int  // where the gap begins in it
 	torn  bool // and nothing of that was acknowledged
 }
 
@@ -267,38 +267,38 @@ func (p *partition) segment(base int64) *segment {
 func (s *segment) walk() {
 	for at := 0; at < len(s.file); {
 		b, whole := batchAt(s.file, at)
-		if whole && at == 0 && s.before != nil && !s.hole && !s.compacted && b.first == s.base && b.first > s.next {
-			s.lack(at, "a file before %s.dat is shorter than it was", s.path)
+		if whole && at == 0 && s.before != nil && !s.gap && !s.compacted && b.first == s.base && b.first > s.next {
+			s.markGap(at, "a file before %s.dat is shorter than it was", s.path)
 		}
-		if !whole && !s.hole {
-			s.lack(at, "%s.dat is damaged at byte %d", s.path, at)
+		if !whole && !s.gap {
+			s.markGap(at, "%s.dat is damaged at byte %d", s.path, at)
 		}
-		if s.hole && s.copied {
+		if s.gap && s.copied {
 			return
 		}
-		if !whole || s.hole && (b.first <= s.next || b.first >= s.limit || b.first-s.next > math.MaxInt32) {
+		if !whole || s.gap && (b.first <= s.next || b.first >= s.limit || b.first-s.next > math.MaxInt32) {
 			at++
 			continue
 		}
-		if s.hole {
-			s.lose(b.first)
+		if s.gap {
+			s.fillGap(b.first)
 		}
 		s.keep(b)
 		at += b.size
 	}
 }
 
-// lack notes that what has to follow does not.
-func (s *segment) lack(at int, format string, args ...any) {
-	s.hole, s.bad, s.where = true, at, fmt.Sprintf(format, args...)
+// markGap notes that the next offset is missing.
+func (s *segment) markGap(at int, format string, args ...any) {
+	s.gap, s.bad, s.where = true, at, fmt.Sprintf(format, args...)
 }
 
-// keep goes on with a whole batch. Where nothing is missing before it, its place says
-// which offset it has.
+// keep accepts a whole batch. Where no batch is missing before it, its offset must be the
+// next one, and a different offset is damage.
 func (s *segment) keep(b batch) {
 	raw := s.file[b.at : b.at+b.size]
 	if b.first < s.next || b.first > s.next && !s.compacted {
-		s.logger.Warn("the offset of records in the embedded Kafka was damaged and is put right", "file", s.path+".dat", "byte", b.at, "was", b.first, "is", s.next)
+		s.logger.Warn("records of the embedded Kafka had a damaged offset, which is repaired", "file", s.path+".dat", "byte", b.at, "was", b.first, "is", s.next)
 		raw = slices.Clone(raw)
 		binary.BigEndian.PutUint64(raw, uint64(s.next)) //nolint:gosec // not negative
 		b.next += s.next - b.first
@@ -312,7 +312,7 @@ func (s *segment) keep(b batch) {
 	s.next = b.next
 }
 
-// add adds a batch that the file does not have there.
+// add appends a batch to the new content.
 func (s *segment) add(raw []byte) {
 	if s.out == nil {
 		s.out = slices.Clone(s.file[:s.kept])
@@ -334,46 +334,46 @@ func (s *segment) note(raw []byte) {
 	s.index = append(s.index, entry...)
 }
 
-// lose puts a stand-in where records are lost, up to an offset.
-func (s *segment) lose(next int64) {
+// fillGap writes a placeholder for lost records, up to an offset.
+func (s *segment) fillGap(next int64) {
 	what := span(s.next, next)
-	s.logger.Error("records of the embedded Kafka are lost", "partition", s.name, "lost", what, "because", s.where, "damaged_files", s.aside())
+	s.logger.Error("records of the embedded Kafka are lost", "partition", s.name, "lost", what, "reason", s.where, "damaged_files", s.backupDir())
 	at := s
 	if s.before != nil && s.next < s.base {
-		at = s.before // this one's name is the first offset that it has
+		at = s.before // this segment's name is its first offset
 	}
-	at.add(standIn(s.next, next, fmt.Sprintf("freshet: %s of %s were lost: %s", what, s.name, s.where)))
-	s.next, s.hole = next, false
+	at.add(placeholder(s.next, next, fmt.Sprintf("freshet: %s of %s were lost: %s", what, s.name, s.where)))
+	s.next, s.gap = next, false
 }
 
 // end ends the last file that stays of the partition.
 func (s *segment) end() {
-	if !s.hole && s.shorter && s.noted > s.next {
-		s.lack(len(s.file), "%s.dat is shorter than it was", s.path)
+	if !s.gap && s.shorter && s.noted > s.next {
+		s.markGap(len(s.file), "%s.dat is shorter than it was", s.path)
 	}
 	rest := s.file[min(s.bad, len(s.file)):]
 	switch {
-	case !s.hole:
+	case !s.gap:
 	case s.noted < 0 && s.limit == math.MaxInt64 && len(rest) > 0 && torn(rest):
-		s.logger.Warn("the embedded Kafka was stopped while it wrote; nothing of that was acknowledged", "file", s.path+".dat", "byte", s.bad)
-		s.hole, s.torn = false, true
+		s.logger.Warn("the embedded Kafka was stopped during a write; the incomplete batch, which was never acknowledged, is removed", "file", s.path+".dat", "byte", s.bad)
+		s.gap, s.torn = false, true
 	case s.copied:
-		s.logger.Error("a file of the embedded Kafka is damaged; the partition ends before that now, and what followed has to be copied again",
-			"partition", s.name, "ends_at", s.next, "because", s.where, "damaged_files", s.aside())
+		s.logger.Error("a file of the embedded Kafka is damaged; the partition now ends before the damage, and the records after it must be copied again",
+			"partition", s.name, "ends_at", s.next, "reason", s.where, "damaged_files", s.backupDir())
 		s.changed = true
 	case s.noted > s.next && s.noted-s.next <= math.MaxInt32:
-		s.lose(s.noted)
-	default: // more than may have been there: an offset that was used is not used again
-		s.lose(s.next + int64(max(len(rest), 1)))
+		s.fillGap(s.noted)
+	default: // more offsets than may have been used: no used offset is assigned again
+		s.fillGap(s.next + int64(max(len(rest), 1)))
 	}
 }
 
-// aside is where files are kept as they were.
-func (s *segment) aside() string {
-	return filepath.Join(s.mender.dir, "damaged", s.began.UTC().Format("20060102T150405.000"), s.name)
+// backupDir is where copies of damaged files are stored.
+func (s *segment) backupDir() string {
+	return filepath.Join(s.repairer.dir, "damaged", s.began.UTC().Format("20060102T150405.000"), s.name)
 }
 
-// write makes the file what it is to be; its index follows from it.
+// write writes the repaired file and its index.
 func (s *segment) write() error {
 	content := s.out
 	if content == nil {
@@ -387,11 +387,11 @@ func (s *segment) write() error {
 			return err
 		}
 	default:
-		if err := os.MkdirAll(s.aside(), 0o700); err != nil {
-			return fmt.Errorf("keeping a damaged file: %w", err)
+		if err := os.MkdirAll(s.backupDir(), 0o700); err != nil {
+			return fmt.Errorf("backing up a damaged file: %w", err)
 		}
-		if err := replace(filepath.Join(s.aside(), filepath.Base(s.path)+".dat"), s.file); err != nil {
-			return fmt.Errorf("keeping a damaged file: %w", err)
+		if err := replace(filepath.Join(s.backupDir(), filepath.Base(s.path)+".dat"), s.file); err != nil {
+			return fmt.Errorf("backing up a damaged file: %w", err)
 		}
 		if err := replace(s.path+".dat", content); err != nil {
 			return err
@@ -404,7 +404,7 @@ func (s *segment) write() error {
 	return replace(s.path+".idx", s.index)
 }
 
-// sameIndex says whether an index says what it has to of every batch.
+// sameIndex reports whether an index has the right entry for every batch.
 func sameIndex(old, index []byte) bool {
 	if len(old) != len(index) {
 		return false
@@ -418,8 +418,7 @@ func sameIndex(old, index []byte) bool {
 	return true
 }
 
-// replace puts a file in the place of another at once, or removes it where there is
-// nothing to be in it.
+// replace replaces a file atomically, or removes it where the new content is empty.
 func replace(path string, content []byte) error {
 	if len(content) == 0 {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -427,7 +426,7 @@ func replace(path string, content []byte) error {
 		}
 		return syncDir(filepath.Dir(path))
 	}
-	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644) // the broker removes what is left of it
+	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644) // the broker removes it if this is interrupted
 	if err != nil {
 		return err
 	}

@@ -119,7 +119,7 @@ func (s stopped) right(t *testing.T, atMost int) (said string, lost int) {
 	require.Len(t, all, int(end))
 	require.LessOrEqual(t, int(end), len(s.want[copied]))
 	if int(end) < len(s.want[copied]) {
-		require.Contains(t, log.String(), "has to be copied again")
+		require.Contains(t, log.String(), "must be copied again")
 		produce(t, client, copied, s.want[copied][end:])
 	}
 	all, end = read(t, client, only)
@@ -276,23 +276,23 @@ func TestATornEndIsCutOff(t *testing.T) {
 			require.NoError(t, os.WriteFile(path, append(b, more...), 0o600))
 			said, lost := s.right(t, 0)
 			require.Zero(t, lost)
-			require.Contains(t, said, "nothing of that was acknowledged")
+			require.Contains(t, said, "never acknowledged")
 			require.NotContains(t, said, "copied again")
 		}
 	}
 }
 
-func TestWhatNothingMakesUpForRefusesTheStart(t *testing.T) {
+func TestDamageThatCannotBeRepairedRefusesTheStart(t *testing.T) {
 	t.Parallel()
 	before := fill(t, rand.New(rand.NewPCG(5, 6)), false)
 	for name, c := range map[string]struct {
 		damage func(dir string) error
-		says   string
+		text   string
 	}{
 		"no list of topics":   {func(dir string) error { return os.Remove(filepath.Join(dir, "topics.json")) }, "topics.json: it is missing"},
 		"no broker":           {func(dir string) error { return os.Remove(filepath.Join(dir, "meta.json")) }, "meta.json: it is missing"},
-		"half a list":         {func(dir string) error { return os.Truncate(filepath.Join(dir, "topics.json"), 40) }, "topics.json: it is not JSON any more"},
-		"half of the windows": {func(dir string) error { return os.Truncate(filepath.Join(dir, "seq_windows.json"), 4) }, "seq_windows.json: it is not JSON any more"},
+		"half a list":         {func(dir string) error { return os.Truncate(filepath.Join(dir, "topics.json"), 40) }, "topics.json: it is not valid JSON"},
+		"half of the windows": {func(dir string) error { return os.Truncate(filepath.Join(dir, "seq_windows.json"), 4) }, "seq_windows.json: it is not valid JSON"},
 		"another's partition": {func(dir string) error {
 			return os.Rename(filepath.Join(dir, "partitions", only+"-0"), filepath.Join(dir, "partitions", "other-0"))
 		}, "knows no such topic"},
@@ -303,7 +303,7 @@ func TestWhatNothingMakesUpForRefusesTheStart(t *testing.T) {
 			require.NoError(t, c.damage(s.dir))
 			_, _, _, err := s.start(t)
 			require.ErrorIs(t, err, kafkaserver.ErrDamaged)
-			require.ErrorContains(t, err, c.says)
+			require.ErrorContains(t, err, c.text)
 			require.ErrorContains(t, err, s.dir)
 			require.ErrorContains(t, err, "freshet restore")
 		})
