@@ -162,7 +162,7 @@ func (a *asked) check(t *testing.T, from int) {
 		var p struct{ Contributors []string }
 		require.NoError(t, json.Unmarshal(e.Data(), &p))
 		for _, id := range p.Contributors {
-			require.True(t, there[id], "%s %s rests on what does not happen", e.Type(), e.ID())
+			require.True(t, there[id], "%s %s depends on what does not happen", e.Type(), e.ID())
 		}
 		see(e)
 		if n := named(e); e.Type() == events.TypeWindowClosed {
@@ -216,7 +216,7 @@ func TestWhatIf(t *testing.T) {
 	})
 	t.Run("nothing passes, so nothing serves", func(t *testing.T) {
 		r := a.whatIf(t, declared, end, gate("candidate.auc > naive.auc + 0.5"))
-		require.Equal(t, 1, another(r), "of later candidates nobody knows: they were measured against a champion")
+		require.Equal(t, 1, another(r), "later candidates are unknown: they were measured against a champion")
 		require.Equal(t, events.TypeCandidateMeasured, first(r).On.Type)
 		require.Equal(t, []string{events.TypeCandidatePassed, events.TypeModelVersionApproved}, types(first(r).Then))
 		require.Equal(t, []string{events.TypeCandidateRefused}, types(first(r).Instead))
@@ -227,16 +227,16 @@ func TestWhatIf(t *testing.T) {
 		}
 		var text strings.Builder
 		require.NoError(t, r.Write(&text))
-		require.Contains(t, text.String(), fmt.Sprintf("does not happen: window_closed at %d is of production, where nothing serves\n", a.at(events.TypeWindowClosed)[0]))
-		require.Equal(t, fmt.Sprintf("candidate_measured at %d was held against v1, and there is no champion", measured[1]), r.Lost.Why)
-		require.Contains(t, text.String(), fmt.Sprintf("unknown from %d on, 12 Jan 2001 00:00, what becomes of flight-delays: %s\n", measured[1], r.Lost.Why))
+		require.Contains(t, text.String(), fmt.Sprintf("does not happen: window_closed at %d is about production, where nothing serves\n", a.at(events.TypeWindowClosed)[0]))
+		require.Equal(t, fmt.Sprintf("candidate_measured at %d was compared with v1, and there is no champion", measured[1]), r.Lost.Why)
+		require.Contains(t, text.String(), fmt.Sprintf("the outcome of flight-delays is unknown from %d on, 12 Jan 2001 00:00: %s\n", measured[1], r.Lost.Why))
 	})
 	t.Run("another version serves", func(t *testing.T) {
 		r := a.whatIf(t, a.at(events.TypeWindowClosed)[0], end, gate("false"))
 		require.Equal(t, 1, another(r))
 		require.EqualValues(t, measured[1], first(r).At)
 		require.NotNil(t, r.Lost)
-		require.Regexp(t, "^window_closed at [0-9]+ is of v2 in production, where v1 serves$", r.Lost.Why)
+		require.Regexp(t, "^window_closed at [0-9]+ is about v2 in production, where v1 serves$", r.Lost.Why)
 	})
 	t.Run("another text, the same outcome", func(t *testing.T) {
 		r := a.whatIf(t, declared, end, gate("candidate.auc > naive.auc + 0.04"))
@@ -244,7 +244,7 @@ func TestWhatIf(t *testing.T) {
 		require.Equal(t, len(measured), r.Alike, "every candidate's verdict")
 		var text strings.Builder
 		require.NoError(t, r.Write(&text))
-		require.Contains(t, text.String(), fmt.Sprintf("every decision stands\n%d decisions quote other rules and decide the same\n", len(measured)))
+		require.Contains(t, text.String(), fmt.Sprintf("no decision differs\n%d decisions quote other rules and decide the same\n", len(measured)))
 	})
 	t.Run("a training that does not happen only renumbers", func(t *testing.T) {
 		r := a.whatIf(t, declared, end, func(s *events.ModelSpec) { s.Retrain.Cooldown = events.Duration(30 * time.Hour) })
@@ -280,12 +280,12 @@ func TestWhatIf(t *testing.T) {
 		require.Equal(t, 1, another(r))
 		require.Equal(t, []string{events.TypeApprovalRequested}, types(first(r).Then))
 		require.Equal(t, []string{events.TypeModelVersionApproved}, types(first(r).Instead))
-		require.Equal(t, "deployment would have work to do (load) that was never done", r.Lost.Why)
+		require.Equal(t, "deployment would start work (load) that never ran", r.Lost.Why)
 	})
 	t.Run("a service that decided does not run", func(t *testing.T) {
 		q := whatif.Question{Namespace: "default", Spec: a.spec, From: 1, To: 50, Running: []string{"feature-store", "training", "deployment"}}
 		_, err := whatif.Simulate(t.Context(), a.trials, a.recorded, q, func(uint64) {})
-		require.EqualError(t, err, "not running: monitoring, registry. What was decided there cannot be decided again: start them (freshet up, with monitoring,registry among --services)")
+		require.EqualError(t, err, "services that made decisions are not running: monitoring, registry. Start them (freshet up, with monitoring,registry in --services)")
 	})
 	t.Run("another namespace's model of the name is another", func(t *testing.T) {
 		q := whatif.Question{Namespace: "other", Spec: a.spec, From: 1, To: 50, Running: whatif.Services}

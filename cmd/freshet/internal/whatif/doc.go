@@ -9,21 +9,21 @@
 //
 // # What is kept and what is not
 //
-// A recorded fact happens, does not happen, or nobody knows. It happens while all that
-// it rests on does, as it did: its cause, its contributors and whatever else its payload
-// names (see rests.go). Where something of that does not happen, neither does the fact.
-// Where something else happens in its stead (another version serves), nobody knows what
-// the fact would have been.
+// The outcome of a recorded fact is that it happens, does not happen, or is unknown. It
+// happens while all its dependencies happen as they did: its cause, its contributors and
+// whatever else its payload names (see dependencies.go). Where one of them does not
+// happen, neither does the fact. Where one of them differs (another version serves), the
+// outcome is unknown.
 //
-// A decision is never taken from the log: it is made again by the service's own rules,
-// and held against the recorded one of the same cause. It is the same if it decides the
-// same; that it quotes other rules for it is counted and no difference.
+// A decision is never taken from the log: the service makes it again by its own rules,
+// and it is compared with the recorded one of the same cause. It is the same if it
+// decides the same; where it only quotes other rules, it is counted and not different.
 //
-// Where a new decision asks for work that was never done (a training, a rollout's load),
-// nobody knows how it would have ended: that branch is unknown from there. What a model's
-// services know of it is then not what they would have known. So from the first thing
-// about a model that nobody knows, what comes out as it was recorded stands, and what
-// comes out differently is unknown too. Nothing is invented.
+// Where a new decision asks for work that never ran (a training, a rollout's load), its
+// result is unknown, and so is that branch from there. The state of the model's services
+// is then not the state that they would have had. So from the first unknown event of a
+// model on, a decision that equals the recorded one counts as the same, and a decision
+// that differs is unknown too. Nothing is invented.
 //
 // The decisions of ingestion stand as they are, except that what quotes the model's
 // rules (its declarations, the requests to train it, the measurements of its

@@ -14,42 +14,42 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 )
 
-// A Report is what would have been different. It tells versions by the numbers that were
+// A Report is what would have been different. Versions have the numbers that were
 // recorded.
 type Report struct {
 	Model    string   `json:"model"`
 	From     uint64   `json:"from"` // position from which the changed rules hold
 	To       uint64   `json:"to"`
-	Beyond   []string `json:"beyond,omitempty"` // what the changed definition says beside rules; left out
+	Beyond   []string `json:"beyond,omitempty"` // what the changed definition has besides rules; left out
 	Kept     int      `json:"kept"`             // facts, and decisions of services that do not decide by rules
-	Dropped  int      `json:"dropped"`          // events that do not happen any more
-	Unknown  int      `json:"unknown"`          // events of which nobody knows whether they would
+	Dropped  int      `json:"dropped"`          // events that do not happen
+	Unknown  int      `json:"unknown"`          // events whose outcome is unknown
 	Compared int      `json:"compared"`         // decisions
 	Alike    int      `json:"alike"`            // of them, those that quote other rules and decide the same
 	Lost     *Lost    `json:"lost,omitempty"`
-	Branches []Branch `json:"branches"` // ripples that do not go as they went, in the order in which they began
+	Branches []Branch `json:"branches"` // ripples that differ, in the order in which they began
 }
 
-// Lost is from where on it is unknown what becomes of the model.
+// Lost is where the outcome of the model becomes unknown.
 type Lost struct {
 	At   uint64    `json:"at"`
 	Time time.Time `json:"time"`
 	Why  string    `json:"why"`
 }
 
-// A Branch is a ripple that does not go as it went: another way, where a decision
-// differs; or it does not happen, or nobody knows, in whole or in part.
+// A Branch is a ripple that differs: a decision differs, or the ripple does not happen
+// or is unknown, in whole or in part.
 type Branch struct {
 	Ripple  string      `json:"ripple"`
 	Began   time.Time   `json:"time"` // of its first event in the replay
 	First   *Difference `json:"first"`
 	Differ  int         `json:"differ"`  // events on which was decided differently
 	Dropped int         `json:"dropped"` // of its recorded events, those that do not happen
-	Unknown int         `json:"unknown"` // and those of which nobody knows
+	Unknown int         `json:"unknown"` // and those that are unknown
 	Ends    []End       `json:"ends,omitempty"`
 }
 
-// An End is where a branch leaves what was recorded without a decision that differs.
+// An End is where a branch differs from the recorded ripple without a decision that differs.
 type End struct {
 	At      uint64 `json:"at"`
 	Unknown bool   `json:"unknown"` // else it does not happen
@@ -116,15 +116,15 @@ func (r *Report) Write(w io.Writer) error {
 		}
 	}
 	if len(r.Branches) == 0 && r.Lost == nil {
-		b.WriteString("every decision stands\n")
+		b.WriteString("no decision differs\n")
 	} else {
-		fmt.Fprintf(&b, "%s another way; %s\n", ripples(another), left(r.Dropped, r.Unknown))
+		fmt.Fprintf(&b, "%s; %s\n", ripples(another), left(r.Dropped, r.Unknown))
 	}
 	if r.Alike > 0 {
 		fmt.Fprintf(&b, "%d decisions quote other rules and decide the same\n", r.Alike)
 	}
 	if r.Lost != nil {
-		fmt.Fprintf(&b, "unknown from %d on, %s, what becomes of %s: %s\n", r.Lost.At, r.Lost.Time.UTC().Format(dayTime), r.Model, r.Lost.Why)
+		fmt.Fprintf(&b, "the outcome of %s is unknown from %d on, %s: %s\n", r.Model, r.Lost.At, r.Lost.Time.UTC().Format(dayTime), r.Lost.Why)
 	}
 	for _, one := range r.Branches {
 		if !one.onlyUnknown() {
@@ -132,7 +132,7 @@ func (r *Report) Write(w io.Writer) error {
 		}
 	}
 	if unknown > 0 {
-		fmt.Fprintf(&b, "\nripples that are unknown in part or in whole, beside these: %d (-o json has them)\n", unknown)
+		fmt.Fprintf(&b, "\n%d other ripples are unknown in part or in whole (-o json shows them)\n", unknown)
 	}
 	_, err := w.Write(b.Bytes())
 	return err
@@ -142,12 +142,12 @@ const dayTime = "2 Jan 2006 15:04"
 
 func ripples(n int) string {
 	if n == 1 {
-		return "1 ripple goes"
+		return "1 ripple differs"
 	}
-	return fmt.Sprintf("%d ripples go", n)
+	return fmt.Sprintf("%d ripples differ", n)
 }
 
-// onlyUnknown says whether there is nothing to tell of a branch but that nobody knows.
+// onlyUnknown reports whether a branch has unknown events and nothing else.
 func (b *Branch) onlyUnknown() bool { return b.First == nil && b.Dropped == 0 }
 
 func (b *Branch) write(w *bytes.Buffer) {
@@ -175,17 +175,17 @@ func (b *Branch) write(w *bytes.Buffer) {
 	}
 }
 
-// left says how many recorded events are left out.
+// left counts the recorded events that are left out.
 func left(dropped, unknown int) string {
 	words := fmt.Sprintf("%d recorded events do not happen", dropped)
 	switch {
 	case dropped == 0 && unknown > 0:
-		return fmt.Sprintf("of %d recorded events nobody knows", unknown)
+		return fmt.Sprintf("%d recorded events are unknown", unknown)
 	case dropped == 1:
 		words = "1 recorded event does not happen"
 	}
 	if unknown > 0 {
-		words += fmt.Sprintf(", and of %d nobody knows", unknown)
+		words += fmt.Sprintf(", and %d are unknown", unknown)
 	}
 	return words
 }
@@ -207,7 +207,7 @@ func side(w *bytes.Buffer, name string, events, others []Brief) {
 	}
 }
 
-// differing are the fields of an event that another version does not have so; where
+// differing are the fields of an event that differ from another version of it; where
 // there is no other, those that fit a line.
 func differing(data, other json.RawMessage) string {
 	var mine, theirs map[string]json.RawMessage

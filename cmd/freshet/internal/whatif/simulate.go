@@ -44,32 +44,32 @@ type Question struct {
 // that was decided up to Question.To is in it. It returns what yield returns.
 type Recorded func(yield func(at uint64, e event.Event) error) error
 
-// A simulation is the log's other way.
+// A simulation replays the log under the changed rules.
 type simulation struct {
 	q      Question
 	rules  changedRules
-	trials []led
+	trials []serviceTrial
 
 	causes   map[string][]string    // ids of recorded decisions, by cause
 	recorded map[string]event.Event // recorded decisions
 	over     map[string]event.Event // the same, with the changed rules where they quote rules
 	past     map[string]bool        // events before From
-	met      map[string]met         // what becomes of the events from From on
-	instead  map[string]event.Event // of decisions that are made otherwise, what the others are given
+	replayed map[string]replayed    // the events from From on
+	instead  map[string]event.Event // decisions that differ, as the other services get them
 
-	declared *events.ModelDeclared // as recorded: the rules that held then
-	versions *versions
-	places   *places
-	requests map[string]request
-	runs     map[string]string // run_started by run
+	declared     *events.ModelDeclared // as recorded: the rules that held then
+	versions     *versions
+	environments *environments
+	requests     map[string]request
+	runs         map[string]string // run_started by run
 
 	report   *Report
 	branches map[string]*Branch
 	unknowns map[string]bool // models of which something is unknown
 }
 
-// led is the trial of a service.
-type led struct {
+// A serviceTrial is the trial of one service.
+type serviceTrial struct {
 	Trial
 	service  string
 	consumes map[string]bool
@@ -87,11 +87,11 @@ func Simulate(ctx context.Context, trials Trials, recorded Recorded, q Question,
 	v := newVersions()
 	s := &simulation{
 		q: q, rules: rules, causes: map[string][]string{}, recorded: map[string]event.Event{}, over: map[string]event.Event{},
-		past: map[string]bool{}, met: map[string]met{}, instead: map[string]event.Event{}, versions: v, places: &places{v, map[string]*place{}},
+		past: map[string]bool{}, replayed: map[string]replayed{}, instead: map[string]event.Event{}, versions: v, environments: &environments{v, map[string]*environment{}},
 		requests: map[string]request{}, runs: map[string]string{}, branches: map[string]*Branch{}, unknowns: map[string]bool{},
 		report: &Report{Model: q.Spec.Model, From: q.From, To: q.To},
 	}
-	declared, err := s.survey(recorded)
+	declared, err := s.scan(recorded)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func Simulate(ctx context.Context, trials Trials, recorded Recorded, q Question,
 		for _, typ := range t.Consumes() {
 			consumes[typ] = true
 		}
-		s.trials = append(s.trials, led{t, name, consumes})
+		s.trials = append(s.trials, serviceTrial{t, name, consumes})
 	}
 	err = recorded(func(at uint64, e event.Event) error {
 		switch {
@@ -118,7 +118,7 @@ func Simulate(ctx context.Context, trials Trials, recorded Recorded, q Question,
 			return errEnough
 		}
 		if at == q.From {
-			s.clocks(at, e)
+			s.schedules(at, e)
 		}
 		if err := s.replay(ctx, at, e); err != nil {
 			return err
@@ -133,9 +133,9 @@ func Simulate(ctx context.Context, trials Trials, recorded Recorded, q Question,
 	return s.report, nil
 }
 
-// survey reads the log once: what was decided because of what, how things stood where
-// the rules change, and the model's declaration that holds there, with the rules.
-func (s *simulation) survey(recorded Recorded) (declared []event.Event, err error) {
+// scan reads the log once: which event caused which decision, the state where the
+// rules change, and the model's declaration that holds there, with the rules.
+func (s *simulation) scan(recorded Recorded) (declared []event.Event, err error) {
 	var before, latest *event.Event
 	owners := map[string]bool{}
 	err = recorded(func(at uint64, e event.Event) error {
@@ -149,8 +149,8 @@ func (s *simulation) survey(recorded Recorded) (declared []event.Event, err erro
 		s.versions.register(then, e)
 		if at < s.q.From {
 			s.past[e.ID()] = true
-			s.places.follow(then, e)
-			s.places.follow(now, e)
+			s.environments.follow(then, e)
+			s.environments.follow(now, e)
 			return s.begun(e, e)
 		}
 		if !events.IsDecision(e.Type()) {
@@ -182,20 +182,20 @@ func (s *simulation) survey(recorded Recorded) (declared []event.Event, err erro
 	return []event.Event{e}, err
 }
 
-// complete refuses where a service has decided what cannot be decided again.
+// complete refuses a replay for which a service is missing that made decisions.
 func (s *simulation) complete(owners map[string]bool) error {
-	var away []string
+	var missing []string
 	for _, name := range Services {
 		if owners[name] && !slices.Contains(s.q.Running, name) {
-			away = append(away, name)
+			missing = append(missing, name)
 		}
 	}
 	switch {
-	case len(away) > 0:
-		return fmt.Errorf("not running: %s. What was decided there cannot be decided again: start them (freshet up, with %s among --services)",
-			strings.Join(away, ", "), strings.Join(away, ","))
+	case len(missing) > 0:
+		return fmt.Errorf("services that made decisions are not running: %s. Start them (freshet up, with %s in --services)",
+			strings.Join(missing, ", "), strings.Join(missing, ","))
 	case !slices.ContainsFunc(Services, func(name string) bool { return slices.Contains(s.q.Running, name) }):
-		return fmt.Errorf("none of the services that decide by a model's rules runs: %s", strings.Join(Services, ", "))
+		return fmt.Errorf("no service that decides by a model's rules is running: start one of %s", strings.Join(Services, ", "))
 	}
 	return nil
 }
@@ -217,10 +217,10 @@ func (s *simulation) begun(recorded, over event.Event) error {
 	return nil
 }
 
-// asked says whether a model is the one whose rules change.
+// asked reports whether a model is the one whose rules change.
 func (s *simulation) asked(model string) bool { return model == s.q.Namespace+"/"+s.q.Spec.Model }
 
-// replay takes the recorded log's next event.
+// replay replays the next event of the recorded log.
 func (s *simulation) replay(ctx context.Context, at uint64, recorded event.Event) error {
 	e, err := s.rules.over(recorded)
 	if err != nil {
@@ -234,23 +234,23 @@ func (s *simulation) replay(ctx context.Context, at uint64, recorded event.Event
 	if err := s.begun(recorded, e); err != nil {
 		return err
 	}
-	s.places.follow(then, recorded)
+	s.environments.follow(then, recorded)
 	s.branch(e) // a ripple begins with its first event
-	var f fate
+	var f outcome
 	var because string
 	again := s.decides(e)
 	if again {
 		f = s.decided(e)
 	} else {
-		f, because = s.judge(at, recorded)
+		f, because = s.assess(at, recorded)
 	}
-	s.met[e.ID()] = met{f, e.Type()}
-	d, otherwise := s.instead[e.ID()]
+	s.replayed[e.ID()] = replayed{f, e.Type()}
+	d, differs := s.instead[e.ID()]
 	switch {
-	case again && otherwise:
+	case again && differs:
 		err = s.deliver(ctx, at, d)
 	case f != happens:
-		s.leave(at, e, f, because)
+		s.drop(at, e, f, because)
 	case again:
 		err = s.deliver(ctx, at, e)
 	default:
@@ -260,60 +260,60 @@ func (s *simulation) replay(ctx context.Context, at uint64, recorded event.Event
 	if err != nil {
 		return err
 	}
-	s.places.settle(e.Time())
-	s.clocks(at, e)
+	s.environments.compare(e.Time())
+	s.schedules(at, e)
 	return nil
 }
 
 // decides says whether an event is a decision that is made again.
 func (s *simulation) decides(e event.Event) bool {
-	return events.IsDecision(e.Type()) && slices.ContainsFunc(s.trials, func(t led) bool { return t.service == events.Channels[e.Type()].Owner })
+	return events.IsDecision(e.Type()) && slices.ContainsFunc(s.trials, func(t serviceTrial) bool { return t.service == events.Channels[e.Type()].Owner })
 }
 
 // decided is what became of a decision that is made again, where its cause stands.
-func (s *simulation) decided(e event.Event) fate {
-	if m, made := s.met[e.ID()]; made {
-		return m.fate
+func (s *simulation) decided(e event.Event) outcome {
+	if m, made := s.replayed[e.ID()]; made {
+		return m.outcome
 	}
 	cause := eventlog.Causation(e)
-	switch m := s.met[cause]; {
+	switch m := s.replayed[cause]; {
 	case s.past[cause]: // so it was decided before the rules changed
 		return happens
-	case m.fate != happens || isParked(e): // what was set aside is set aside
-		return m.fate
-	case s.lost(namesIn(e).model):
+	case m.outcome != happens || isParked(e): // a parked event stays parked
+		return m.outcome
+	case s.isUnknown(namesIn(e).model):
 		return unknown
 	}
-	return gone
+	return dropped
 }
 
-// leave leaves a recorded event out.
-func (s *simulation) leave(at uint64, e event.Event, f fate, because string) {
+// drop leaves a recorded event out.
+func (s *simulation) drop(at uint64, e event.Event, f outcome, because string) {
 	b := s.branch(e)
-	if f == gone {
+	if f == dropped {
 		s.report.Dropped++
 		b.Dropped++
 	} else {
 		s.report.Unknown++
 		b.Unknown++
-		s.lose(at, e, because)
+		s.markUnknown(at, e, because)
 	}
 	if because != "" {
 		b.end(End{At: at, Unknown: f == unknown, Why: because})
 	}
 }
 
-// lost says whether something about a model is unknown.
-func (s *simulation) lost(model string) bool { return s.unknowns[model] }
+// isUnknown reports whether something about a model is unknown.
+func (s *simulation) isUnknown(model string) bool { return s.unknowns[model] }
 
-// lose notes that something about an event's model is unknown from there on.
-func (s *simulation) lose(at uint64, e event.Event, why string) {
+// markUnknown notes that something about an event's model is unknown from this event on.
+func (s *simulation) markUnknown(at uint64, e event.Event, why string) {
 	model := namesIn(e).model
-	if model == "" || s.lost(model) {
+	if model == "" || s.isUnknown(model) {
 		return
 	}
 	if why == "" {
-		why = fmt.Sprintf("%s at %d rests on what goes another way", short(e.Type()), at)
+		why = fmt.Sprintf("%s at %d depends on an event that differs", short(e.Type()), at)
 	}
 	s.unknowns[model] = true
 	if s.asked(model) {
@@ -321,34 +321,34 @@ func (s *simulation) lose(at uint64, e event.Event, why string) {
 	}
 }
 
-// clocks looks, where the model is declared or comes to serve, for clocks that the
-// changed rules set and that never struck.
-func (s *simulation) clocks(at uint64, e event.Event) {
+// schedules finds schedules and windows that only the changed rules have, from where the
+// model is declared or starts to serve: their events were never recorded.
+func (s *simulation) schedules(at uint64, e event.Event) {
 	if s.declared == nil {
 		return
 	}
 	was, is := s.declared.Spec, s.rules.spec
-	lose := func(why string) {
-		if model := s.q.Namespace + "/" + is.Model; !s.lost(model) {
+	unknownHere := func(why string) {
+		if model := s.q.Namespace + "/" + is.Model; !s.isUnknown(model) {
 			s.unknowns[model] = true
 			s.report.Lost = &Lost{At: at, Time: e.Time(), Why: why}
 		}
 	}
 	if is.Retrain.Schedule != "" && is.Retrain.Schedule != was.Retrain.Schedule {
-		lose(fmt.Sprintf("its schedule %q never ticked", is.Retrain.Schedule))
+		unknownHere(fmt.Sprintf("its schedule %q never ran", is.Retrain.Schedule))
 	}
-	if is.Monitor.Window > 0 && is.Monitor.Window != was.Monitor.Window && s.places.serves(s.q.Namespace+"/"+is.Model) {
-		lose(fmt.Sprintf("no window of %s was ever closed", time.Duration(is.Monitor.Window)))
+	if is.Monitor.Window > 0 && is.Monitor.Window != was.Monitor.Window && s.environments.serves(s.q.Namespace+"/"+is.Model) {
+		unknownHere(fmt.Sprintf("no window of %s was ever closed", time.Duration(is.Monitor.Window)))
 	}
 }
 
-// deliver gives an event to everybody who consumes it, holds what they decide
-// against what was decided then, and delivers at once what nobody decided then.
+// deliver gives an event to every service that consumes it, compares their decisions
+// with the recorded ones, and delivers new decisions at once.
 func (s *simulation) deliver(ctx context.Context, at uint64, e event.Event) error {
 	next := []event.Event{e}
 	for len(next) > 0 {
 		e, next = next[0], next[1:]
-		s.places.follow(now, e)
+		s.environments.follow(now, e)
 		for _, t := range s.trials {
 			if !t.consumes[e.Type()] || events.IsDecision(e.Type()) && events.Channels[e.Type()].Owner == t.service {
 				continue
@@ -363,28 +363,28 @@ func (s *simulation) deliver(ctx context.Context, at uint64, e event.Event) erro
 	return nil
 }
 
-// compare holds a step against what was recorded, and returns the new decisions.
+// compare compares a step with what was recorded, and returns the new decisions.
 func (s *simulation) compare(service string, at uint64, cause event.Event, st Step) (added []event.Event) {
 	difference := Difference{At: at, Service: service, On: brief(s.versions.renumber(cause, now, then)), Failed: st.Failed}
 	made := map[string]bool{}
-	var others, missing []event.Event // decided otherwise, and not again
+	var others, missing []event.Event // decided differently, and not again
 	for _, d := range st.Decisions {
 		made[d.ID()] = true
 		s.report.Compared++
 		s.versions.register(now, d)
 		was, recorded := s.recorded[d.ID()]
-		told := s.versions.renumber(d, now, then)
-		if over := s.over[d.ID()]; recorded && alike(over, told) {
-			s.met[d.ID()] = met{happens, d.Type()}
+		renumbered := s.versions.renumber(d, now, then)
+		if over := s.over[d.ID()]; recorded && alike(over, renumbered) {
+			s.replayed[d.ID()] = replayed{happens, d.Type()}
 			if !sameData(over.Data(), d.Data()) {
 				s.instead[d.ID()] = d
 			}
-			if !sameData(over.Data(), told.Data()) {
+			if !sameData(over.Data(), renumbered.Data()) {
 				s.report.Alike++
 			}
 			continue
 		}
-		difference.Instead = append(difference.Instead, brief(told))
+		difference.Instead = append(difference.Instead, brief(renumbered))
 		if recorded {
 			difference.Then = append(difference.Then, brief(was))
 			others = append(others, d)
@@ -393,11 +393,11 @@ func (s *simulation) compare(service string, at uint64, cause event.Event, st St
 		}
 	}
 	if st.Waits {
-		return nil // what it leads to comes once that is answered
+		return nil // its decisions come when the operator has resolved it
 	}
 	for _, id := range s.causes[cause.ID()] {
 		was := s.recorded[id]
-		if _, known := s.met[id]; !known && !made[id] && !isParked(was) && events.Channels[was.Type()].Owner == service {
+		if _, known := s.replayed[id]; !known && !made[id] && !isParked(was) && events.Channels[was.Type()].Owner == service {
 			s.report.Compared++
 			difference.Then = append(difference.Then, brief(was))
 			missing = append(missing, was)
@@ -409,27 +409,27 @@ func (s *simulation) compare(service string, at uint64, cause event.Event, st St
 		return nil
 	}
 	b := s.branch(cause)
-	if s.lost(cmp.Or(namesIn(differs[0]).model, namesIn(cause).model)) {
-		// What the service knows is not what it would have known.
+	if s.isUnknown(cmp.Or(namesIn(differs[0]).model, namesIn(cause).model)) {
+		// The state of the service is not the one that it would have had.
 		for _, was := range slices.Concat(others, missing) {
-			s.met[was.ID()] = met{unknown, was.Type()}
+			s.replayed[was.ID()] = replayed{unknown, was.Type()}
 		}
-		b.end(End{At: at, Unknown: true, Why: fmt.Sprintf("%s decides on %s at %d by what nobody knows", service, short(cause.Type()), at)})
+		b.end(End{At: at, Unknown: true, Why: fmt.Sprintf("%s decides on %s at %d by state that is unknown", service, short(cause.Type()), at)})
 		return nil
 	}
 	for _, d := range others {
-		s.met[d.ID()] = met{unknown, d.Type()}
+		s.replayed[d.ID()] = replayed{unknown, d.Type()}
 		s.instead[d.ID()] = d
 	}
 	for _, was := range missing {
-		s.met[was.ID()] = met{gone, was.Type()}
+		s.replayed[was.ID()] = replayed{dropped, was.Type()}
 	}
 	if b.First == nil {
 		b.First = &difference
 	}
 	b.Differ++
 	if st.Failed != "" {
-		s.unknownFrom(at, cause, fmt.Sprintf("%s sets %s at %d aside until somebody answers", service, short(cause.Type()), at))
+		s.unknownFrom(at, cause, fmt.Sprintf("%s parks %s at %d until an operator resolves it", service, short(cause.Type()), at))
 	}
 	s.opened(service, at, cause, st)
 	return added
@@ -438,16 +438,16 @@ func (s *simulation) compare(service string, at uint64, cause event.Event, st St
 // opened notes the work that a step asks for and that was never done.
 func (s *simulation) opened(service string, at uint64, cause event.Event, st Step) {
 	for _, o := range st.Opened {
-		if m, known := s.met[o.Cause]; s.past[o.Cause] || known && m.fate == happens {
+		if m, known := s.replayed[o.Cause]; s.past[o.Cause] || known && m.outcome == happens {
 			continue
 		}
-		s.unknownFrom(at, cause, fmt.Sprintf("%s would have work to do (%s) that was never done", service, o.Kind))
+		s.unknownFrom(at, cause, fmt.Sprintf("%s would start work (%s) that never ran", service, o.Kind))
 	}
 }
 
 func (s *simulation) unknownFrom(at uint64, e event.Event, why string) {
 	s.branch(e).end(End{At: at, Unknown: true, Why: why})
-	s.lose(at, e, why)
+	s.markUnknown(at, e, why)
 }
 
 func (s *simulation) branch(e event.Event) *Branch {
@@ -466,7 +466,7 @@ func isParked(e event.Event) bool { return parks(e.Type()) }
 // decides that, for every service.
 func parks(typ string) bool { return strings.HasSuffix(typ, ".event_parked") }
 
-// sameData compares payloads as JSON: on their way here the bytes may have changed.
+// sameData compares payloads as JSON: encoding and decoding may have changed the bytes.
 func sameData(a, b []byte) bool {
 	if bytes.Equal(a, b) {
 		return true

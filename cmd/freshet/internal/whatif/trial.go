@@ -18,7 +18,7 @@ type Trials interface {
 	Begin(ctx context.Context, service string, until uint64, instead ...event.Event) (Trial, error)
 }
 
-// A Trial is one service's fold, led another way.
+// A Trial is one service's fold.
 type Trial interface {
 	Consumes() []string // types of events
 	Step(ctx context.Context, e event.Event, at uint64) (Step, error)

@@ -11,17 +11,17 @@ import (
 	"github.com/freshet-io/freshet/libs/eventlog"
 )
 
-// A way is one of the two that the log goes.
-type way int
+// A timeline is one of the two that a replay compares.
+type timeline int
 
 const (
-	then way = iota // as it was recorded
-	now             // under the changed rules
+	then timeline = iota // as it was recorded
+	now                  // under the changed rules
 )
 
 // versions knows a model's versions by the event that registered each. A training that
-// does not happen gives the versions after it other numbers, and they are the same
-// versions: what is told has the numbers that were recorded.
+// does not happen gives other numbers to the versions after it, and they are the same
+// versions: a report shows the numbers that were recorded.
 type versions struct {
 	ids      [2]map[string]string // by model and number
 	numbers  [2]map[string]int64  // by id
@@ -40,7 +40,7 @@ func versionKey(model string, number int64) string {
 }
 
 // register takes the number of a version that an event registers, if it does.
-func (v *versions) register(w way, e event.Event) {
+func (v *versions) register(w timeline, e event.Event) {
 	if e.Type() != events.TypeModelVersionRegistered {
 		return
 	}
@@ -56,12 +56,12 @@ func (v *versions) register(w way, e event.Event) {
 }
 
 // id is the event that registered a version; empty if none did.
-func (v *versions) id(w way, model string, number int64) string {
+func (v *versions) id(w timeline, model string, number int64) string {
 	return v.ids[w][versionKey(model, number)]
 }
 
-// renumber gives the versions that an event of one way names the numbers of the other.
-func (v *versions) renumber(e event.Event, from, to way) event.Event {
+// renumber gives the versions that an event of one timeline names the numbers of the other.
+func (v *versions) renumber(e event.Event, from, to timeline) event.Event {
 	model := namesIn(e).model
 	if !v.diverged || model == "" {
 		return e

@@ -18,33 +18,33 @@ type stage struct {
 	weight   int64
 }
 
-// A place is an environment of a model, in both ways.
-type place struct {
-	stage [2]stage
-	apart bool
-	since time.Time // the same in both ways since then
+// An environment of a model, in both timelines.
+type environment struct {
+	stage   [2]stage
+	differs bool
+	since   time.Time // the same in both timelines since then
 }
 
-// same says whether an environment is the same in both ways, and was since a time.
-func (p *place) same(since time.Time) bool {
+// same reports whether an environment is the same in both timelines, and was since a time.
+func (p *environment) same(since time.Time) bool {
 	return p.stage[then] == p.stage[now] && !since.Before(p.since)
 }
 
-type places struct {
+type environments struct {
 	versions *versions
-	all      map[string]*place // by model and environment
+	all      map[string]*environment // by model and environment
 }
 
-func (p *places) of(model, environment string) *place {
-	key := model + "/" + environment
+func (p *environments) of(model, name string) *environment {
+	key := model + "/" + name
 	if p.all[key] == nil {
-		p.all[key] = &place{}
+		p.all[key] = &environment{}
 	}
 	return p.all[key]
 }
 
-// serves says whether a model serves anywhere under the changed rules.
-func (p *places) serves(model string) bool {
+// serves reports whether a model serves anywhere under the changed rules.
+func (p *environments) serves(model string) bool {
 	for key, one := range p.all {
 		if strings.HasPrefix(key, model+"/") && one.stage[now].serving != "" {
 			return true
@@ -53,8 +53,8 @@ func (p *places) serves(model string) bool {
 	return false
 }
 
-// follow takes in what an event of one way does to an environment.
-func (p *places) follow(w way, e event.Event) {
+// follow applies an event of one timeline to its environment.
+func (p *environments) follow(w timeline, e event.Event) {
 	p.versions.register(w, e)
 	switch e.Type() {
 	case events.TypeRolloutStarted, events.TypeRolloutStepped, events.TypeRolloutCompleted, events.TypeRolloutRolledBack, events.TypeChampionChanged:
@@ -83,14 +83,14 @@ func (p *places) follow(w way, e event.Event) {
 	}
 }
 
-// settle notes where the two ways part and meet, once an event has been taken in by both.
-func (p *places) settle(at time.Time) {
+// compare notes which environments differ, once both timelines have applied an event.
+func (p *environments) compare(at time.Time) {
 	for _, one := range p.all {
-		switch apart := one.stage[then] != one.stage[now]; {
-		case apart:
-			one.apart = true
-		case one.apart:
-			one.apart, one.since = false, at
+		switch differs := one.stage[then] != one.stage[now]; {
+		case differs:
+			one.differs = true
+		case one.differs:
+			one.differs, one.since = false, at
 		}
 	}
 }

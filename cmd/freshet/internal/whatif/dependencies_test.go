@@ -36,14 +36,14 @@ func registered(id string, version int) event.Event {
 }
 
 // other is a simulation in which v1 was champion in production and is not, v2 does not
-// exist, and of v3 nobody knows.
+// exist, and v3 is unknown.
 func other() *simulation {
 	v := newVersions()
 	s := &simulation{
-		q: Question{Namespace: "default", Spec: events.ModelSpec{Model: "m"}}, declared: &events.ModelDeclared{}, versions: v, places: &places{v, map[string]*place{}},
-		met: map[string]met{
-			"v2": {gone, events.TypeModelVersionRegistered}, "v3": {unknown, events.TypeModelVersionRegistered},
-			"begun": {gone, events.TypeRunStarted}, "fine": {happens, events.TypeRunStarted},
+		q: Question{Namespace: "default", Spec: events.ModelSpec{Model: "m"}}, declared: &events.ModelDeclared{}, versions: v, environments: &environments{v, map[string]*environment{}},
+		replayed: map[string]replayed{
+			"v2": {dropped, events.TypeModelVersionRegistered}, "v3": {unknown, events.TypeModelVersionRegistered},
+			"begun": {dropped, events.TypeRunStarted}, "fine": {happens, events.TypeRunStarted},
 		},
 		requests: map[string]request{
 			"job":     {environment: [2]string{"production", "production"}, job: true},
@@ -57,44 +57,44 @@ func other() *simulation {
 		v.register(then, registered(id, i+1))
 	}
 	v.register(now, registered("v1", 1))
-	s.places.follow(then, of("c", events.TypeChampionChanged, "", `{"model":"m","environment":"production","version":1}`))
+	s.environments.follow(then, of("c", events.TypeChampionChanged, "", `{"model":"m","environment":"production","version":1}`))
 	return s
 }
 
-func TestAFactRestsOnMoreThanItsCause(t *testing.T) {
+func TestAFactDependsOnMoreThanItsCause(t *testing.T) {
 	t.Parallel()
 	const tick = `{"model":"m","tick":"2001-01-06T03:00:00Z","missed":0}`
 	for name, c := range map[string]struct {
 		typ, cause, payload string
 		was, is             string // schedules
-		fate                fate
+		outcome             outcome
 		why                 string
 	}{
 		"a root that names nothing":         {typ: events.TypeTrainingAsked, payload: `{"model":"m"}`},
-		"its cause does not happen":         {typ: events.TypeReplicaReady, cause: "begun", payload: `{"model":"m"}`, fate: gone},
-		"its cause does, what it names not": {typ: events.TypeNoteAdded, cause: "fine", payload: `{"on":"begun"}`, fate: gone, why: "note_added at 7 rests on run_started, which does not happen"},
-		"a contributor does not":            {typ: events.TypeTrainingSetBuilt, cause: "fine", payload: `{"model":"m","contributors":["fine","begun"]}`, fate: gone, why: "training_set_built at 7 rests on run_started, which does not happen"},
+		"its cause does not happen":         {typ: events.TypeReplicaReady, cause: "begun", payload: `{"model":"m"}`, outcome: dropped},
+		"its cause does, what it names not": {typ: events.TypeNoteAdded, cause: "fine", payload: `{"on":"begun"}`, outcome: dropped, why: "note_added at 7 depends on run_started, which does not happen"},
+		"a contributor does not":            {typ: events.TypeTrainingSetBuilt, cause: "fine", payload: `{"model":"m","contributors":["fine","begun"]}`, outcome: dropped, why: "training_set_built at 7 depends on run_started, which does not happen"},
 		"a version that is there":           {typ: events.TypePromotionAsked, payload: `{"model":"m","environment":"staging","version":1}`},
-		"a version that is not":             {typ: events.TypePromotionAsked, payload: `{"model":"m","environment":"staging","version":2}`, fate: gone, why: "promotion_asked at 7 rests on model_version_registered, which does not happen"},
-		"a version that nobody knows":       {typ: events.TypePromotionAsked, payload: `{"model":"m","environment":"staging","version":3}`, fate: unknown, why: "promotion_asked at 7 rests on model_version_registered, which goes another way"},
+		"a version that is not":             {typ: events.TypePromotionAsked, payload: `{"model":"m","environment":"staging","version":2}`, outcome: dropped, why: "promotion_asked at 7 depends on model_version_registered, which does not happen"},
+		"a version that is unknown":         {typ: events.TypePromotionAsked, payload: `{"model":"m","environment":"staging","version":3}`, outcome: unknown, why: "promotion_asked at 7 depends on model_version_registered, which differs"},
 		"a view's version is no model's":    {typ: events.TypeFeatureViewMaterialized, payload: `{"model":"m","view":"w","version":2}`},
 		"a run that is there":               {typ: events.TypeCancelAsked, payload: `{"model":"m","run":"r1"}`},
-		"a run that is not":                 {typ: events.TypeCancelAsked, payload: `{"model":"m","run":"r2"}`, fate: gone, why: "cancel_asked at 7 rests on run_started, which does not happen"},
-		"a job that began with the champion": {typ: events.TypeRunCompleted, cause: "fine", payload: `{"model":"m","request":"job"}`, fate: unknown,
+		"a run that is not":                 {typ: events.TypeCancelAsked, payload: `{"model":"m","run":"r2"}`, outcome: dropped, why: "cancel_asked at 7 depends on run_started, which does not happen"},
+		"a job that began with the champion": {typ: events.TypeRunCompleted, cause: "fine", payload: `{"model":"m","request":"job"}`, outcome: unknown,
 			why: "run_completed at 7 started from v1, and there is no champion"},
 		"a builtin that did not": {typ: events.TypeRunCompleted, cause: "fine", payload: `{"model":"m","request":"builtin"}`},
-		"a measurement against the champion": {typ: events.TypeCandidateMeasured, cause: "fine", payload: `{"model":"m","request":"builtin"}`, fate: unknown,
-			why: "candidate_measured at 7 was held against v1, and there is no champion"},
-		"a rollback where nothing serves": {typ: events.TypeRollbackAsked, payload: `{"model":"m","environment":"production"}`, fate: gone,
-			why: "rollback_asked at 7 is of production, where nothing serves"},
+		"a measurement against the champion": {typ: events.TypeCandidateMeasured, cause: "fine", payload: `{"model":"m","request":"builtin"}`, outcome: unknown,
+			why: "candidate_measured at 7 was compared with v1, and there is no champion"},
+		"a rollback where nothing serves": {typ: events.TypeRollbackAsked, payload: `{"model":"m","environment":"production"}`, outcome: dropped,
+			why: "rollback_asked at 7 is about production, where nothing serves"},
 		"the same schedule":    {typ: events.TypeScheduleTicked, payload: tick, was: "@daily", is: "@daily"},
-		"another schedule":     {typ: events.TypeScheduleTicked, payload: tick, was: "@daily", is: "@hourly", fate: unknown, why: `schedule_ticked at 7 is of the schedule "@daily"`},
-		"no schedule any more": {typ: events.TypeScheduleTicked, payload: tick, was: "@daily", fate: gone, why: `schedule_ticked at 7 is of the schedule "@daily"`},
+		"another schedule":     {typ: events.TypeScheduleTicked, payload: tick, was: "@daily", is: "@hourly", outcome: unknown, why: `schedule_ticked at 7 is about the schedule "@daily"`},
+		"no schedule any more": {typ: events.TypeScheduleTicked, payload: tick, was: "@daily", outcome: dropped, why: `schedule_ticked at 7 is about the schedule "@daily"`},
 	} {
 		s := other()
 		s.declared.Spec.Retrain.Schedule, s.rules.spec.Retrain.Schedule = c.was, c.is
-		f, why := s.judge(7, of("e", c.typ, c.cause, c.payload))
-		require.Equal(t, c.fate, f, name)
+		f, why := s.assess(7, of("e", c.typ, c.cause, c.payload))
+		require.Equal(t, c.outcome, f, name)
 		require.Equal(t, c.why, why, name)
 	}
 }
@@ -104,14 +104,14 @@ func TestWhatIsUnknownOfAModelIsNotSaidNotToHappen(t *testing.T) {
 	s := other()
 	asked := of("e", events.TypeRollbackAsked, "", `{"model":"m","environment":"production"}`)
 	s.unknowns["default/m"] = true
-	f, why := s.judge(7, asked)
+	f, why := s.assess(7, asked)
 	require.Equal(t, unknown, f)
-	require.Equal(t, "rollback_asked at 7 is of production, and nobody knows what serves there", why)
+	require.Equal(t, "rollback_asked at 7 is about production, where the serving version is unknown", why)
 
 	s = other()
 	s.unknowns["default/another"] = true
-	f, _ = s.judge(7, asked)
-	require.Equal(t, gone, f)
+	f, _ = s.assess(7, asked)
+	require.Equal(t, dropped, f)
 }
 
 func TestAVersionIsTheSameWhateverItsNumber(t *testing.T) {
@@ -145,13 +145,13 @@ func TestAnEnvironmentThatWasAnotherIsNotTheSameSinceBefore(t *testing.T) {
 		e.SetTime(day.Add(hours(hour)))
 		return e
 	}
-	p := s.places.of("default/m", "q")
+	p := s.environments.of("default/m", "q")
 	require.True(t, p.same(day))
-	s.places.follow(then, at(1))
-	s.places.settle(at(1).Time())
+	s.environments.follow(then, at(1))
+	s.environments.compare(at(1).Time())
 	require.False(t, p.same(day.Add(hours(1))))
-	s.places.follow(now, at(5))
-	s.places.settle(at(5).Time())
+	s.environments.follow(now, at(5))
+	s.environments.compare(at(5).Time())
 	require.False(t, p.same(day.Add(hours(4))), "it was another at that time")
 	require.True(t, p.same(day.Add(hours(5))))
 }
