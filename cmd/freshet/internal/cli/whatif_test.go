@@ -112,7 +112,7 @@ func TestWhatIfNamesTheServicesThatItNeeds(t *testing.T) {
 		return err
 	}
 	require.EqualError(t, ask(func(all map[string]service.Status) { delete(all, "monitoring") }),
-		"not running: monitoring. What was decided there cannot be decided again: start them (freshet up, with monitoring among --services)")
+		"services that made decisions are not running: monitoring. Start them (freshet up, with monitoring in --services)")
 	require.ErrorContains(t, ask(func(all map[string]service.Status) {
 		all["registry"] = service.Status{Service: "registry", Behind: map[string]int64{}, Error: "connection refused"} // as a gateway tells it
 	}), "not running: registry. ")

@@ -50,7 +50,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := writable(o.JSON); err != nil {
 		return fmt.Errorf("--json: %w", err)
 	}
-	d := &demo{Options: o, clock: clock.NewDriven(firstDay), story: newStory(o.Out, o.TTY), at: firstDay}
+	d := &demo{Options: o, clock: clock.NewDriven(firstDay), observer: newObserver(o.Out, o.TTY), at: firstDay}
 	err := d.run(ctx)
 	if err == nil || ctx.Err() == nil {
 		return err
@@ -168,7 +168,7 @@ type demo struct {
 	Options
 	clock       *clock.Driven
 	world       *world
-	story       *story
+	observer    *observer
 	suite       *suite.Suite
 	api         *api
 	producer    *producer
@@ -195,7 +195,7 @@ func (d *demo) begin(ctx context.Context, s *suite.Suite) error {
 	d.closers = append(d.closers, stop)
 	reading, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	d.followed = make(chan error, 1)
-	go func() { d.followed <- follow(reading, s.KafkaAddr(), d.story) }()
+	go func() { d.followed <- follow(reading, s.KafkaAddr(), d.observer) }()
 	d.closers = append(d.closers, func() { cancel(); <-d.followed }) //nolint:errcheck // it ends as it is told to
 	if d.repository, err = createRepository(ctx, filepath.Join(d.DataDir, "repositories", "flight-delays")); err != nil {
 		return err
@@ -209,7 +209,7 @@ func (d *demo) begin(ctx context.Context, s *suite.Suite) error {
 	return d.settle(ctx)
 }
 
-// settle waits until the suite has nothing left to do, and the story has heard of it.
+// settle waits until the suite has nothing left to do, and the observer has read its events.
 func (d *demo) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
@@ -217,7 +217,7 @@ func (d *demo) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.story.caughtUp(ctx, end)
+	return d.observer.caughtUp(ctx, end)
 }
 
 func (d *demo) end() {
@@ -257,7 +257,7 @@ func (d *demo) live(ctx context.Context, end time.Time, pace time.Duration) erro
 			return err
 		}
 		// At a terminal that stays up, its person approves.
-		for pace == 0 && d.story.waits() {
+		for pace == 0 && d.observer.waits() {
 			if err := d.approve(ctx); err != nil {
 				return err
 			}
@@ -265,7 +265,7 @@ func (d *demo) live(ctx context.Context, end time.Time, pace time.Duration) erro
 				return err
 			}
 		}
-		d.story.progress(d.at, d.application.asked)
+		d.observer.progress(d.at, d.application.asked)
 		if d.Meanwhile != nil {
 			if err := d.Meanwhile(ctx, d.at, d.suite); err != nil {
 				return err
@@ -274,7 +274,7 @@ func (d *demo) live(ctx context.Context, end time.Time, pace time.Duration) erro
 		select {
 		case err := <-d.followed:
 			d.followed <- err
-			return fmt.Errorf("the story ended early: %w", err)
+			return fmt.Errorf("reading the log ended before the demo: %w", err)
 		default:
 		}
 	}
@@ -347,7 +347,7 @@ func (d *demo) committed(ctx context.Context) error {
 func (d *demo) await(ctx context.Context, typ string) error {
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
-	if err := d.story.await(ctx, typ); err != nil {
+	if err := d.observer.await(ctx, typ); err != nil {
 		return fmt.Errorf("no %s within %s: %w", typ, settleLimit, err)
 	}
 	return nil

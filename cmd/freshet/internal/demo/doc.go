@@ -3,5 +3,5 @@
 // application asks the model about every flight before it leaves, a data
 // scientist commits a change and a person approves. Everything else happens by
 // itself. The demo uses only what any user has: the suite's HTTP APIs, NATS,
-// Kafka, Git, and the log, which it reads to tell the story.
+// Kafka, Git, and the log, which it reads to report what happens.
 package demo

@@ -11,7 +11,7 @@ import (
 
 // follow reads the log's archive from its first event until ctx ends, as any auditor
 // may: whatever becomes of the log's server, that goes on.
-func follow(ctx context.Context, kafkaAddr string, s *story) error {
+func follow(ctx context.Context, kafkaAddr string, s *observer) error {
 	client := kafka.New(kafkaAddr)
 	defer client.Close()
 	err := archive.New(client).Follow(ctx, func(batch []archive.Record) error {

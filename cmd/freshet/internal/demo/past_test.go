@@ -61,7 +61,7 @@ func TestThePastIsAsItWasSeen(t *testing.T) {
 	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 	const days = 7
 	d := &demo{Options: Options{Days: days, DataDir: dir, Listen: "127.0.0.1:0", Out: io.Discard, Logger: logger},
-		clock: clock.NewDriven(firstDay), story: newStory(io.Discard, false), at: firstDay}
+		clock: clock.NewDriven(firstDay), observer: newObserver(io.Discard, false), at: firstDay}
 	d.world, err = loadWorld(firstDay, days+1)
 	require.NoError(t, err)
 	s, err := suite.Start(t.Context(), suite.Options{DataDir: dir, Listen: d.Listen, Clock: d.clock, Logger: logger})
@@ -79,7 +79,7 @@ func TestThePastIsAsItWasSeen(t *testing.T) {
 	for d.at.Before(firstDay.AddDate(0, 0, days).Add(step)) {
 		require.NoError(t, d.live(t.Context(), d.at.Add(step), time.Nanosecond)) // paced: nobody approves but this test
 		look()
-		for d.story.waits() {
+		for d.observer.waits() {
 			require.NoError(t, d.approve(t.Context()))
 			require.NoError(t, d.settle(t.Context()))
 			look()

@@ -70,9 +70,9 @@ func (d *demo) report(ctx context.Context, running, total float64) error {
 	if err != nil {
 		return fmt.Errorf("comparing the champion's live answers with its offline ones: %w", err)
 	}
-	d.story.mu.Lock()
-	defer d.story.mu.Unlock()
-	st := d.story
+	d.observer.mu.Lock()
+	defer d.observer.mu.Unlock()
+	st := d.observer
 	sum := summary{Ripples: ripples.Items, Versions: st.versions, Rollouts: st.rollouts, Drift: st.drift, Champion: best,
 		Rejected: st.rejected, Parked: st.parked, Events: st.count, HopP50: median(st.hops),
 		ClockRate: float64(d.Days) * 24 * 3600 / running, Seconds: total}
@@ -88,35 +88,35 @@ func (d *demo) report(ctx context.Context, running, total float64) error {
 }
 
 func (d *demo) print(ctx context.Context, sum summary) {
-	say := func(format string, args ...any) { _, _ = fmt.Fprintf(d.Out, format+"\n", args...) }
+	print := func(format string, args ...any) { _, _ = fmt.Fprintf(d.Out, format+"\n", args...) }
 	if d.TTY {
 		_, _ = fmt.Fprint(d.Out, "\r\033[K")
 	}
-	say("\n%s in %.0f s: the suite's clock ran at %.0f times real time. %d events, %d ripples, %.1f ms from an event to the decision on it (median).",
+	print("\n%s in %.0f s: the suite's clock ran at %.0f times real time. %d events, %d ripples, %.1f ms from an event to the decision on it (median).",
 		days(d.Days), sum.Seconds, sum.ClockRate, sum.Events, len(sum.Ripples), sum.HopP50)
-	say("\nVersions, each measured on the last day of its training set, which it was not trained on:")
+	print("\nVersions, each measured on the last day of its training set, which it was not trained on:")
 	for _, v := range sum.Versions {
-		say("  v%-3d AUC %.3f  naive %.3f  log loss %.4f  %-8s %s", v.Version, v.AUC, v.NaiveAUC, v.LogLoss, v.Gates, v.Trigger)
+		print("  v%-3d AUC %.3f  naive %.3f  log loss %.4f  %-8s %s", v.Version, v.AUC, v.NaiveAUC, v.LogLoss, v.Gates, v.Trigger)
 	}
 	if c := sum.Champion; c != nil {
-		say("\nChampion v%d on %d flights of days it never saw (%s to %s): AUC %.3f as it answered live, %.3f offline, naive %.3f.",
+		print("\nChampion v%d on %d flights of days it never saw (%s to %s): AUC %.3f as it answered live, %.3f offline, naive %.3f.",
 			c.Version, c.Rows, c.From, c.To, c.LiveAUC, c.OfflineAUC, c.NaiveAUC)
 	}
 	if len(d.world.byDate) > 0 {
-		d.curl(ctx, say)
+		d.curl(ctx, print)
 	}
 	why := []string{"why", lastingModel}
 	if exe, err := os.Executable(); err == nil {
 		out, err := exec.CommandContext(ctx, exe, append(why, "--url", d.suite.URL())...).CombinedOutput()
-		say("\n$ freshet why %s\n%s", lastingModel, out)
+		print("\n$ freshet why %s\n%s", lastingModel, out)
 		if err != nil {
-			say("(%v)", err)
+			print("(%v)", err)
 		}
 	}
 }
 
 // curl asks about one flight, as a newcomer can from a shell.
-func (d *demo) curl(ctx context.Context, say func(string, ...any)) {
+func (d *demo) curl(ctx context.Context, print func(string, ...any)) {
 	body, err := json.Marshal(inferRequest(d.world.leaving(d.at.Add(-4*time.Hour), d.at)[:1]))
 	if err != nil {
 		return
@@ -125,15 +125,15 @@ func (d *demo) curl(ctx context.Context, say func(string, ...any)) {
 	if err := d.api.do(ctx, "POST", "/v2/models/flight-delays/infer", "application/json", body, &answer); err != nil {
 		answer = json.RawMessage(err.Error())
 	}
-	say("\n$ curl -s %s/v2/models/flight-delays/infer -d '%s'\n%s", d.api.url, body, answer)
+	print("\n$ curl -s %s/v2/models/flight-delays/infer -d '%s'\n%s", d.api.url, body, answer)
 }
 
 // champion scores, on the newest test split that a served version never saw and
 // answered live, that version offline.
 func (d *demo) champion(ctx context.Context, store *objects.Store) (*champion, error) {
-	d.story.mu.Lock()
-	sets, versions := slices.Clone(d.story.sets), slices.Clone(d.story.versions)
-	d.story.mu.Unlock()
+	d.observer.mu.Lock()
+	sets, versions := slices.Clone(d.observer.sets), slices.Clone(d.observer.versions)
+	d.observer.mu.Unlock()
 	slices.Reverse(sets)
 	for _, set := range sets {
 		i := slices.IndexFunc(set.Splits, func(p events.Split) bool { return p.Name == "test" })

@@ -11,7 +11,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/eventlog"
-	"github.com/freshet-io/freshet/services/console/internal/story"
+	"github.com/freshet-io/freshet/services/console/internal/status"
 )
 
 // FoldVersion is raised whenever the tables, an apply or the consumed events change.
@@ -118,11 +118,11 @@ func Register(f *eventlog.Fold) {
 // flow adds an event to its ripple and moves the ripples that it means something for.
 func flow(_ context.Context, tx *eventlog.Tx, e event.Event) error {
 	namespace, ripple, at := eventlog.Namespace(e), eventlog.Correlation(e), int64(tx.Sequence())
-	s := story.Of(e)
+	s := status.Of(e)
 	if ripple == e.ID() {
 		tx.Exec(`INSERT INTO ripples (namespace, id, trigger, root_type, subject, events, outcome, detail, started, last, begun, changed)
 			VALUES ($1, $2, $3, $4, $5, 0, 'quiet', '', $6, $6, $7, $7) ON CONFLICT (namespace, id) DO NOTHING`,
-			namespace, ripple, story.RootTrigger(e.Type()), e.Type(), e.Subject(), e.Time(), at)
+			namespace, ripple, status.RootTrigger(e.Type()), e.Type(), e.Subject(), e.Time(), at)
 	}
 	tx.Exec(`INSERT INTO ripple_events (namespace, id, ripple, sequence, type, subject, cause, hops, actor, time, note)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (namespace, id) DO NOTHING`,
@@ -146,14 +146,14 @@ func flow(_ context.Context, tx *eventlog.Tx, e event.Event) error {
 }
 
 // outcome moves the ripple that the event speaks of: the one that began a matter it
-// names, else the one that the story falls back to.
-func outcome(tx *eventlog.Tx, namespace, own string, at int64, s story.Story) {
+// names, else the one that the update falls back to.
+func outcome(tx *eventlog.Tx, namespace, own string, at int64, s status.Update) {
 	owners := s.Owners
 	if owners == nil {
 		owners = []string{}
 	}
 	fallback := ""
-	if s.Fallback == story.OwnRipple {
+	if s.Fallback == status.OwnRipple {
 		fallback = own
 	}
 	tx.Exec(`UPDATE ripples SET outcome = $4, detail = $5, changed = $6
@@ -162,7 +162,7 @@ func outcome(tx *eventlog.Tx, namespace, own string, at int64, s story.Story) {
 			(SELECT ripple FROM versions WHERE namespace = $1 AND $7 AND model = $8 AND version = $9),
 			$3)
 		AND (NOT $10 OR outcome IN ('running', 'quiet'))`,
-		namespace, owners, fallback, s.Outcome, s.Detail, at, s.Fallback == story.VersionRipple, s.Model, s.Version, s.Weak)
+		namespace, owners, fallback, s.Outcome, s.Detail, at, s.Fallback == status.VersionRipple, s.Model, s.Version, s.Weak)
 }
 
 func modelDeclared(_ context.Context, tx *eventlog.Tx, e event.Event, p events.ModelDeclared) error {

@@ -14,9 +14,9 @@ import (
 	"github.com/freshet-io/freshet/events"
 )
 
-// A story reads the log and tells, in one line each, what became of the ripples
-// that matter. It keeps what the final report needs.
-type story struct {
+// An observer reads the log and prints one line for each ripple that matters, with its
+// outcome. It collects what the final report needs.
+type observer struct {
 	mu  sync.Mutex
 	out io.Writer
 	tty bool
@@ -70,14 +70,14 @@ type drift struct {
 	Threshold float64 `json:"threshold"`
 }
 
-func newStory(out io.Writer, tty bool) *story {
-	return &story{out: out, tty: tty, stored: map[string]time.Time{}, triggers: map[string]string{},
+func newObserver(out io.Writer, tty bool) *observer {
+	return &observer{out: out, tty: tty, stored: map[string]time.Time{}, triggers: map[string]string{},
 		active: map[string]events.RolloutStarted{}, steps: map[string][]string{}, serving: map[string]int64{}, waiting: map[string]bool{},
 		seen: map[string]int{}, taken: map[string]int{}, more: make(chan struct{})}
 }
 
 // await returns when an event of a type has come that no earlier await has taken.
-func (s *story) await(ctx context.Context, typ string) error {
+func (s *observer) await(ctx context.Context, typ string) error {
 	return s.when(ctx, func() bool {
 		if s.taken[typ] == s.seen[typ] {
 			return false
@@ -87,13 +87,13 @@ func (s *story) await(ctx context.Context, typ string) error {
 	})
 }
 
-// caughtUp returns when the story has read so many events.
-func (s *story) caughtUp(ctx context.Context, events int) error {
+// caughtUp returns when the observer has read so many events.
+func (s *observer) caughtUp(ctx context.Context, events int) error {
 	return s.when(ctx, func() bool { return s.count >= events })
 }
 
 // when returns when a condition holds, which it looks at after each event.
-func (s *story) when(ctx context.Context, holds func() bool) error {
+func (s *observer) when(ctx context.Context, holds func() bool) error {
 	for {
 		s.mu.Lock()
 		if holds() {
@@ -110,7 +110,7 @@ func (s *story) when(ctx context.Context, holds func() bool) error {
 	}
 }
 
-func (s *story) say(at time.Time, format string, args ...any) {
+func (s *observer) print(at time.Time, format string, args ...any) {
 	if s.tty {
 		_, _ = fmt.Fprint(s.out, "\r\033[K")
 	}
@@ -119,7 +119,7 @@ func (s *story) say(at time.Time, format string, args ...any) {
 }
 
 // progress shows where the suite's clock stands.
-func (s *story) progress(at time.Time, asked int) {
+func (s *observer) progress(at time.Time, asked int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.tty {
@@ -135,7 +135,7 @@ func extension(e event.Event, name string) string {
 }
 
 // read takes the next event of the log, and when the log's server stored it.
-func (s *story) read(e event.Event, stored time.Time) error {
+func (s *observer) read(e event.Event, stored time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.count++
@@ -148,14 +148,14 @@ func (s *story) read(e event.Event, stored time.Time) error {
 	}
 	if strings.HasSuffix(e.Type(), ".event_parked") {
 		s.parked++
-		s.say(e.Time(), "parked: %s", e.Data())
+		s.print(e.Time(), "parked: %s", e.Data())
 		return nil
 	}
 	return s.line(e)
 }
 
 // line says what is worth a line and keeps what the report needs.
-func (s *story) line(e event.Event) error {
+func (s *observer) line(e event.Event) error {
 	ripple, at := extension(e, "correlationid"), e.Time()
 	switch e.Type() {
 	case events.TypeDataRejected:
@@ -171,7 +171,7 @@ func (s *story) line(e event.Event) error {
 		for _, f := range p.Failures {
 			share += fmt.Sprintf(", %s", f.Rule)
 		}
-		s.say(at, "a file for %s rejected, %s%s", p.Dataset, words(p.Reason), share)
+		s.print(at, "a file for %s rejected, %s%s", p.Dataset, words(p.Reason), share)
 	case events.TypeCodeRejected:
 		p, err := events.Parse[events.CodeRejected](e)
 		if err != nil {
@@ -179,14 +179,14 @@ func (s *story) line(e event.Event) error {
 		}
 		s.rejected++
 		for _, m := range p.Problems {
-			s.say(at, "code %.7s rejected: %s:%d: %s; %s", p.Revision, m.File, m.Line, m.Message, m.Fix)
+			s.print(at, "code %.7s rejected: %s:%d: %s; %s", p.Revision, m.File, m.Line, m.Message, m.Fix)
 		}
 	case events.TypeCodeCommitted:
 		p, err := events.Parse[events.CodeCommitted](e)
 		if err != nil {
 			return err
 		}
-		s.say(at, "code %.7s committed: %s", p.Revision, strings.Join(p.Models, ", "))
+		s.print(at, "code %.7s committed: %s", p.Revision, strings.Join(p.Models, ", "))
 	case events.TypeDriftDetected:
 		p, err := events.Parse[events.DriftDetected](e)
 		if err != nil {
@@ -220,7 +220,7 @@ func (s *story) line(e event.Event) error {
 			return err
 		}
 		if p.Trigger == "drift" {
-			s.say(at, "%s → not retrained: %s", s.triggers[ripple], words(p.Reason))
+			s.print(at, "%s → not retrained: %s", s.triggers[ripple], words(p.Reason))
 		}
 	case events.TypeRunFailed:
 		p, err := events.Parse[events.RunFailed](e)
@@ -230,13 +230,13 @@ func (s *story) line(e event.Event) error {
 		if p.Reason == "training_set" {
 			return nil // told when the training set failed
 		}
-		s.say(at, "%s → training failed: %s", s.triggers[ripple], words(p.Reason))
+		s.print(at, "%s → training failed: %s", s.triggers[ripple], words(p.Reason))
 	case events.TypeTrainingSetFailed:
 		p, err := events.Parse[events.TrainingSetFailed](e)
 		if err != nil {
 			return err
 		}
-		s.say(at, "%s → no training set: %s", s.triggers[ripple], words(p.Reason))
+		s.print(at, "%s → no training set: %s", s.triggers[ripple], words(p.Reason))
 	default:
 		return s.versionLine(e, ripple, at)
 	}
@@ -244,7 +244,7 @@ func (s *story) line(e event.Event) error {
 }
 
 // versionLine is line for what happens to versions and rollouts.
-func (s *story) versionLine(e event.Event, ripple string, at time.Time) error {
+func (s *observer) versionLine(e event.Event, ripple string, at time.Time) error {
 	switch e.Type() {
 	case events.TypeTrainingSetBuilt:
 		p, err := events.Parse[events.TrainingSetBuilt](e)
@@ -272,7 +272,7 @@ func (s *story) versionLine(e event.Event, ripple string, at time.Time) error {
 		}
 		if v := s.version(p.Version); v != nil {
 			v.Gates = "passed"
-			s.say(at, "%s → retrained → v%d passed: AUC %.3f beside naive %.3f, log loss %.4f%s", v.Trigger, v.Version, v.AUC, v.NaiveAUC, v.LogLoss, championLoss(v))
+			s.print(at, "%s → retrained → v%d passed: AUC %.3f beside naive %.3f, log loss %.4f%s", v.Trigger, v.Version, v.AUC, v.NaiveAUC, v.LogLoss, championLoss(v))
 		}
 	case events.TypeCandidateRefused:
 		p, err := events.Parse[events.CandidateRefused](e)
@@ -281,7 +281,7 @@ func (s *story) versionLine(e event.Event, ripple string, at time.Time) error {
 		}
 		if v := s.version(p.Version); v != nil {
 			v.Gates = "refused"
-			s.say(at, "%s → retrained → v%d refused: %s", v.Trigger, v.Version, refusal(p.Gates))
+			s.print(at, "%s → retrained → v%d refused: %s", v.Trigger, v.Version, refusal(p.Gates))
 		}
 	case events.TypeApprovalRequested:
 		p, err := events.Parse[events.ApprovalRequested](e)
@@ -302,7 +302,7 @@ func (s *story) versionLine(e event.Event, ripple string, at time.Time) error {
 		}
 		delete(s.waiting, fmt.Sprint(p.Environment, p.Version))
 		if p.By == "person" {
-			s.say(at, "v%d approved for %s by a person", p.Version, p.Environment)
+			s.print(at, "v%d approved for %s by a person", p.Version, p.Environment)
 		}
 	case events.TypeRolloutStarted:
 		p, err := events.Parse[events.RolloutStarted](e)
@@ -324,9 +324,9 @@ func (s *story) versionLine(e event.Event, ripple string, at time.Time) error {
 		steps := s.steps[p.Rollout]
 		s.rollouts = append(s.rollouts, rollout{Environment: p.Environment, Version: p.Version, Outcome: "completed", Canary: len(steps) > 0})
 		if len(steps) > 0 {
-			s.say(at, "v%d serves %s, after a canary of %s", p.Version, p.Environment, strings.Join(steps, ", "))
+			s.print(at, "v%d serves %s, after a canary of %s", p.Version, p.Environment, strings.Join(steps, ", "))
 		} else {
-			s.say(at, "v%d serves %s", p.Version, p.Environment)
+			s.print(at, "v%d serves %s", p.Version, p.Environment)
 		}
 	case events.TypeRolloutRolledBack:
 		p, err := events.Parse[events.RolloutRolledBack](e)
@@ -334,7 +334,7 @@ func (s *story) versionLine(e event.Event, ripple string, at time.Time) error {
 			return err
 		}
 		s.rollouts = append(s.rollouts, rollout{Environment: p.Environment, Version: p.Version, Outcome: "rolled_back", Reason: p.Reason, Canary: len(s.steps[p.Rollout]) > 0})
-		s.say(at, "v%d rolled back in %s: %s", p.Version, p.Environment, words(p.Reason))
+		s.print(at, "v%d rolled back in %s: %s", p.Version, p.Environment, words(p.Reason))
 	case events.TypeChampionChanged:
 		p, err := events.Parse[events.ChampionChanged](e)
 		if err != nil {
@@ -345,7 +345,7 @@ func (s *story) versionLine(e event.Event, ripple string, at time.Time) error {
 	return nil
 }
 
-func (s *story) version(n int64) *version {
+func (s *observer) version(n int64) *version {
 	for _, v := range s.versions {
 		if v.Version == n {
 			return v
@@ -355,7 +355,7 @@ func (s *story) version(n int64) *version {
 }
 
 // waits reports whether something waits for a person.
-func (s *story) waits() bool {
+func (s *observer) waits() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.waiting) > 0

@@ -1,7 +1,10 @@
-// Package story says what an event means for the ripple that it belongs to: what set
-// the ripple off, how it stands now, what it began and what it ended. It is a function
-// of the event alone.
-package story
+// Package status projects the log onto the status of ripples: it says how one event
+// changes the ripple that it belongs to, in its trigger, its outcome, and what it opens
+// and closes.
+//
+// The result is a function of the event alone. An event whose type has no projection, or
+// whose payload cannot be parsed, changes no status: it is only counted.
+package status
 
 import (
 	"fmt"
@@ -62,8 +65,8 @@ const (
 	NoRipple      = "none"
 )
 
-// A Story is what one event means.
-type Story struct {
+// An Update is how one event changes the status of a ripple.
+type Update struct {
 	Trigger string // of the ripple from now on, "" to leave it
 	Outcome string // "" to leave it
 	Detail  string
@@ -79,16 +82,15 @@ type Story struct {
 	Opens  []string
 	Closes []string
 
-	Note string // a few words for the picture
+	Note string // a few words for the graph
 }
 
-// Of returns what an event means. Types without a story, and payloads that do not
-// parse, only count.
-func Of(e event.Event) Story {
-	s := Story{Fallback: OwnRipple}
-	if tell, ok := stories[e.Type()]; ok {
-		if err := tell(e, &s); err != nil {
-			return Story{Fallback: OwnRipple}
+// Of returns how an event changes the status of a ripple.
+func Of(e event.Event) Update {
+	s := Update{Fallback: OwnRipple}
+	if project, ok := projections[e.Type()]; ok {
+		if err := project(e, &s); err != nil {
+			return Update{Fallback: OwnRipple}
 		}
 	} else if strings.HasSuffix(e.Type(), ".event_parked") {
 		if p, err := events.Parse[events.EventParked](e); err == nil {
@@ -98,7 +100,7 @@ func Of(e event.Event) Story {
 	return s
 }
 
-// RootTrigger is what a root of a type sets off.
+// RootTrigger is the trigger of a ripple whose first event has a type.
 func RootTrigger(typ string) string {
 	switch typ {
 	case events.TypeDataArrived:
@@ -132,10 +134,11 @@ func approved(m string, v int64, env string) string {
 	return "approved/" + m + "/" + strconv.FormatInt(v, 10) + "/" + env
 }
 
-type teller func(e event.Event, s *Story) error
+// A projector projects events of one type.
+type projector func(e event.Event, s *Update) error
 
-func tell[P any](parse func(event.Event) (P, error), fn func(e event.Event, p P, s *Story)) teller {
-	return func(e event.Event, s *Story) error {
+func project[P any](parse func(event.Event) (P, error), fn func(e event.Event, p P, s *Update)) projector {
+	return func(e event.Event, s *Update) error {
 		p, err := parse(e)
 		if err != nil {
 			return err
