@@ -327,7 +327,7 @@ func TestThePageIsComplete(t *testing.T) {
 	}
 	require.Contains(t, page, `<strong>flight-delays v1</strong> passed <a href="#why/flight-delays@1">why?</a>`)
 	require.Contains(t, page, `<option value="flight-delays@1">`)
-	for _, asset := range []string{"style.css", "services.css", "app.js", "graph.js", "page.js", "past.js", "there.js", "icon.svg", "state"} {
+	for _, asset := range []string{"style.css", "services.css", "app.js", "graph.js", "page.js", "past.js", "worklist.js", "icon.svg", "state"} {
 		r, err := http.Get(b.URL + "/console/" + asset)
 		require.NoError(t, err)
 		require.NoError(t, r.Body.Close())

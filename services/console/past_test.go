@@ -167,7 +167,7 @@ func TestAPersonSeesWhatThereIs(t *testing.T) {
 		chromedp.WaitVisible(chromedp.CSS(`#parked li[data-event=p1]`)),
 	))
 	require.Contains(t, text(`#parked`), "training could not apply run completed of flight-delays: panic; 2 wait behind it")
-	require.Contains(t, text(`#parked .note`), "registry was not asked: ", "one that does not answer is named")
+	require.Contains(t, text(`#parked .note`), "registry did not answer: ", "one that does not answer is named")
 	require.NotContains(t, text(`#parked`), " of m", "another namespace's")
 	require.NoError(t, chromedp.Do(ctx,
 		chromedp.Click(chromedp.CSS(`#parked li[data-event=p1] button[data-how=retry]`)),

@@ -25,14 +25,14 @@ import (
 )
 
 // errUnsound: a verification found something; what, has been printed.
-var errUnsound = errors.New("it is not as it was signed")
+var errUnsound = errors.New("it differs from what was signed")
 
 func auditCommand(c *client) *cobra.Command {
-	cmd := group("audit", "Verify what was recorded, prove it, and take it along", auditKeyCommand(c), auditCheckpointCommand(c), auditDumpCommand(),
+	cmd := group("audit", "Verify the log, prove events, and export evidence", auditKeyCommand(c), auditCheckpointCommand(c), auditDumpCommand(),
 		auditVerifyCommand(c), auditProveCommand(c), auditCheckProofCommand(c), auditExportCommand(c))
-	cmd.Long = "Verify what was recorded, prove it, and take it along.\n\n" +
+	cmd.Long = "Verify the log, prove events, and export evidence.\n\n" +
 		"A suite signs checkpoints over its log. Keep its public key (freshet audit key) and, now and then, a checkpoint\n" +
-		"(freshet audit checkpoint) where its operators cannot change them: with them you can tell a log that was altered."
+		"(freshet audit checkpoint) where its operators cannot change them: with them you can detect an altered log."
 	return cmd
 }
 
@@ -151,7 +151,7 @@ func (c *client) verifyPath(cmd *cobra.Command, path string, o evidence.Options)
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if len(o.Checkpoints) > 0 {
-		return errors.New("--checkpoint is for a whole log: a pack holds too little to compare it with")
+		return errors.New("--checkpoint is for a whole log: a pack has too few events to compare it with")
 	}
 	return c.packReport(cmd, evidence.VerifyPack(files, o.Keys...))
 }
@@ -172,15 +172,15 @@ func (c *client) report(cmd *cobra.Command, r evidence.Report, err error) error 
 			cmd.Println(f)
 		}
 		for _, name := range r.Foreign {
-			cmd.Println(name + ": it is no part of a copy, and was not looked at")
+			cmd.Println(name + ": it is not part of a copy, and was not checked")
 		}
 		if r.More {
-			cmd.Println("… and it was not read further")
+			cmd.Println("… and the rest was not read")
 		}
 		if len(r.Findings) == 0 {
 			cmd.Println("sound:", r.Summary())
 			if left := r.Events - r.Covered; left > 0 {
-				cmd.Printf("  the last %d events are not under a checkpoint yet; a checkpoint itself is under the next one\n", left)
+				cmd.Printf("  the last %d events are not covered by a checkpoint yet; a checkpoint itself is covered by the next one\n", left)
 			}
 		}
 		untrusted(cmd, r.Trusted, r.Keys)
@@ -195,7 +195,7 @@ func untrusted(cmd *cobra.Command, trusted bool, keys []string) {
 	if trusted || len(keys) == 0 {
 		return
 	}
-	cmd.Println("  the key is its own: compare it with the one its owner published, or give that with --key")
+	cmd.Println("  the key was in the copy itself: compare it with the one its owner published, or give that with --key")
 	for _, k := range keys {
 		cmd.Println("  " + k)
 	}
@@ -329,8 +329,8 @@ func auditExportCommand(c *client) *cobra.Command {
 	var model, file, dir string
 	var version int64
 	cmd := &cobra.Command{
-		Use: "export --model MODEL", Short: "Write a pack of the evidence about a model, for a stranger to verify", Args: cobra.NoArgs,
-		Long: "Write a pack of the evidence about a model: every event of the ripples that led to it, judged and moved it, and of what\n" +
+		Use: "export --model MODEL", Short: "Write a pack of the evidence about a model, for anyone to verify", Args: cobra.NoArgs,
+		Long: "Write a pack of the evidence about a model: every event of the ripples that led to it, evaluated it and moved it, and of what\n" +
 			"freshet why names, back to the first data commit; each with its proof, under one signed checkpoint. On any machine,\n" +
 			"freshet audit verify PACK --key … verifies it and decides over every candidate again.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -387,7 +387,7 @@ func (c *client) publicKey(ctx context.Context) (string, error) {
 	}
 	keys, err := transparency.ParseKeys(string(b))
 	if err != nil {
-		return "", fmt.Errorf("%s did not answer as a suite does: %w", c.url, err)
+		return "", fmt.Errorf("%s did not answer like a Freshet suite: %w", c.url, err)
 	}
 	return keys[0], nil
 }

@@ -14,7 +14,7 @@ func backupCommand() *cobra.Command {
 		Use:   "backup DIR",
 		Short: "Copy a stopped suite's whole installation to a directory",
 		Long: "Copy a stopped suite's whole installation to a new directory: PostgreSQL, the log, Kafka, objects, keys, with the\n" +
-			"digest of every file in a manifest. freshet restore brings it back, on this machine or another.",
+			"digest of every file in a manifest. freshet restore restores it, on this machine or another.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			started := time.Now()
@@ -35,9 +35,9 @@ func restoreCommand() *cobra.Command {
 	var check bool
 	cmd := &cobra.Command{
 		Use:   "restore DIR --data-dir NEW",
-		Short: "Bring a backup back in a new directory",
-		Long: "Bring a backup back in a new or empty directory, comparing every file with its digest; freshet up --data-dir NEW\n" +
-			"then goes on where the backup was taken. With --check, only compare.",
+		Short: "Restore a backup into a new directory",
+		Long: "Restore a backup into a new or empty directory, comparing every file with its digest; freshet up --data-dir NEW\n" +
+			"then continues from the state of the backup. With --check, only compare.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			started := time.Now()
@@ -50,7 +50,7 @@ func restoreCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				cmd.Printf("%s of %s are as they were backed up\n", contents(m), m.Made.Format("2006-01-02 15:04:05"))
+				cmd.Printf("%s of %s match the manifest\n", contents(m), m.Made.Format("2006-01-02 15:04:05"))
 				for _, name := range foreign {
 					cmd.Println(name + ": it is not in the manifest, and is not restored")
 				}
@@ -63,7 +63,7 @@ func restoreCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			cmd.Printf("%s of %s in %s, after %.1f s; go on with freshet up --data-dir %s\n", contents(m), m.Made.Format("2006-01-02 15:04:05"), dir,
+			cmd.Printf("%s of %s in %s, after %.1f s; continue with freshet up --data-dir %s\n", contents(m), m.Made.Format("2006-01-02 15:04:05"), dir,
 				time.Since(started).Seconds(), dir)
 			return nil
 		},

@@ -231,7 +231,7 @@ func TestParkedEventsOfAllServicesAreListedAndAnswered(t *testing.T) {
 	require.Contains(t, out, "training  e1     training run_completed  m        panic   2\n")
 	out, err = run(t, "events", "discard", "training", "e1", "--url", url)
 	require.NoError(t, err)
-	require.Equal(t, "asked training to pass over e1 (event e2)\n", out)
+	require.Equal(t, "asked training to discard e1 (event e2)\n", out)
 	require.Contains(t, (*sent)[4], "POST /v1/parked/training/e1/discard")
 }
 
@@ -255,7 +255,7 @@ func TestHowEverythingStoodSaysWhatItLeftOut(t *testing.T) {
 		out, err := run(t, "as-of", "now", "--url", url)
 		require.NoError(t, err)
 		require.Contains(t, out, "Models\n")
-		require.Equal(t, says, strings.Contains(out, "There is more than one answer holds"), out)
+		require.Equal(t, says, strings.Contains(out, "The answer is too long and is cut here"), out)
 	}
 }
 

@@ -56,7 +56,7 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 	}
 	if v != nil {
 		if err := json.Unmarshal(raw, v); err != nil {
-			return nil, fmt.Errorf("%s did not answer as a suite does: %w", c.url+path, err)
+			return nil, fmt.Errorf("%s did not answer like a Freshet suite: %w", c.url+path, err)
 		}
 	}
 	return raw, nil

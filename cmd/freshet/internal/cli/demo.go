@@ -21,7 +21,7 @@ func demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Run the main job on real flights",
 		Long: "Run the main job on real flights of January 2001: a suite with everything embedded, on a clock that the demo moves.\n" +
-			"At a terminal it stays up when the days are over; otherwise, or with --exit, it ends.",
+			"At a terminal it stays up after the last day; without a terminal, or with --exit, it exits.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			logger, err := telemetry.Logger(os.Stderr, level, "text")
@@ -43,7 +43,7 @@ func demoCommand() *cobra.Command {
 					defer func() { _ = os.RemoveAll(base) }()
 				}
 			} else if entries, err := os.ReadDir(directory); err == nil && len(entries) > 0 {
-				return fmt.Errorf("%s is not empty: the demo begins with nothing; name another directory, or bring this one back with freshet up --data-dir %s", directory, directory)
+				return fmt.Errorf("%s is not empty: the demo needs an empty directory; name another one, or start this one with freshet up --data-dir %s", directory, directory)
 			}
 			return demo.Run(cmd.Context(), o)
 		},
@@ -52,8 +52,8 @@ func demoCommand() *cobra.Command {
 	flags.IntVar(&o.Days, "days", 21, "days to run, from 6 January 2001; 26 at most")
 	flags.StringVar(&o.JSON, "json", "", "write a report of the run to this file")
 	flags.BoolVar(&keep, "keep", false, "keep the data directory that the demo made")
-	flags.BoolVar(&exit, "exit", false, "end when the days are over, at a terminal too")
-	flags.StringVar(&directory, "data-dir", "", "an empty directory to keep everything in (default: a new one, removed at the end)")
+	flags.BoolVar(&exit, "exit", false, "exit after the last day, at a terminal too")
+	flags.StringVar(&directory, "data-dir", "", "an empty directory for all data (default: a new one, removed at the end)")
 	flags.StringVar(&o.Listen, "listen", "127.0.0.1:8080", "a loopback address; port 0 for any free one")
 	flags.StringVar(&level, "log-level", "error", "debug, info, warn or error")
 	return cmd

@@ -83,7 +83,7 @@ func eventsList(c *client) *cobra.Command {
 		},
 	}
 	f.flags(cmd)
-	cmd.Flags().IntVar(&limit, "limit", 50, "at most so many")
+	cmd.Flags().IntVar(&limit, "limit", 50, "how many events to list at most")
 	return cmd
 }
 
@@ -181,7 +181,7 @@ func eventsReplay(c *client) *cobra.Command {
 	var from, to uint64
 	cmd := &cobra.Command{
 		Use: "replay", Short: "Write the log's events as they are, one line each, in order", Args: cobra.NoArgs,
-		Long: "Write the log's events as they are, one line each, in order: the whole log unless --from or --to say otherwise.\n" +
+		Long: "Write the log's events as they are, one line each, in order: the whole log, or a part with --from and --to.\n" +
 			"What the log's server no longer has, because the log was trimmed or its server lost it, is read from the archive.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q := url.Values{}
@@ -197,7 +197,7 @@ func eventsReplay(c *client) *cobra.Command {
 			}
 			defer res.Body.Close() //nolint:errcheck // only read from
 			if _, err := io.Copy(cmd.OutOrStdout(), res.Body); err != nil {
-				return fmt.Errorf("the replay was cut off: %w", err)
+				return fmt.Errorf("the replay ended early: %w", err)
 			}
 			return nil
 		},

@@ -28,8 +28,8 @@ func parkedCommands(c *client) []*cobra.Command {
 		})
 	}
 	return []*cobra.Command{list,
-		answer("retry", "Have a service try a parked event again", "asked %s to try %s again"),
-		answer("discard", "Have a service pass over a parked event", "asked %s to pass over %s")}
+		answer("retry", "Retry a parked event", "asked %s to retry %s"),
+		answer("discard", "Discard a parked event: the service skips it", "asked %s to discard %s")}
 }
 
 // parked asks every service of the suite. One that does not answer is named, and

@@ -21,7 +21,7 @@ import (
 )
 
 func replayCommand(c *client) *cobra.Command {
-	return group("replay", "Fold the log again: rebuild a service's state, verify it, or ask what other rules had decided", replayRebuild(c), replayVerify(c), whatIfCommand(c))
+	return group("replay", "Fold the log again: rebuild a service's state, verify it, or replay decisions under other rules", replayRebuild(c), replayVerify(c), whatIfCommand(c))
 }
 
 func replayRebuild(c *client) *cobra.Command {
@@ -64,8 +64,8 @@ func replayVerify(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Fold the log again, decide everything again, and compare with what is live and recorded", Args: cobra.NoArgs,
 		Long: "Fold the log again beside the live state, decide on every event again, and compare every table and every decision.\n" +
-			"Nothing is changed, and the services go on meanwhile. It ends with 1 where anything differs.\n" +
-			"A decision that an older version of a service made otherwise is reported and fails nothing.",
+			"Nothing is changed, and the services keep running. It exits with 1 where anything differs.\n" +
+			"A decision that an older version of a service made differently is reported and is no failure.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			names, err := c.replayed(cmd.Context(), name, from)
 			if err != nil {
@@ -107,7 +107,7 @@ func replayVerify(c *client) *cobra.Command {
 				}
 			}
 			if len(differ) > 0 {
-				failed = append(failed, fmt.Errorf("%s: not what the log makes of it", strings.Join(differ, ", ")))
+				failed = append(failed, fmt.Errorf("%s: the state differs from the log", strings.Join(differ, ", ")))
 			}
 			return errors.Join(failed...)
 		},
@@ -229,7 +229,7 @@ func (c *client) replay(cmd *cobra.Command, name, what, from string) (eventlog.R
 		case service.ReplayProgress:
 			var p eventlog.Progress
 			if err := json.Unmarshal([]byte(data), &p); err != nil {
-				return r, fmt.Errorf("the suite's progress is not readable: %w", err)
+				return r, fmt.Errorf("the suite's progress cannot be read: %w", err)
 			}
 			meter.show(p)
 		case service.ReplayReport:

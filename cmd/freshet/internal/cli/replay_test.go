@@ -54,7 +54,7 @@ func TestVerifyNamesTheFirstDifference(t *testing.T) {
 
 	out, err = run(t, "replay", "verify", "--url", url)
 	require.ErrorContains(t, err, "training: a rebuild or a verification of this service is running already")
-	require.ErrorContains(t, err, "registry: not what the log makes of it")
+	require.ErrorContains(t, err, "registry: the state differs from the log")
 	require.Contains(t, out, "audit ")
 	require.Contains(t, out, "DIFFERS\n  first difference: decision, at event 7 io.freshet.console.v1.approval_given e7\n"+
 		"    decided then, and not now\n    recorded by version 3: {\"a\":1}\n    decided now: nothing\n")

@@ -27,7 +27,7 @@ func upCommand() *cobra.Command {
 		Use:   "up",
 		Short: "Run the suite on this machine",
 		Long: "Run the suite on this machine: PostgreSQL, the log, Kafka and the services, with everything in one directory.\n" +
-			"It listens on loopback only. Ctrl-C stops it; the next start goes on where it was.",
+			"It listens on loopback only. Ctrl-C stops it; the next start continues where it stopped.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			began := time.Now()
@@ -79,7 +79,7 @@ func infraCommand() *cobra.Command {
 		Use:   "infra",
 		Short: "Run PostgreSQL, the log and Kafka only, for services in processes of their own",
 		Long: "Run PostgreSQL, the log and Kafka only. It writes DIR/env/<service>.env, to be sourced before a service's own binary\n" +
-			"starts, and mounts the routes of every service that runs so before one listener.",
+			"starts, and serves the routes of those services on one listener.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			began := time.Now()
@@ -110,7 +110,7 @@ func infraCommand() *cobra.Command {
 
 func runFlags(cmd *cobra.Command, dir, listen, level, format *string) {
 	flags := cmd.Flags()
-	flags.StringVar(dir, "data-dir", defaultDataDir(), "where everything is kept")
+	flags.StringVar(dir, "data-dir", defaultDataDir(), "directory for all data")
 	flags.StringVar(listen, "listen", "127.0.0.1:8080", "loopback address to listen on")
 	flags.StringVar(level, "log-level", fromEnv("FRESHET_LOG_LEVEL", "warn"), "debug, info, warn or error")
 	flags.StringVar(format, "log-format", fromEnv("FRESHET_LOG_FORMAT", "text"), "text or json")
@@ -133,7 +133,7 @@ func stopping(ctx context.Context) (context.Context, context.CancelFunc) {
 		again := make(chan os.Signal, 1)
 		signal.Notify(again, os.Interrupt, syscall.SIGTERM)
 		<-again
-		fmt.Fprintln(os.Stderr, "freshet: ended at once; the next start recovers")
+		fmt.Fprintln(os.Stderr, "freshet: killed; the next start recovers")
 		os.Exit(1)
 	}()
 	return context.WithTimeout(context.WithoutCancel(ctx), stopWithin)

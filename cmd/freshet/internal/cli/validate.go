@@ -15,7 +15,7 @@ func validateCommand(c *client) *cobra.Command {
 		Use:   "validate [DIR]",
 		Short: "Check a repository's definitions, without a suite",
 		Long: "Check every definition that a push of DIR would bring (freshet.yaml, datasets, features), as ingestion would.\n" +
-			"It needs no suite. Each mistake is a line: FILE:LINE: what is wrong, and how to mend it.",
+			"It needs no suite. Each mistake is a line: FILE:LINE: what is wrong, and how to fix it.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := "."

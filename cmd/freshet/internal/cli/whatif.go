@@ -31,8 +31,8 @@ func whatIfCommand(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "what-if --model MODEL --spec FILE [--from TIME|POSITION] [--to TIME|POSITION]", Short: "See which decisions would differ under changed rules",
 		Long: "Replay recorded facts under the rules of a changed freshet.yaml: its gates, environments, monitoring, retraining and mode.\n" +
-			"Nothing is executed, recorded or published. Printed is the first decision that differs in each ripple. What would need\n" +
-			"work that was never done is unknown from there; nothing is invented.",
+			"Nothing is executed, recorded or published. It prints the first decision that differs in each ripple. What would need\n" +
+			"work that never ran is unknown from there on; nothing is invented.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
@@ -73,8 +73,8 @@ func whatIfCommand(c *client) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&model, "model", "", "the model whose rules change")
 	flags.StringVar(&file, "spec", "", "the changed freshet.yaml")
-	flags.StringVar(&from, "from", "", "where the changed rules begin: a time (RFC 3339, or a date) or a position of the log; the model's first declaration otherwise")
-	flags.StringVar(&to, "to", "", "where the replay ends; the log's end otherwise")
+	flags.StringVar(&from, "from", "", "where the changed rules begin: a time (RFC 3339, or a date) or a position of the log (default: the model's first declaration)")
+	flags.StringVar(&to, "to", "", "where the replay ends (default: the end of the log)")
 	for _, name := range []string{"model", "spec"} {
 		if err := cmd.MarkFlagRequired(name); err != nil {
 			cmd.RunE = func(*cobra.Command, []string) error { return err }
@@ -130,7 +130,7 @@ func (c *client) decided(ctx context.Context, q *whatif.Question) (end uint64, e
 		}
 		switch {
 		case !slices.Contains(q.Running, "audit"):
-			return 0, errors.New("audit does not run, and it is audit that reads the log: start it (freshet up, with audit among --services)")
+			return 0, errors.New("audit is not running, and a replay reads the log through it: start it (freshet up, with audit in --services)")
 		case behind == "":
 			return status.End, nil
 		}
@@ -168,10 +168,10 @@ func (c *client) recorded(ctx context.Context, to uint64) whatif.Recorded {
 			}
 		}
 		if err := lines.Err(); err != nil {
-			return fmt.Errorf("the log was cut off at %d: %w", at, err)
+			return fmt.Errorf("the log ended early at %d: %w", at, err)
 		}
 		if at < to {
-			return fmt.Errorf("the log was cut off at %d of %d", at, to)
+			return fmt.Errorf("the log ended early at %d of %d", at, to)
 		}
 		return nil
 	}

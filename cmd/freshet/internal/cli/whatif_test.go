@@ -116,7 +116,7 @@ func TestWhatIfNamesTheServicesThatItNeeds(t *testing.T) {
 	require.ErrorContains(t, ask(func(all map[string]service.Status) {
 		all["registry"] = service.Status{Service: "registry", Behind: map[string]int64{}, Error: "connection refused"} // as a gateway tells it
 	}), "not running: registry. ")
-	require.ErrorContains(t, ask(func(all map[string]service.Status) { delete(all, "audit") }), "audit does not run, and it is audit that reads the log")
+	require.ErrorContains(t, ask(func(all map[string]service.Status) { delete(all, "audit") }), "audit is not running, and a replay reads the log through it")
 	require.EqualError(t, ask(func(all map[string]service.Status) {
 		all["training"] = service.Status{Service: "training", Position: 17, Behind: map[string]int64{"outbox": 0}}
 	}), fmt.Sprintf("training has applied the log up to 17 of %d: ask again once it has caught up", len(goldenLog(t))))

@@ -57,7 +57,7 @@ func (p *Page) Register(mux *web.Mux) {
 	mux.HandleFunc("GET /console/graph.js", p.asset("graph.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /console/page.js", p.asset("page.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /console/past.js", p.asset("past.js", "text/javascript; charset=utf-8"))
-	mux.HandleFunc("GET /console/there.js", p.asset("there.js", "text/javascript; charset=utf-8"))
+	mux.HandleFunc("GET /console/worklist.js", p.asset("worklist.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("GET /console/icon.svg", p.asset("icon.svg", "image/svg+xml"))
 	mux.HandleFunc("GET /console/state", p.side)
 }

@@ -1,13 +1,13 @@
 import { draw, serviceOf, wordsOf } from "/console/graph.js";
 import { $, el, get, namespace, query, to, when, words } from "/console/page.js";
-import { refresh as refreshThere, versions } from "/console/there.js";
+import { refresh as refreshWorklist, versions } from "/console/worklist.js";
 
 let shown = null;         // the ripple in the picture
 let chosen = null;        // the event whose path is lit
 let drawn = new Set();    // ids drawn before, of the ripple in the picture
 let waiting = new Set();  // ids of the events that ask for an approval
 let lastEvents = [];
-let going = false;        // the ripple in the picture is open
+let running = false;      // the ripple in the graph is open
 
 // soon runs a function once, a little later, however often it is called.
 function soon(fn, after = 120) {
@@ -50,10 +50,10 @@ async function show() {
   const id = shown, r = await get(`/v1/ripples/${encodeURIComponent(id)}?${query}`);
   if (id !== shown) return; // another was chosen meanwhile
   lastEvents = r.items;
-  going = r.open;
-  $("#story").replaceChildren(
+  running = r.open;
+  $("#status").replaceChildren(
     el("strong", {}, `${r.trigger}: ${r.subject}`), ` began ${when(r.started)}, ${r.events} events. `,
-    el("strong", {}, words(r.outcome)), r.detail ? `: ${r.detail}` : "", r.open ? " (going on)" : "",
+    el("strong", {}, words(r.outcome)), r.detail ? `: ${r.detail}` : "", r.open ? " (still running)" : "",
     " ", el("a", { href: `#impact/${id}` }, "what came of it"), " · ", el("a", { href: `#as-of/${r.changed}` }, "how everything stood then"));
   picture();
   const list = $("#as-list ol");
@@ -67,9 +67,9 @@ function picture() {
   const canvas = $("#canvas");
   canvas.hidden = false;
   const { svg, more } = draw(lastEvents, { room: canvas.clientWidth, known: drawn.size ? drawn : null, waiting, chosen, choose });
-  // A picture that is watched at its end stays there as it grows; a new one begins
-  // at its end while it goes on, at its root when it is over.
-  const end = drawn.size ? canvas.scrollTop + canvas.clientHeight >= canvas.scrollHeight - 4 : going;
+  // A graph that is scrolled to its end stays there as it grows. A new one begins at its
+  // end while the ripple runs, and at its root when the ripple has ended.
+  const end = drawn.size ? canvas.scrollTop + canvas.clientHeight >= canvas.scrollHeight - 4 : running;
   const place = drawn.size ? canvas.scrollTop : 0;
   canvas.replaceChildren(svg);
   if (more) canvas.append(el("p", {}, `${more} more events are in the list below.`));
@@ -81,7 +81,7 @@ function picture() {
 function choose(e) {
   chosen = e.id;
   picture();
-  const facts = [["time", when(e.time)], ["service", serviceOf(e.type)], ["about", e.subject], ["says", e.note], ["actor", e.actor]];
+  const facts = [["time", when(e.time)], ["service", serviceOf(e.type)], ["about", e.subject], ["note", e.note], ["actor", e.actor]];
   $("#detail").replaceChildren(el("strong", {}, wordsOf(e.type)),
     el("dl", {}, ...facts.filter(([, v]) => v).flatMap(([k, v]) => [el("dt", {}, k), el("dd", {}, v)])),
     el("a", { href: `/v1/events/${e.id}?${query}` }, "the whole event"), " · ", el("a", { href: `#why/${e.id}` }, "why?"), " · ",
@@ -97,7 +97,7 @@ function follow() {
   drawn = new Set();
   $("#detail").hidden = true;
   markAll();
-  show().catch((error) => { $("#story").textContent = error.message; });
+  show().catch((error) => { $("#status").textContent = error.message; });
 }
 
 // What waits and what serves.
@@ -113,8 +113,8 @@ function card(a) {
   const head = el("tr", {}, ...["", "candidate", "champion", "naive"].map((h) => el("th", { scope: "col" }, h)));
   return el("article", { "data-model": a.model, "data-version": a.version, "data-environment": a.environment, "data-ripple": a.ripple },
     el("h3", {}, `${a.model} v${a.version} `, el("span", {}, `to ${a.environment}`)),
-    el("table", {}, el("caption", {}, `${a.rows} rows that none was trained on`), el("thead", {}, head), el("tbody", {}, ...rows)),
-    el("label", {}, "Note ", el("input", { name: "note", maxLength: 2000, autocomplete: "off", placeholder: "why, for those who ask later" })),
+    el("table", {}, el("caption", {}, `${a.rows} rows that neither model was trained on`), el("thead", {}, head), el("tbody", {}, ...rows)),
+    el("label", {}, "Note ", el("input", { name: "note", maxLength: 2000, autocomplete: "off", placeholder: "the reason, for later readers" })),
     el("p", { className: "verdict" },
       el("button", { type: "button", "data-verdict": "approve" }, "Approve"), el("button", { type: "button", "data-verdict": "deny", className: "quiet" }, "Deny"),
       el("a", { href: to("why", `${a.model}@${a.version}`) }, "why?"), " ", el("a", { href: `#ripple/${a.ripple}` }, "its ripple")),
@@ -150,7 +150,7 @@ async function decide(article, verdict) {
   });
   if (!answer.ok) {
     const body = await answer.json().catch(() => ({}));
-    problem.textContent = body.detail || body.title || "The console did not take it.";
+    problem.textContent = body.detail || body.title || "The request was refused; try again.";
     problem.hidden = false;
     buttons.forEach((b) => { b.disabled = false; });
   }
@@ -159,13 +159,13 @@ async function decide(article, verdict) {
 
 // Live.
 
-const refreshSide = soon(side), refreshPicture = soon(show), refreshLists = soon(refreshThere, 1000);
+const refreshSide = soon(side), refreshPicture = soon(show), refreshLists = soon(refreshWorklist, 1000);
 
 function listen() {
   const source = new EventSource(`/v1/ripples/stream?${query}&after=${document.body.dataset.changed}`);
   const live = (state, text) => { $("#live").className = state; $("#live").textContent = text; };
   source.onopen = () => live("on", "live");
-  source.onerror = () => live("off", "the connection broke; trying again");
+  source.onerror = () => live("off", "connection lost; reconnecting");
   source.addEventListener("ripple", (m) => {
     const r = JSON.parse(m.data);
     document.body.dataset.changed = m.lastEventId;

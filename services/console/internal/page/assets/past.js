@@ -16,18 +16,18 @@ async function graph(question, name) {
   const facts = question === "why" ? a.facts.map((f) => [f.what, f.text])
     : Object.entries(a.counts).toSorted((x, y) => y[1] - x[1]).map(([type, n]) => [wordsOf(type), String(n)]);
   if (facts.length) parts.push(el("dl", {}, ...facts.flatMap(([k, v], i) => [el("dt", {}, i && facts[i - 1][0] === k ? "" : k), el("dd", {}, v)])));
-  else if (question === "impact") parts.push(el("p", {}, "Nothing has come of it yet."));
+  else if (question === "impact") parts.push(el("p", {}, "It has no effects yet."));
   const svg = `${route(question, name)}&format=svg`;
-  parts.push(el("h3", {}, "Picture"), el("p", {}, el("a", { href: svg }, "the picture alone")),
+  parts.push(el("h3", {}, "Picture"), el("p", {}, el("a", { href: svg }, "open the graph alone")),
     el("div", { className: "drawn", tabIndex: 0, role: "region", "aria-label": "Picture; scroll with the arrow keys" },
-      el("img", { src: svg, alt: `${a.nodes.length} events; the list below says the same in words` })),
+      el("img", { src: svg, alt: `${a.nodes.length} events; the list below has the same in words` })),
     el("h3", {}, question === "why" ? "Because, from the newest on" : "From the oldest on"),
-    el("ol", {}, ...a.nodes.map((n) => told(question, n))));
-  if (a.truncated) parts.push(el("p", {}, "There is more than one answer holds; ask about one of these events to go on."));
+    el("ol", {}, ...a.nodes.map((n) => step(question, n))));
+  if (a.truncated) parts.push(el("p", {}, "The answer is too long and is cut here; ask about one of these events to continue."));
   return parts;
 }
 
-function told(question, n) {
+function step(question, n) {
   const [next, label] = question === "impact" ? ["why", "why?"] : n.more ? ["why", "and why that?"] : ["impact", "what came of it"];
   return el("li", { "data-event": n.id }, el("time", { dateTime: n.time }, when(n.time)),
     el("a", { href: `/v1/events/${n.id}?${query}` }, n.text), " ", el("a", { href: `#${next}/${n.id}` }, label));
@@ -44,7 +44,7 @@ const sections = [
     traffic: (i) => `${i.weight} %`, started: (i) => day(i.started) }],
   ["approvals", "Waiting for a person", { model: "model", version: (i) => `v${i.version}`, environment: "environment", since: (i) => day(i.since), why: (i) => why(`${i.model}@${i.version}`) }],
   ["alerts", "Open alerts", { model: "model", environment: "environment", name: "name", raised: (i) => day(i.raised), why: (i) => why(i.alert) }],
-  ["trainings", "Trainings under way", { model: "model", trigger: "trigger", revision: (i) => short(i.revision), requested: (i) => day(i.requested_at) }],
+  ["trainings", "Running trainings", { model: "model", trigger: "trigger", revision: (i) => short(i.revision), requested: (i) => day(i.requested_at) }],
   ["models", "Models", { model: "model", latest: (i) => `v${i.latest}`, mode: "mode", revision: (i) => short(i.revision), spec: (i) => short(i.spec_digest), gates: (i) => rules(i.gates) }],
   ["versions", "Versions", { model: "model", version: (i) => `v${i.version}`, status: "status",
     stages: (i) => i.stages.map((s) => `${s.environment} ${s.stage}`).join(", "), registered: (i) => day(i.registered_at), why: (i) => why(`${i.model}@${i.version}`) }],
@@ -65,7 +65,7 @@ async function asOf(_, point) {
       el("thead", {}, el("tr", {}, ...Object.keys(columns).map((c) => el("th", { scope: "col" }, words(c))))),
       el("tbody", {}, ...a[name].map((item) => el("tr", {}, ...Object.values(columns).map((read) => el("td", {}, cell(item, read)))))))));
   }
-  if (a.truncated) parts.push(el("p", {}, "There is more than one answer holds."));
+  if (a.truncated) parts.push(el("p", {}, "The answer is too long and is cut here."));
   return parts;
 }
 
@@ -96,7 +96,7 @@ for (const form of document.querySelectorAll("form[data-question]")) {
     e.preventDefault();
     const name = new FormData(form).get("name").trim(), hash = name && to(form.dataset.question, name);
     if (hash && hash !== location.hash) location.hash = hash;
-    else if (hash) follow(); // the same again: what has changed meanwhile is told
+    else if (hash) follow(); // the same again: show what has changed since
   });
 }
 addEventListener("hashchange", follow);

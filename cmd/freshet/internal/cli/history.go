@@ -20,15 +20,15 @@ const names = `A name is ENVIRONMENT/MODEL (what serves there), MODEL@VERSION, D
 commit), the id of an alert, a run, a rollout, a training set or an event, a position of
 the log, or the beginning of a revision, a digest or an id, six characters or more.`
 
-// mostTold events are told in one answer, as the audit service says.
-const mostTold = 2000
+// mostShown events are told in one answer, as the audit service says.
+const mostShown = 2000
 
 func whyCommand(c *client) *cobra.Command {
 	var when, picture string
 	cmd := &cobra.Command{
 		Use: "why NAME", Short: "Explain why something is so, back to the commits", Args: cobra.ExactArgs(1),
 		Long: "Explain why something is so: what serves, a model version, an alert, or any other event,\n" +
-			"back along everything that it rests on to the commits and the people.\n\n" + names,
+			"back along everything that it depends on, to the commits and the people.\n\n" + names,
 		Example: "  freshet why production/flight-delays\n  freshet why flight-delays@3\n  freshet why production/flight-delays --picture why.svg",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := url.Values{}
@@ -45,23 +45,23 @@ func impactCommand(c *client) *cobra.Command {
 	var limit int
 	var picture string
 	cmd := &cobra.Command{
-		Use: "impact NAME", Short: "Tell what came of a commit, or of any event", Args: cobra.ExactArgs(1),
-		Long: "Tell what came of a data commit, a code commit, or any other event: the training sets with\n" +
+		Use: "impact NAME", Short: "Show the effects of a commit, or of any event", Args: cobra.ExactArgs(1),
+		Long: "Show the effects of a data commit, a code commit, or any other event: the training sets with\n" +
 			"its rows, runs, versions, verdicts, rollouts, champions and alerts.\n\n" + names,
 		Example: "  freshet impact 'flights#7'\n  freshet impact 'flights#7' --picture impact.svg\n" +
 			"  freshet impact PREFIX-OF-A-COMMIT   # of its revision; freshet repos list shows the newest",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := url.Values{}
 			if cmd.Flags().Changed("limit") {
-				if limit < 1 || limit > mostTold {
-					return fmt.Errorf("--limit %d: 1 to %d is allowed", limit, mostTold)
+				if limit < 1 || limit > mostShown {
+					return fmt.Errorf("--limit %d: 1 to %d is allowed", limit, mostShown)
 				}
 				q.Set("limit", strconv.Itoa(limit))
 			}
 			return c.graph(cmd, "/v1/impact/", args[0], q, picture)
 		},
 	}
-	cmd.Flags().IntVar(&limit, "limit", 0, fmt.Sprintf("tell at most so many events, 1 to %d, the weightiest (default 200, in a picture 60); all are counted", mostTold))
+	cmd.Flags().IntVar(&limit, "limit", 0, fmt.Sprintf("show at most this many events, 1 to %d, the most important (default 200, in a picture 60); all are counted", mostShown))
 	cmd.Flags().StringVar(&picture, "picture", "", "draw it into this file, as SVG")
 	return cmd
 }
@@ -144,7 +144,7 @@ func (a explanation) print(w io.Writer) error {
 	if a.Question == "impact" {
 		a.count(&b)
 	} else {
-		fmt.Fprintln(&b, "\nbecause, from the newest on:")
+		fmt.Fprintln(&b, "\nbecause, newest first:")
 	}
 	for _, n := range a.Nodes {
 		if a.Question == "impact" && n.ID == a.Event {
@@ -161,7 +161,7 @@ func (a explanation) print(w io.Writer) error {
 		b.WriteByte('\n')
 	}
 	if a.Truncated {
-		fmt.Fprintln(&b, "There is more than one answer holds; ask about one of these events to go on.")
+		fmt.Fprintln(&b, "The answer is too long and is cut here; ask about one of these events to continue.")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -170,7 +170,7 @@ func (a explanation) print(w io.Writer) error {
 // count says how many events of each type came of something.
 func (a explanation) count(b *strings.Builder) {
 	if a.Found == 0 {
-		fmt.Fprintln(b, "\nnothing has come of it yet")
+		fmt.Fprintln(b, "\nit has no effects yet")
 		return
 	}
 	types := slices.SortedFunc(maps.Keys(a.Counts), func(x, y string) int {
@@ -179,15 +179,15 @@ func (a explanation) count(b *strings.Builder) {
 		}
 		return strings.Compare(x, y)
 	})
-	fmt.Fprintf(b, "\n%d events came of it:\n", a.Found)
+	fmt.Fprintf(b, "\nit has %d effects:\n", a.Found)
 	for _, typ := range types {
 		fmt.Fprintf(b, "  %6d  %s\n", a.Counts[typ], strings.ReplaceAll(typ[strings.LastIndexByte(typ, '.')+1:], "_", " "))
 	}
 	if told := len(a.Nodes) - 1; told < a.Found {
-		fmt.Fprintf(b, "\nthe %d weightiest, from the oldest on:\n", told)
+		fmt.Fprintf(b, "\nthe %d most important, oldest first:\n", told)
 		return
 	}
-	fmt.Fprintln(b, "\nfrom the oldest on:")
+	fmt.Fprintln(b, "\noldest first:")
 }
 
 func asOfCommand(c *client) *cobra.Command {
@@ -196,7 +196,7 @@ func asOfCommand(c *client) *cobra.Command {
 		Use: "as-of TIME|POSITION|now", Short: "Show how everything stood at a point of the log", Args: cobra.ExactArgs(1),
 		Long: "Show how everything stood at a point of the log: models and their rules, champions, the split of\n" +
 			"traffic, open rollouts, approvals, trainings and alerts, versions, data commits and features.\n" +
-			"A time stands for the last position before the suite's time went past it; without a zone it is UTC.",
+			"A time stands for the last position before the suite's time passed it; without a zone it is UTC.",
 		Example: "  freshet as-of 2001-01-12T08:00\n  freshet as-of 812 --model flight-delays\n  freshet as-of now -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := url.Values{}
@@ -266,7 +266,7 @@ func sections() []struct {
 		{"rollouts", "Open rollouts", []column{col("model", "model"), col("environment", "environment"), col("version", "version"), col("kind", "kind"), col("state", "state"), col("weight", "weight"), col("steps", "steps"), col("started", "started"), col("moved", "moved")}},
 		{"approvals", "Waiting for a person", []column{col("model", "model"), col("version", "version"), col("environment", "environment"), col("since", "since")}},
 		{"alerts", "Open alerts", []column{col("model", "model"), col("environment", "environment"), col("name", "name"), col("values", "values"), col("raised", "raised"), col("alert", "alert")}},
-		{"trainings", "Trainings under way", []column{col("model", "model"), col("trigger", "trigger"), {"revision", short("revision")}, col("requested", "requested_at"), col("request", "request")}},
+		{"trainings", "Running trainings", []column{col("model", "model"), col("trigger", "trigger"), {"revision", short("revision")}, col("requested", "requested_at"), col("request", "request")}},
 		{"models", "Models", []column{col("model", "model"), col("latest", "latest"), col("mode", "mode"), {"revision", short("revision")}, {"spec", short("spec_digest")}, {"gates", rules}, col("withdrawn", "withdrawn"), col("changed", "changed_at")}},
 		{"versions", "Versions", []column{col("model", "model"), col("version", "version"), col("status", "status"), {"gates", gates}, {"stages", stages}, {"run", short("run")}, col("registered", "registered_at")}},
 		{"datasets", "Data", []column{col("dataset", "dataset"), col("commits", "commits"), {"commit", short("commit")}, col("rows", "rows"), col("to", "max_time"), {"committed", func(i item) string { return newest(i, "committed") }}}},
@@ -295,7 +295,7 @@ func (s stood) print(w io.Writer) error {
 		}
 	}
 	if s.Truncated {
-		_, err := fmt.Fprintln(w, "\nThere is more than one answer holds; --model keeps one model.")
+		_, err := fmt.Fprintln(w, "\nThe answer is too long and is cut here; --model shows one model.")
 		return err
 	}
 	return nil

@@ -1,13 +1,12 @@
-// What there is to click: versions, open alerts and parked events, each with the way to
-// why it is so. The services that know answer: monitoring of alerts, every service of
-// what it parked.
+// The worklist: versions, open alerts and parked events, each with a link to its reason.
+// Monitoring answers for alerts, and every service for the events that it parked.
 
 import { $, el, get, namespace, query, to, when } from "/console/page.js";
 import { wordsOf } from "/console/graph.js";
 
 const why = (name) => el("a", { href: to("why", name) }, "why?");
 
-// fill shows a list in its place; what could not be asked is said.
+// fill shows a list, and the services that could not be asked.
 function fill(id, rows, empty, problems = []) {
   const box = $(`#${id}`);
   box.querySelector(".count").textContent = problems.length && !rows.length ? "?" : String(rows.length);
@@ -39,7 +38,7 @@ async function parked() {
       const { items } = await get(`/v1/parked/${encodeURIComponent(service)}`);
       rows.push(...items.filter((p) => p.namespace === namespace).map((p) => row(service, p)));
     } catch (error) {
-      problems.push(`${service} was not asked: ${error.message}`);
+      problems.push(`${service} did not answer: ${error.message}`);
     }
   }
   fill("parked", rows, "No event is parked.", problems);
@@ -55,22 +54,22 @@ function row(service, p) {
 
 async function answer(li, how) {
   const { service, event } = li.dataset, problem = li.querySelector(".problem");
-  if (how === "discard" && !confirm(`${service} will pass over this event for good, and what waits behind it goes on. Discard it?`)) return;
+  if (how === "discard" && !confirm(`${service} will skip this event for ever, and apply the events that wait behind it. Discard it?`)) return;
   const buttons = li.querySelectorAll("button");
   buttons.forEach((b) => { b.disabled = true; });
-  const told = await fetch(`/v1/parked/${encodeURIComponent(service)}/${encodeURIComponent(event)}/${how}`, {
+  const response = await fetch(`/v1/parked/${encodeURIComponent(service)}/${encodeURIComponent(event)}/${how}`, {
     method: "POST", headers: { "Content-Type": "application/json", "Freshet-Request": "console" }, body: "{}" });
-  if (told.ok) return refresh();
-  const body = await told.json().catch(() => ({}));
-  problem.textContent = body.detail || body.title || "It was not taken.";
+  if (response.ok) return refresh();
+  const body = await response.json().catch(() => ({}));
+  problem.textContent = body.detail || body.title || "The request was refused; try again.";
   problem.hidden = false;
   buttons.forEach((b) => { b.disabled = false; });
 }
 
-const told = (id) => (error) => fill(id, [], "", [error.message]);
+const failed = (id) => (error) => fill(id, [], "", [error.message]);
 
-// refresh asks for what is not in the page's own state.
-export const refresh = () => Promise.all([alerts().catch(told("alerts")), parked().catch(told("parked"))]);
+// refresh fetches the lists that are not in the page's own state.
+export const refresh = () => Promise.all([alerts().catch(failed("alerts")), parked().catch(failed("parked"))]);
 
 $("#parked").addEventListener("click", (e) => {
   const button = e.target.closest?.("button[data-how]");

@@ -199,7 +199,7 @@ func alertsCommand(c *client) *cobra.Command {
 }
 
 func windowsCommand(c *client) *cobra.Command {
-	return listCommand(c, "windows", "Windows that monitoring has judged", "/v1/windows",
+	return listCommand(c, "windows", "Windows that monitoring has evaluated", "/v1/windows",
 		col("model", "model"), col("environment", "environment"), col("kind", "kind"), col("version", "version"),
 		column{"from", firstOf("from", "start", "opened")}, column{"to", firstOf("to", "end", "closed")},
 		col("requests", "requests"), col("labels", "live_rows"), col("auc", "live.auc"), col("moved most", "column"), col("psi", "psi"))
@@ -277,7 +277,7 @@ func (c *client) ripple(cmd *cobra.Command, id string) error {
 
 func statusCommand(c *client) *cobra.Command {
 	return &cobra.Command{
-		Use: "status", Short: "How far each service is", Args: cobra.NoArgs,
+		Use: "status", Short: "Show the position of each service in the log", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var s struct {
 				Services map[string]item `json:"services"`

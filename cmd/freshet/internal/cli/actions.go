@@ -21,7 +21,7 @@ import (
 // byActor adds to a command, which records what a person does, who that is.
 func (c *client) byActor(cmd *cobra.Command) *cobra.Command {
 	var actor string
-	cmd.Flags().StringVar(&actor, "actor", fromEnv("FRESHET_ACTOR", ""), "who does it: an opaque id, kept with it for ever (also FRESHET_ACTOR)")
+	cmd.Flags().StringVar(&actor, "actor", fromEnv("FRESHET_ACTOR", ""), "who acts: an opaque id, recorded for ever (also FRESHET_ACTOR)")
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		if actor == "" && !cmd.Flags().Changed("actor") {
 			return nil
@@ -59,7 +59,7 @@ func (c *client) act(cmd *cobra.Command, path string, body any, done string) err
 }
 
 func approvalsCommand(c *client) *cobra.Command {
-	return group("approvals", "What waits for a person",
+	return group("approvals", "Approvals that wait for a person",
 		listCommand(c, "list", "List what waits for a person", "/v1/approvals",
 			col("model", "model"), col("version", "version"), col("environment", "environment"), col("auc", "candidate.auc"),
 			col("log loss", "candidate.log_loss"), col("champion's", "champion.log_loss"), col("rows", "rows"), col("since", "since"), col("state", "state")))
@@ -98,21 +98,21 @@ func verdictCommand(c *client, use, short, verdict, done string) *cobra.Command 
 			return c.act(cmd, "/v1/approvals", body, fmt.Sprintf("%s %s v%d for %s", done, t.Model, t.Version, t.Environment))
 		},
 	}
-	cmd.Flags().StringVar(&note, "note", "", "why; kept with the verdict")
+	cmd.Flags().StringVar(&note, "note", "", "the reason; recorded with the decision")
 	return c.byActor(cmd)
 }
 
 func approveCommand(c *client) *cobra.Command {
-	return verdictCommand(c, "approve", "Let a version into an environment", "approve", "approved")
+	return verdictCommand(c, "approve", "Approve a version for an environment", "approve", "approved")
 }
 
 func denyCommand(c *client) *cobra.Command {
-	return verdictCommand(c, "deny", "Keep a version out of an environment", "deny", "denied")
+	return verdictCommand(c, "deny", "Deny a version for an environment", "deny", "denied")
 }
 
 func trainCommand(c *client) *cobra.Command {
 	return c.byActor(&cobra.Command{
-		Use: "train MODEL", Short: "Ask for a training", Args: cobra.ExactArgs(1),
+		Use: "train MODEL", Short: "Request a training", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.act(cmd, "/v1/trainings", map[string]any{"namespace": c.namespace, "model": args[0]}, "asked for a training of "+args[0])
 		},
@@ -122,25 +122,25 @@ func trainCommand(c *client) *cobra.Command {
 func rollbackCommand(c *client) *cobra.Command {
 	var to int64
 	cmd := &cobra.Command{
-		Use: "rollback MODEL ENVIRONMENT", Short: "Go back to the version before, or to --to", Args: cobra.ExactArgs(2),
+		Use: "rollback MODEL ENVIRONMENT", Short: "Roll an environment back to the previous version, or to --to", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			body := map[string]any{"namespace": c.namespace, "model": args[0], "environment": args[1]}
 			if cmd.Flags().Changed("to") {
 				if to < 1 {
-					return fmt.Errorf("--to %d is not a version: write a number such as 3, or leave it out for the version before", to)
+					return fmt.Errorf("--to %d is not a version: write a number such as 3, or leave it out for the previous version", to)
 				}
 				body["version"] = to
 			}
 			return c.act(cmd, "/v1/rollbacks", body, "asked to roll back "+args[0]+" in "+args[1])
 		},
 	}
-	cmd.Flags().Int64Var(&to, "to", 0, "the version to go back to")
+	cmd.Flags().Int64Var(&to, "to", 0, "the version to roll back to")
 	return c.byActor(cmd)
 }
 
 func promoteCommand(c *client) *cobra.Command {
 	return c.byActor(&cobra.Command{
-		Use: "promote MODEL VERSION ENVIRONMENT", Short: "Ask to bring a version into an environment", Args: cobra.ExactArgs(3),
+		Use: "promote MODEL VERSION ENVIRONMENT", Short: "Request the promotion of a version to an environment", Args: cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := c.target(args)
 			if err != nil {
@@ -170,7 +170,7 @@ func reposCommand(c *client) *cobra.Command {
 		},
 	}
 	add.Flags().StringVar(&branch, "branch", "main", "the protected branch")
-	add.Flags().StringVar(&name, "name", "", "its name; default: the last part of its URL")
+	add.Flags().StringVar(&name, "name", "", "the repository's name; default: the last part of its URL")
 	return group("repos", "Git repositories", c.byActor(add),
 		listCommand(c, "list", "List repositories", "/v1/repositories",
 			col("repository", "repository"), col("url", "url"), col("branch", "branch"), col("status", "status"),
