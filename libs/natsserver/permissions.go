@@ -1,7 +1,7 @@
 package natsserver
 
 // KeepStreams is what a user publishes to open and retire streams, to trim them, and
-// to find them: what only the keeper of the log may.
+// to find them: what only the log guardian may.
 func KeepStreams() []string {
 	return []string{
 		"$JS.API.STREAM.CREATE.*",

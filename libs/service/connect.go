@@ -68,7 +68,7 @@ func openPool(ctx context.Context, o Options) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
-// dial connects to the log's server, and again whenever it was away.
+// dial connects to the log's server, and reconnects whenever the connection is lost.
 func (s *Service) dial() (*nats.Conn, error) {
 	nc, err := nats.Connect(s.o.NATS,
 		nats.Name("freshet-"+s.o.Name),
@@ -77,10 +77,10 @@ func (s *Service) dial() (*nats.Conn, error) {
 		nats.PingInterval(natsPing), nats.MaxPingsOutstanding(2), nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				s.logger.Warn("the log's server is away", "error", err)
+				s.logger.Warn("the log's server is unavailable", "error", err)
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { s.logger.Info("the log's server is back") }),
+		nats.ReconnectHandler(func(*nats.Conn) { s.logger.Info("the log's server is available again") }),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrConnectionClosed) {
 				return
@@ -89,7 +89,7 @@ func (s *Service) dial() (*nats.Conn, error) {
 			if sub != nil {
 				subject = sub.Subject
 			}
-			s.logger.Warn("the log's server complains", "error", err, "subject", subject)
+			s.logger.Warn("the log's server reported an error", "error", err, "subject", subject)
 		}),
 	)
 	if err != nil {

@@ -21,9 +21,9 @@ import (
 const (
 	checkEvery   = 2 * time.Second
 	checkTimeout = 2 * time.Second
-	stuckAfter   = 20 * time.Second
+	stalledAfter = 20 * time.Second
 	clockEvery   = 30 * time.Second
-	clockApart   = 5 * time.Second
+	maxClockSkew = 5 * time.Second
 )
 
 // health is what the watch has seen.
@@ -33,11 +33,11 @@ type health struct {
 	moved    time.Time // when position last moved, or nothing was waiting
 	clockErr error
 	clockAt  time.Time
-	apart    time.Duration // this machine's clock from PostgreSQL's
-	unready  int           // checks that find something wrong
+	skew     time.Duration // this machine's clock from PostgreSQL's
+	unready  int           // checks that fail
 }
 
-// measure registers what alarms rest on.
+// measure registers the metrics of the alarms.
 func (h *health) measure(metrics prometheus.Registerer) error {
 	gauge := func(name, help string, read func() float64) error {
 		return metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
@@ -47,8 +47,8 @@ func (h *health) measure(metrics prometheus.Registerer) error {
 		}))
 	}
 	return errors.Join(
-		gauge("freshet_unready_checks", "Checks of /readyz that find something wrong.", func() float64 { return float64(h.unready) }),
-		gauge("freshet_clock_apart_seconds", "How far this machine's clock is from PostgreSQL's, when last compared.", func() float64 { return h.apart.Seconds() }),
+		gauge("freshet_unready_checks", "Checks of /readyz that fail.", func() float64 { return float64(h.unready) }),
+		gauge("freshet_clock_skew_seconds", "Difference between this machine's clock and PostgreSQL's, when last compared.", func() float64 { return h.skew.Seconds() }),
 	)
 }
 
@@ -78,9 +78,9 @@ func (h *health) sample(ctx context.Context, s *Service) {
 	due := now.Sub(h.clockAt) > clockEvery
 	h.mu.Unlock()
 	if due && s.o.Clock == clock.System() {
-		apart, err := clocksAgree(ctx, s.pool)
+		skew, err := measureSkew(ctx, s.pool)
 		h.mu.Lock()
-		h.clockErr, h.clockAt, h.apart = err, now, apart
+		h.clockErr, h.clockAt, h.skew = err, now, skew
 		h.mu.Unlock()
 	}
 	unready := len(s.Ready(ctx))
@@ -89,9 +89,9 @@ func (h *health) sample(ctx context.Context, s *Service) {
 	h.mu.Unlock()
 }
 
-// clocksAgree compares this machine's clock with PostgreSQL's. What the question
-// took to be answered counts for neither.
-func clocksAgree(ctx context.Context, pool *pgxpool.Pool) (apart time.Duration, _ error) {
+// measureSkew compares this machine's clock with PostgreSQL's. The time that the query
+// took is not counted as skew.
+func measureSkew(ctx context.Context, pool *pgxpool.Pool) (skew time.Duration, _ error) {
 	var theirs time.Time
 	before := time.Now()
 	if err := pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&theirs); err != nil {
@@ -99,21 +99,20 @@ func clocksAgree(ctx context.Context, pool *pgxpool.Pool) (apart time.Duration, 
 	}
 	switch after := time.Now(); {
 	case theirs.Before(before):
-		apart = before.Sub(theirs)
+		skew = before.Sub(theirs)
 	case theirs.After(after):
-		apart = theirs.Sub(after)
+		skew = theirs.Sub(after)
 	}
-	if apart > clockApart {
-		return apart, fmt.Errorf("this machine's clock is %s off PostgreSQL's: set both by the same time server", apart.Round(time.Second))
+	if skew > maxClockSkew {
+		return skew, fmt.Errorf("this machine's clock differs from PostgreSQL's by %s: synchronize both with the same time server", skew.Round(time.Second))
 	}
-	return apart, nil
+	return skew, nil
 }
 
-// Ready returns what keeps the service from doing its work, check by check; an
-// empty map means ready.
+// Ready returns the failed checks, by name; an empty map means ready.
 func (s *Service) Ready(ctx context.Context) map[string]string {
 	if !s.ready.Load() {
-		return map[string]string{"start": "not started, or stopping"}
+		return map[string]string{"start": "the service is starting or stopping"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -122,7 +121,7 @@ func (s *Service) Ready(ctx context.Context) map[string]string {
 		wrong["postgres"] = err.Error()
 	}
 	if !s.nats.IsConnected() {
-		wrong["log"] = "the log's server is away"
+		wrong["log"] = "the log's server is unavailable"
 	}
 	st := s.log.Status(ctx)
 	if st.Err != nil {
@@ -139,13 +138,13 @@ func (s *Service) Ready(ctx context.Context) map[string]string {
 		}
 	}
 	if p := s.log.Renewing(); p != nil {
-		wrong["rebuild"] = fmt.Sprintf("the fold's version changed: %d of %d events are folded again, and reads are of before", p.Done, p.Of)
+		wrong["rebuild"] = fmt.Sprintf("the fold's version changed: %d of %d events are folded again; until then reads answer from the old tables", p.Done, p.Of)
 		return wrong
 	}
 	s.health.mu.Lock()
 	defer s.health.mu.Unlock()
-	if still := time.Since(s.health.moved); st.Position < st.End && st.Position == s.health.position && !s.health.moved.IsZero() && still > stuckAfter {
-		wrong["progress"] = fmt.Sprintf("stands at %d of %d for %s", st.Position, st.End, still.Round(time.Second))
+	if still := time.Since(s.health.moved); st.Position < st.End && st.Position == s.health.position && !s.health.moved.IsZero() && still > stalledAfter {
+		wrong["progress"] = fmt.Sprintf("stalled at %d of %d for %s", st.Position, st.End, still.Round(time.Second))
 	}
 	if s.health.clockErr != nil {
 		wrong["clock"] = s.health.clockErr.Error()
@@ -153,13 +152,13 @@ func (s *Service) Ready(ctx context.Context) map[string]string {
 	return wrong
 }
 
-// Status is how far a service is.
+// Status is a service's position in the log and its pending work.
 type Status struct {
 	Service  string           `json:"service"`
 	Position uint64           `json:"position"` // of the log, applied
 	End      uint64           `json:"end"`      // of the log, when last seen
 	Behind   map[string]int64 `json:"behind"`
-	Settled  bool             `json:"settled"` // nothing waits and nothing is in flight
+	Settled  bool             `json:"settled"` // no work is pending
 	Error    string           `json:"error,omitempty"`
 }
 
@@ -167,7 +166,7 @@ type Status struct {
 // a service from being settled; what cannot be counted does.
 func (s *Service) Status(ctx context.Context) Status {
 	if !s.ready.Load() {
-		return Status{Service: s.o.Name, Behind: map[string]int64{}, Error: "not started, or stopping"}
+		return Status{Service: s.o.Name, Behind: map[string]int64{}, Error: "the service is starting or stopping"}
 	}
 	st := s.log.Status(ctx)
 	out := Status{Service: s.o.Name, Position: st.Position, End: st.End, Behind: behind(st)}
@@ -230,7 +229,7 @@ func (s *Service) Handler() http.Handler {
 	return mux
 }
 
-// Routes are what a service serves; a front mounts them.
+// Routes are what a service serves; the suite mounts them.
 type Routes struct {
 	Service  string   `json:"service"`
 	Patterns []string `json:"patterns"`

@@ -139,7 +139,7 @@ func (s *Service) Start(ctx context.Context) error {
 			s.fail(fmt.Errorf("%s: processing of the log ended: %w", s.o.Name, err))
 		}
 	}()
-	live, err := s.live(ctx, renewPatience)
+	live, err := s.live(ctx, renewTimeout)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.o.Name, err)
 	}
@@ -164,13 +164,13 @@ func (s *Service) Start(ctx context.Context) error {
 	return nil
 }
 
-// renewPatience is how long a start waits for the rebuild of a fold whose version
-// changed. Then the service serves reads, of before, while it goes on.
-const renewPatience = 2 * time.Second
+// renewTimeout is how long a start waits for the rebuild of a fold whose version
+// changed. After that the service answers reads from the old tables while the rebuild continues.
+const renewTimeout = 2 * time.Second
 
 // live waits until the log was read to its end once. It returns false where that
 // waits for a rebuild that takes longer than it may.
-func (s *Service) live(ctx context.Context, patience time.Duration) (bool, error) {
+func (s *Service) live(ctx context.Context, timeout time.Duration) (bool, error) {
 	began := time.Now()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -180,7 +180,7 @@ func (s *Service) live(ctx context.Context, patience time.Duration) (bool, error
 		if st.Err == nil && st.Position >= st.End && !renewing {
 			return true, nil
 		}
-		if renewing && time.Since(began) > patience {
+		if renewing && time.Since(began) > timeout {
 			return false, nil
 		}
 		if errors.Is(st.Err, eventlog.ErrAlarm) {
@@ -207,18 +207,18 @@ func (s *Service) fail(err error) {
 
 // supervise runs a loop until the context ends.
 func (s *Service) supervise(ctx context.Context, l Loop) {
-	const first, last, calm = 50 * time.Millisecond, 10 * time.Second, time.Minute
+	const first, last, stable = 50 * time.Millisecond, 10 * time.Second, time.Minute
 	pause := first
 	for {
 		began := time.Now()
-		err := guarded(ctx, l)
+		err := recovered(ctx, l)
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > calm {
+		if time.Since(began) > stable {
 			pause = first
 		}
-		s.logger.Error("a loop ended and is started again", "loop", l.Name, "error", err, "pause", pause)
+		s.logger.Error("a loop ended and is restarted", "loop", l.Name, "error", err, "pause", pause)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -230,8 +230,8 @@ func (s *Service) supervise(ctx context.Context, l Loop) {
 	}
 }
 
-// guarded runs a loop; a panic is its error.
-func guarded(ctx context.Context, l Loop) (err error) {
+// recovered runs a loop and returns a panic as its error.
+func recovered(ctx context.Context, l Loop) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())

@@ -71,7 +71,7 @@ func TestALogWhoseDiskWasFullHealsItself(t *testing.T) {
 	require.Eventually(t, func() bool {
 		select {
 		case line := <-says:
-			return strings.Contains(line, "is started again as soon as there is room")
+			return strings.Contains(line, "is restarted when its disk has free space")
 		default:
 			return false
 		}

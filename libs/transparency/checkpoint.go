@@ -110,7 +110,7 @@ func openNote(signed string, keys []string) (text, key string, err error) {
 		}
 	}
 	if lines != len(n.Sigs)+len(n.UnverifiedSigs) {
-		return "", "", fmt.Errorf("%w: a signature is there twice", ErrUnsigned)
+		return "", "", fmt.Errorf("%w: a signature is duplicate", ErrUnsigned)
 	}
 	for _, k := range keys {
 		if strings.HasPrefix(k, fmt.Sprintf("%s+%08x+", n.Sigs[0].Name, n.Sigs[0].Hash)) {

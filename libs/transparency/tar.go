@@ -51,18 +51,18 @@ func ReadTar(r io.Reader) (map[string][]byte, error) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("it is no pack: %w", err)
+			return nil, fmt.Errorf("it is not a pack: %w", err)
 		}
 		if h.Typeflag != tar.TypeReg || h.Size > fileLimit || files[h.Name] != nil {
-			return nil, fmt.Errorf("it is no pack: %q is there twice, too large or no file", h.Name)
+			return nil, fmt.Errorf("it is not a pack: %q is a duplicate, too large or not a file", h.Name)
 		}
 		if files[h.Name], err = io.ReadAll(in); err != nil {
-			return nil, fmt.Errorf("it is no pack: %s: %w", h.Name, err)
+			return nil, fmt.Errorf("it is not a pack: %s: %w", h.Name, err)
 		}
 	}
 	again, err := WriteTar(files)
 	if err != nil {
-		return nil, fmt.Errorf("it is no pack: %w", err)
+		return nil, fmt.Errorf("it is not a pack: %w", err)
 	}
 	if !bytes.Equal(again, raw) {
 		return nil, errors.New("the tar is not written as a suite writes it: a header, the padding or the order of its files was changed")

@@ -63,7 +63,7 @@ func (v *verifier) record(r kafka.Record, epoch *int) {
 	headers := map[string]string{}
 	for _, h := range r.Headers {
 		if _, twice := headers[h.Key]; twice {
-			v.find(where, "the header %s is there twice", h.Key)
+			v.find(where, "the header %s is duplicate", h.Key)
 		}
 		headers[h.Key] = string(h.Value)
 	}

@@ -93,7 +93,7 @@ func (v *verifier) add(where string, sequence int64, digest string, data []byte)
 	switch {
 	case sequence == v.last+1:
 	case sequence == v.last:
-		v.find(where, "sequence %d is there twice", sequence)
+		v.find(where, "sequence %d is duplicate", sequence)
 	case sequence < v.last:
 		v.find(where, "sequence %d comes after %d: it is out of order", sequence, v.last)
 	case sequence == v.last+2:
@@ -312,7 +312,7 @@ func (r Report) Summary() string {
 	s := fmt.Sprintf("%d events of %d sources, none missing; %d checkpoints agree, the newest over %d events; signed by %s",
 		r.Events, len(r.Sources), r.Checkpoints, r.Covered, strings.Join(names, ", "))
 	if r.Repeated > 0 {
-		s += fmt.Sprintf("; %d records are there twice, the same", r.Repeated)
+		s += fmt.Sprintf("; %d records are identical duplicates", r.Repeated)
 	}
 	return s
 }

@@ -28,7 +28,7 @@ func (h *faultySuite) flip(r *rand.Rand, from, to float64) {
 	require.NoError(h.t, os.WriteFile(path, b, 0o600))
 }
 
-// trim takes from the log what is not of its last events, as its keeper does.
+// trim takes from the log what is not of its last events, as its guardian does.
 func (h *faultySuite) trim(keep uint64) {
 	h.t.Helper()
 	js, err := jetstream.New(h.suite.infra.admin)

@@ -73,10 +73,10 @@ func TestPromise10BoundedDiskFullDamage(t *testing.T) {
 		before := h.whole()
 		began := time.Now()
 		require.NoError(t, disks[full.disk].Fill())
-		h.alarm("MB are left in " + filepath.Join(dir, full.disk))
+		h.alarm(filepath.Join(dir, full.disk) + " has ")
 		alarmed := time.Since(began)
 		full.damage()
-		h.alarm("MB are left in " + filepath.Join(dir, full.disk))
+		h.alarm(filepath.Join(dir, full.disk) + " has ")
 
 		began = time.Now()
 		require.NoError(t, disks[full.disk].Free())

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	lookEvery   = time.Second
-	lookTimeout = 500 * time.Millisecond
+	pollEvery   = time.Second
+	pollTimeout = 500 * time.Millisecond
 )
 
 // Gateway stands before services that run in processes of their own, as the one
@@ -35,7 +35,7 @@ type Gateway struct {
 	services     map[string]*remote
 	routes       atomic.Pointer[http.ServeMux]
 	stop         context.CancelFunc
-	looking      sync.WaitGroup
+	polling      sync.WaitGroup
 }
 
 // remote is a service's process.
@@ -69,7 +69,7 @@ func StartGateway(i *Infrastructure, listen string, logger *slog.Logger) (*Gatew
 			Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(base) },
 			FlushInterval: -1,
 			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-				web.Problem(w, http.StatusBadGateway, "Service away", name+" does not answer: "+err.Error())
+				web.Problem(w, http.StatusBadGateway, "Service unavailable", name+" does not answer: "+err.Error())
 			},
 		}}
 	}
@@ -79,7 +79,7 @@ func StartGateway(i *Infrastructure, listen string, logger *slog.Logger) (*Gatew
 	ctx, cancel := context.WithCancel(context.Background())
 	g.stop = cancel
 	g.mount()
-	g.looking.Go(func() { g.look(ctx) })
+	g.polling.Go(func() { g.poll(ctx) })
 	g.server = web.Serve(l, web.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		serve(g.routes.Load(), w, r)
 	})))
@@ -95,13 +95,13 @@ func (g *Gateway) Environments() string { return g.environments }
 // Stop ends it.
 func (g *Gateway) Stop(ctx context.Context) error {
 	g.stop()
-	g.looking.Wait()
+	g.polling.Wait()
 	return g.server.Stop(ctx)
 }
 
-// look asks every service for its routes, again and again.
-func (g *Gateway) look(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
+// poll asks every service for its routes, again and again.
+func (g *Gateway) poll(ctx context.Context) {
+	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
 		changed := false
@@ -180,7 +180,7 @@ func (g *Gateway) status(ctx context.Context) Status {
 }
 
 func ask(ctx context.Context, url string, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

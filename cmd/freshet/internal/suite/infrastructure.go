@@ -148,12 +148,12 @@ func ensureTopics(ctx context.Context, addr string) error {
 }
 
 const (
-	keeper = "audit"     // attests the log, opens its epochs and trims it
-	intake = "ingestion" // reads what outside producers publish
+	guardian = "audit"     // attests the log, opens its epochs and trims it
+	intake   = "ingestion" // reads what outside producers publish
 )
 
-// Users are the log's: each service publishes only its own events, the keeper puts
-// back whatever a new epoch begins with, and the intake has a stream of its own.
+// Users are the log's: each service publishes only its own events, the log guardian writes
+// the first events of a new epoch, and the intake has a stream of its own.
 func Users() []natsserver.User {
 	all := []natsserver.User{
 		natsserver.All(adminUser),
@@ -168,7 +168,7 @@ func Users() []natsserver.User {
 		if name == intake { // makes its stream again on a server that has lost it
 			u.Publish = append(u.Publish, "$JS.API.STREAM.CREATE."+InStream)
 		}
-		if name == keeper {
+		if name == guardian {
 			u.Publish = slices.Concat(u.Publish, natsserver.KeepStreams(), []string{"freshet.>"})
 			u.Subscribe = append(u.Subscribe, epoch.Subject)
 			u.Answers = true

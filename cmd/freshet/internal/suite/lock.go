@@ -31,7 +31,7 @@ func lockDir(dir string) (*os.File, error) {
 			strings.TrimSpace(string(holder)), dir), err)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, Restoring)); err == nil {
-		return nil, errors.Join(fmt.Errorf("a restore into %s was interrupted, and what is there is not whole: empty the directory, and restore again", dir), f.Close())
+		return nil, errors.Join(fmt.Errorf("a restore into %s was interrupted, and the directory is incomplete: empty it, and restore again", dir), f.Close())
 	}
 	err = f.Truncate(0)
 	if err == nil {

@@ -67,7 +67,7 @@ func Start(ctx context.Context, o Options) (*Suite, error) {
 	if s.infra, err = StartInfrastructure(ctx, o.DataDir, o.Logger); err != nil {
 		return nil, errors.Join(err, s.listener.Close())
 	}
-	attested := slices.ContainsFunc(chosen, func(d definition) bool { return d.name == keeper })
+	attested := slices.ContainsFunc(chosen, func(d definition) bool { return d.name == guardian })
 	for _, d := range chosen {
 		module, err := d.module(s.infra.lookup)
 		if err != nil {
@@ -157,9 +157,9 @@ func (s *Suite) Stop(ctx context.Context) error {
 	} else {
 		errs = append(errs, s.listener.Close())
 	}
-	// The keeper hears where the others stop, and stops last.
-	errs = append(errs, s.stopServices(ctx, func(name string) bool { return name != keeper }))
-	errs = append(errs, s.stopServices(ctx, func(name string) bool { return name == keeper }))
+	// The log guardian records where the others stop, and stops last.
+	errs = append(errs, s.stopServices(ctx, func(name string) bool { return name != guardian }))
+	errs = append(errs, s.stopServices(ctx, func(name string) bool { return name == guardian }))
 	return errors.Join(append(errs, s.infra.Stop(ctx))...)
 }
 

@@ -74,9 +74,9 @@ func below(path string, directories []string) bool {
 	return false
 }
 
-// renounce gives up every privilege over the namespaces, for this thread and what
+// dropPrivileges gives up every privilege over the namespaces, for this thread and what
 // it starts: a job could undo its confinement else.
-func renounce() error {
+func dropPrivileges() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
 	}

@@ -165,7 +165,7 @@ func (x *Executor) start(j Job, out *Output) (*exec.Cmd, error) {
 }
 
 func (x *Executor) command(j Job, isolate bool, out *Output) (*exec.Cmd, error) {
-	o := orders{
+	spec := launchSpec{
 		Command: j.Command, Builtin: j.Builtin, Directory: j.Work, First: isolate, Required: x.Required, Hide: x.Hide, Keep: append([]string{j.Directory}, j.Keep...),
 		Environment: append(environment(j), j.Environment...),
 		Limits: limits{
@@ -174,14 +174,14 @@ func (x *Executor) command(j Job, isolate bool, out *Output) (*exec.Cmd, error) 
 		},
 	}
 	if j.MemoryBytes > 0 {
-		o.Limits.AddressSpace = j.MemoryBytes + addressSlack
+		spec.Limits.AddressSpace = j.MemoryBytes + addressSlack
 	}
 	if isolate {
 		// The count is of the namespace's user; outside of one it would be of all
 		// that the suite's user runs.
-		o.Limits.Processes = x.Processes
+		spec.Limits.Processes = x.Processes
 	}
-	b, err := json.Marshal(o)
+	b, err := json.Marshal(spec)
 	if err != nil {
 		return nil, err
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/freshet-io/freshet/services/training/internal/job"
 )
 
-// orders tell the launcher what to become.
-type orders struct {
+// A launchSpec is what the launcher of a job reads: the command, its limits and its isolation.
+type launchSpec struct {
 	Command     []string `json:"command,omitempty"`
 	Builtin     string   `json:"builtin,omitempty"`
 	Directory   string   `json:"directory"`
@@ -43,7 +43,7 @@ const (
 	exitNotFound  = 127
 )
 
-// requires begins what is said of a job that may not run unconfined.
+// requires begins the error of a job that must not run unconfined.
 const requires = "FRESHET_TRAINING_ISOLATION is required"
 
 // Launch makes the process a job, if it was started to be one: it does not return
@@ -66,26 +66,26 @@ func launch(path string, builtins map[string]Builtin) (int, error) {
 	if err != nil {
 		return exitCannotRun, err
 	}
-	var o orders
-	if err := json.Unmarshal(b, &o); err != nil {
+	var spec launchSpec
+	if err := json.Unmarshal(b, &spec); err != nil {
 		return exitCannotRun, err
 	}
-	if o.First {
-		if err := confine(o.Hide, o.Keep); err != nil {
-			if o.Required {
+	if spec.First {
+		if err := confine(spec.Hide, spec.Keep); err != nil {
+			if spec.Required {
 				return exitCannotRun, fmt.Errorf("%s, and the suite's files cannot be hidden from this job: %w", requires, err)
 			}
 			fmt.Println("freshet: the suite's files are not hidden from this job:", err)
 		}
 	}
-	if o.Required && !o.First {
+	if spec.Required && !spec.First {
 		return exitCannotRun, fmt.Errorf("%s, and this job has no namespaces of its own", requires)
 	}
-	if err := o.Limits.set(); err != nil {
+	if err := spec.Limits.set(); err != nil {
 		return exitCannotRun, fmt.Errorf("the limits: %w", err)
 	}
 	os.Clearenv()
-	for _, kv := range o.Environment {
+	for _, kv := range spec.Environment {
 		for i := range kv {
 			if kv[i] == '=' {
 				if err := os.Setenv(kv[:i], kv[i+1:]); err != nil {
@@ -95,23 +95,23 @@ func launch(path string, builtins map[string]Builtin) (int, error) {
 			}
 		}
 	}
-	if err := os.Chdir(o.Directory); err != nil {
+	if err := os.Chdir(spec.Directory); err != nil {
 		return exitCannotRun, err
 	}
-	if o.Builtin != "" {
-		return runBuiltin(builtins[o.Builtin], o.Builtin)
+	if spec.Builtin != "" {
+		return runBuiltin(builtins[spec.Builtin], spec.Builtin)
 	}
-	if len(o.Command) == 0 {
+	if len(spec.Command) == 0 {
 		return exitCannotRun, errors.New("there is no command")
 	}
-	program, err := exec.LookPath(o.Command[0])
+	program, err := exec.LookPath(spec.Command[0])
 	if err != nil {
 		return exitNotFound, err
 	}
-	if !o.First {
-		return exitCannotRun, syscall.Exec(program, o.Command, os.Environ())
+	if !spec.First {
+		return exitCannotRun, syscall.Exec(program, spec.Command, os.Environ())
 	}
-	return first(program, o.Command)
+	return first(program, spec.Command)
 }
 
 func runBuiltin(train Builtin, name string) (int, error) {
@@ -135,16 +135,16 @@ func runBuiltin(train Builtin, name string) (int, error) {
 	return job.ExitDone, nil
 }
 
-// first is the first process of a namespace: it starts the job, buries what the
-// job orphans, and ends with it, which ends everything in the namespace. Signals
+// first is the first process of a namespace: it starts the job, reaps the processes that
+// the job leaves behind, and ends with it, which ends everything in the namespace. Signals
 // come to the whole group, so it only has to survive them.
 func first(program string, command []string) (int, error) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	// Privileges are a thread's, and a child has those of the thread that starts it.
 	runtime.LockOSThread()
-	if err := renounce(); err != nil {
-		return exitCannotRun, fmt.Errorf("giving up privileges: %w", err)
+	if err := dropPrivileges(); err != nil {
+		return exitCannotRun, fmt.Errorf("dropping privileges: %w", err)
 	}
 	p, err := os.StartProcess(program, command, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
 	if err != nil {

@@ -19,4 +19,4 @@ func denied(error) bool { return true }
 
 func confine(_, _ []string) error { return errors.New("only Linux can") }
 
-func renounce() error { return nil }
+func dropPrivileges() error { return nil }

@@ -140,7 +140,7 @@ func (g *Guardian) session(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-lost:
-			return errors.New("the log's server is away")
+			return errors.New("the log's server is unavailable")
 		case m := <-reports:
 			if err := r.report(ctx, m); err != nil {
 				return err
