@@ -185,7 +185,7 @@ addEventListener("resize", soon(async () => { if (lastEvents.length) picture(); 
 addEventListener("hashchange", follow);
 
 side().catch(report);
-refreshThere().catch(report);
+refreshWorklist().catch(report);
 if (!location.hash) {
   const first = document.querySelector("#ripples li a");
   if (first) history.replaceState(null, "", first.getAttribute("href"));
