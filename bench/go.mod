@@ -70,3 +70,5 @@ replace (
 	github.com/freshet-io/freshet/events => ../events
 	github.com/freshet-io/freshet/libs => ../libs
 )
+
+replace github.com/freshet-io/freshet/libs/testkit => ../libs/testkit

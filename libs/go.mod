@@ -98,4 +98,7 @@ require (
 	google.golang.org/genproto/googleapis/api v0.0.0-20261005182115-fad411399dd8 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20261005182115-fad411399dd8 // indirect
 	google.golang.org/grpc v1.84.0 // indirect
+	github.com/freshet-io/freshet/libs/testkit v0.0.0
 )
+
+replace github.com/freshet-io/freshet/libs/testkit => ./testkit

@@ -81,7 +81,7 @@ func TestFilesHaveTheFormThatRepairReads(t *testing.T) {
 	require.Zero(t, noted.Segments[0].BaseOffset)
 	require.EqualValues(t, len(file), noted.Segments[0].Size)
 
-	known, err := (&mender{dir: dir}).topics(true)
+	known, err := (&repairer{dir: dir}).topics(true)
 	require.NoError(t, err)
 	require.Equal(t, map[string]bool{topic: false}, known)
 	for _, path := range []string{"meta.json", "topics.json", "broker_configs.json", "acls.json", "sasl.json", "quotas.json", "seq_windows.json",

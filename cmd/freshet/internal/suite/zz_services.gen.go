@@ -89,7 +89,7 @@ var definitions = []definition{
 		"GET /console/services.css",
 		"GET /console/state",
 		"GET /console/style.css",
-		"GET /console/there.js",
+		"GET /console/worklist.js",
 		"GET /v1/approvals",
 		"GET /v1/ripples",
 		"GET /v1/ripples/stream",
