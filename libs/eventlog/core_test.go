@@ -25,7 +25,9 @@ func counts(service string) *Fold {
 		return nil
 	}
 	f.Apply(full(service+".added"), add)
-	f.Apply(full("other.added"), add)
+	if service != "other" {
+		f.Apply(full("other.added"), add)
+	}
 	f.Apply(full(service+".doubled"), func(ctx context.Context, tx *Tx, e event.Event) error {
 		p, err := payloadOf(e)
 		if err != nil {

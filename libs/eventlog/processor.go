@@ -25,7 +25,7 @@ var errPosition = errors.New("another process moved the position")
 // Losing it costs nothing: those events are passed once more.
 const (
 	maxUnsaved = 16 * maxBatch
-	saveIdle   = 50 * time.Millisecond
+	saveIdle   = 500 * time.Millisecond
 )
 
 // A processor applies the log to the fold, on one connection.

@@ -98,7 +98,7 @@ func TestAServiceThatStartsLateDecidesNothingOfThePast(t *testing.T) {
 func everything() (*Fold, []Handler) {
 	f := fragile(func() bool { return false })
 	inner := f.apply[full("fragile.added")]
-	f.Apply(full("fragile.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
+	replaceApply(f, full("fragile.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
 		p, err := payloadOf(e)
 		if err != nil {
 			return Invalid(err)

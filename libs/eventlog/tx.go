@@ -43,25 +43,38 @@ func newTx(l *Log, conn *pgx.Conn) *Tx {
 // the event.
 func (t *Tx) Exec(sql string, args ...any) { t.batch.Queue(sql, args...) }
 
-// Query reads the fold's tables, with everything written so far.
+// Query reads the fold's tables, with everything written so far: what is queued goes
+// ahead of the question, in the same round trip.
 func (t *Tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	if err := t.flush(ctx); err != nil {
+	if err := t.arrived(); err != nil {
 		return nil, err
 	}
-	return t.conn.Query(ctx, sql, args...)
+	b := t.take(ctx)
+	if b.Len() == 0 {
+		return t.conn.Query(ctx, sql, args...)
+	}
+	ahead := b.Len()
+	b.Queue(sql, args...)
+	results := t.conn.SendBatch(ctx, b)
+	for range ahead {
+		if _, err := results.Exec(); err != nil {
+			_ = results.Close() // it says the same
+			return nil, err
+		}
+	}
+	rows, err := results.Query()
+	if err != nil {
+		_ = results.Close() // it says the same
+		return nil, err
+	}
+	return &lastRows{Rows: rows, batch: results}, nil
 }
 
 // QueryRow reads one row, with everything written so far.
 func (t *Tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	if err := t.flush(ctx); err != nil {
-		return failedRow{err}
-	}
-	return t.conn.QueryRow(ctx, sql, args...)
+	rows, err := t.Query(ctx, sql, args...)
+	return oneRow{rows, err}
 }
-
-type failedRow struct{ err error }
-
-func (r failedRow) Scan(...any) error { return r.err }
 
 // Open opens an effect: it is executed until the fact that ends it is applied.
 func (t *Tx) Open(e Effect) {
@@ -188,12 +201,11 @@ func (t *Tx) flush(ctx context.Context) error {
 	if err := t.arrived(); err != nil {
 		return err
 	}
-	if t.begun && t.batch.Len() == 0 {
+	b := t.take(ctx)
+	if b.Len() == 0 {
 		return nil
 	}
-	b, begun := t.batch, t.begun
-	t.batch, t.begun = &pgx.Batch{}, true
-	return t.send(ctx, b, begun)
+	return t.conn.SendBatch(ctx, b).Close()
 }
 
 // goOn sends what is queued, as flush does, while the caller queues more. What becomes
@@ -205,7 +217,7 @@ func (t *Tx) goOn(ctx context.Context) error {
 	b, begun := t.batch, t.begun
 	t.batch, t.begun = &pgx.Batch{}, true
 	t.ahead = make(chan error, 1)
-	go func() { t.ahead <- t.send(ctx, b, begun) }()
+	go func() { t.ahead <- t.conn.SendBatch(ctx, t.whole(ctx, b, begun)).Close() }()
 	return nil
 }
 
@@ -219,7 +231,15 @@ func (t *Tx) arrived() error {
 	return err
 }
 
-func (t *Tx) send(ctx context.Context, b *pgx.Batch, begun bool) error {
+// take is what is queued, to be sent; the transaction stays open after it.
+func (t *Tx) take(ctx context.Context) *pgx.Batch {
+	b, begun := t.batch, t.begun
+	t.batch, t.begun = &pgx.Batch{}, true
+	return t.whole(ctx, b, begun)
+}
+
+// whole is what is queued, behind the transaction's begin where it has not begun.
+func (t *Tx) whole(ctx context.Context, b *pgx.Batch, begun bool) *pgx.Batch {
 	b = t.merged(ctx, b)
 	if !begun {
 		queued := b.QueuedQueries
@@ -227,7 +247,7 @@ func (t *Tx) send(ctx context.Context, b *pgx.Batch, begun bool) error {
 		b.Queue("BEGIN")
 		b.QueuedQueries = append(b.QueuedQueries, queued...)
 	}
-	return t.conn.SendBatch(ctx, b).Close()
+	return b
 }
 
 // merged is what is queued, in as few statements as may be where that is asked for.
