@@ -32,7 +32,7 @@ type Options struct {
 
 const (
 	step         = 30 * time.Minute
-	settleLimit  = 60 * time.Second
+	patience     = 2 * time.Minute // with a suite in which nothing moves
 	stayPace     = 2 * time.Second // real time per step when the demo stays up
 	changeDay    = 9               // the code commit comes on the day after so many, at ten
 	badFileDay   = 5               // the producer's mistake comes at the end of this day
@@ -183,7 +183,7 @@ type demo struct {
 // begin connects everybody and has the model declared.
 func (d *demo) begin(ctx context.Context, s *suite.Suite) error {
 	d.suite = s
-	d.api = &api{url: s.URL(), http: &http.Client{Timeout: settleLimit}}
+	d.api = &api{url: s.URL(), http: &http.Client{Timeout: patience}}
 	d.application = &application{api: d.api, answers: map[string]answer{}}
 	var (
 		stop func()
@@ -211,8 +211,6 @@ func (d *demo) begin(ctx context.Context, s *suite.Suite) error {
 
 // settle waits until the suite has nothing left to do, and the observer has read its events.
 func (d *demo) settle(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, settleLimit)
-	defer cancel()
 	end, err := d.api.settled(ctx)
 	if err != nil {
 		return err
@@ -345,10 +343,8 @@ func (d *demo) committed(ctx context.Context) error {
 
 // await waits for the next event of a type.
 func (d *demo) await(ctx context.Context, typ string) error {
-	ctx, cancel := context.WithTimeout(ctx, settleLimit)
-	defer cancel()
 	if err := d.observer.await(ctx, typ); err != nil {
-		return fmt.Errorf("no %s within %s: %w", typ, settleLimit, err)
+		return fmt.Errorf("waiting for %s: %w", typ, err)
 	}
 	return nil
 }

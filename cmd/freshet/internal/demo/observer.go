@@ -92,8 +92,11 @@ func (s *observer) caughtUp(ctx context.Context, events int) error {
 	return s.when(ctx, func() bool { return s.count >= events })
 }
 
-// when returns when a condition holds, which it looks at after each event.
+// when returns when a condition holds, which it looks at after each event. A suite may
+// take as long as it needs; one in which nothing happens for long is given up.
 func (s *observer) when(ctx context.Context, holds func() bool) error {
+	idle := time.NewTimer(patience)
+	defer idle.Stop()
 	for {
 		s.mu.Lock()
 		if holds() {
@@ -104,6 +107,9 @@ func (s *observer) when(ctx context.Context, holds func() bool) error {
 		s.mu.Unlock()
 		select {
 		case <-more:
+			idle.Reset(patience)
+		case <-idle.C:
+			return fmt.Errorf("nothing more was in the log for %s", patience)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
