@@ -45,7 +45,7 @@ func freshet(t *testing.T, args ...string) (*exec.Cmd, *bufio.Scanner) {
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	// A command that says nothing must not hold up the tests for ever.
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, exe, args...)
 	cmd.Env = append(os.Environ(), "FRESHET_TEST_IS_COMMAND=1")
@@ -146,7 +146,7 @@ func TestAKilledDemoGoesOn(t *testing.T) {
 	_ = cmd.Wait()
 
 	first := up(t, dir)
-	first.settled(t, 10*time.Second)
+	first.settled(t, 2*time.Minute)
 	events := first.log(t)
 	require.NotEmpty(t, events)
 	checkCauses(t, events)
@@ -157,7 +157,7 @@ func TestAKilledDemoGoesOn(t *testing.T) {
 	first.stop(t)
 
 	second := up(t, dir)
-	second.settled(t, 10*time.Second)
+	second.settled(t, 2*time.Minute)
 	again := second.log(t)
 	require.Equal(t, asStrings(events), asStrings(again)[:len(events)], "a restart changed the log")
 	checkWhatIf(t, second, base, len(again))
@@ -262,7 +262,7 @@ func archiveByKafkaGo(t *testing.T, addr string, n int) []string {
 	t.Helper()
 	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{addr}, Topic: "freshet.events", Partition: 0})
 	defer func() { _ = r.Close() }()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	var out []string
 	for len(out) < n {
@@ -278,7 +278,7 @@ func archiveByFranz(t *testing.T, addr string, n int) []string {
 	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumeTopics("freshet.events"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	require.NoError(t, err)
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	var out []string
 	for len(out) < n {

@@ -132,7 +132,7 @@ func terminate(t *testing.T, cmd *exec.Cmd, dir string) error {
 		t.Fatalf("it did not end within %s", cleanStop)
 	}
 	// A killed postmaster's children see that it is gone and end by themselves.
-	require.Eventually(t, func() bool { return len(processes(dir)) == 0 }, 10*time.Second, 20*time.Millisecond, "left behind: %v", processes(dir))
+	require.Eventually(t, func() bool { return len(processes(dir)) == 0 }, time.Minute, 20*time.Millisecond, "left behind: %v", processes(dir))
 	return err
 }
 

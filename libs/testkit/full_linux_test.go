@@ -66,8 +66,8 @@ func TestALogWhoseDiskWasFullHealsItself(t *testing.T) {
 		err := s.Healthy()
 		return err != nil && strings.Contains(err.Error(), "no space left on device")
 	}
-	require.Eventually(t, func() bool { _ = publish("LOG"); return full() }, 30*time.Second, time.Millisecond)
-	require.Eventually(t, func() bool { return publish("OTHER") == nil }, 30*time.Second, time.Millisecond, "each stream latches by itself")
+	require.Eventually(t, func() bool { _ = publish("LOG"); return full() }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return publish("OTHER") == nil }, time.Minute, time.Millisecond, "each stream latches by itself")
 	require.Eventually(t, func() bool {
 		select {
 		case line := <-says:
@@ -75,14 +75,14 @@ func TestALogWhoseDiskWasFullHealsItself(t *testing.T) {
 		default:
 			return false
 		}
-	}, 30*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	require.Error(t, publish("LOG"))
 	require.True(t, full())
 	require.Equal(t, first, nc.ConnectedServerId(), "it is not started again while there is no room")
 
 	require.NoError(t, disk.Free())
-	require.Eventually(t, func() bool { return publish("LOG") == nil }, 30*time.Second, 20*time.Millisecond)
-	require.Eventually(t, func() bool { return s.Healthy() == nil }, 30*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return publish("LOG") == nil }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return s.Healthy() == nil }, time.Minute, 20*time.Millisecond)
 	require.NotEqual(t, first, nc.ConnectedServerId())
 	require.Equal(t, url, s.URL("test"))
 	require.Equal(t, addr, s.Addr())

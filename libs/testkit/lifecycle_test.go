@@ -49,7 +49,7 @@ func TestLoopsAreStartedAgainAndProgressIsCounted(t *testing.T) {
 		steady := service.Loop{Name: "steady", Run: func(ctx context.Context) error { <-ctx.Done(); return nil }}
 		r := testkit.Service(t, "counter", language, module(), service.Loops(
 			func() service.Loop { return loop }, func() service.Loop { return steady }))
-		require.Eventually(t, func() bool { return starts.Load() == 3 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return starts.Load() == 3 }, time.Minute, time.Millisecond)
 		_, status := get(t, r.URL+"/statusz")
 		require.Contains(t, status, `"letters":3`)
 		require.NotContains(t, status, `"steady"`, "it counts nothing")
@@ -80,7 +80,7 @@ func TestIsNotReadyWithoutItsDatabaseAndStopsAllTheSame(t *testing.T) {
 	require.Eventually(t, func() bool {
 		code, body := get(t, r.URL+"/readyz")
 		return code == http.StatusServiceUnavailable && body != ""
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	_, body := get(t, r.URL+"/readyz")
 	require.Contains(t, body, `"postgres"`)
 }

@@ -30,7 +30,7 @@ import (
 const Stream = "FRESHET_1"
 
 // patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // A Running service, alone on a log of its own, with everything real.
 type Running struct {

@@ -291,7 +291,7 @@ func (s *suite) secondStore() *online.Store {
 		behind, err := store.Behind(ctx)
 		lag, lagErr := store.Lag(ctx)
 		return err == nil && lagErr == nil && behind == 0 && lag == 0
-	}, 20*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	return store
 }
 

@@ -123,7 +123,7 @@ func (w *waiter) move(model string, version int64, kind string) (int64, error) {
 	w.n++
 	done := w.b.complete(model, "production", version, kind, fmt.Sprintf("rollout-%d", w.n))
 	w.lock.Unlock()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		changed := w.b.Log.Changed()
 		// What the registry knows of the rollout's end, and of what it changed, is one

@@ -116,7 +116,7 @@ func TestACancelledRunEndsAndLetsTheNextOneIn(t *testing.T) {
 	require.Eventually(t, func() bool { // the log can be read while the job runs
 		_, log := w.get("/v1/runs/" + started.Run + "/log")
 		return strings.Contains(log, "waiting")
-	}, 20*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 
 	// A code change meanwhile has to wait for the end.
 	w.declare(nil, nil)

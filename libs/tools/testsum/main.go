@@ -90,7 +90,7 @@ func (s *sum) slowest(n int) string {
 }
 
 func (s *sum) run(dir string, env, args []string) {
-	cmd := exec.Command("go", append([]string{"test", "-json", "-vet=off"}, args...)...)
+	cmd := exec.Command("go", append([]string{"test", "-json", "-vet=off", "-timeout=30m"}, args...)...)
 	cmd.Dir = dir
 	// This module is outside the workspace; the environment it runs in must not
 	// keep the others out as well.

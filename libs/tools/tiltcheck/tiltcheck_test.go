@@ -113,7 +113,7 @@ func TestResourcesRun(t *testing.T) {
 	}
 	// The one listener serves the routes of both.
 	for _, path := range []string{"/v1/models", "/v1/events"} {
-		require.Eventually(t, func() bool { return answers(fmt.Sprintf("http://127.0.0.1:%d%s", port, path)) }, 30*time.Second, 100*time.Millisecond, path)
+		require.Eventually(t, func() bool { return answers(fmt.Sprintf("http://127.0.0.1:%d%s", port, path)) }, time.Minute, 100*time.Millisecond, path)
 	}
 }
 

@@ -99,7 +99,7 @@ func settle(t *testing.T, url string) {
 		_, last = get(t, url+"/statusz")
 		var st suite.Status
 		return json.Unmarshal([]byte(last), &st) == nil && st.Settled && st.End > 0
-	}, 30*time.Second, 20*time.Millisecond, "%s", last)
+	}, time.Minute, 20*time.Millisecond, "%s", last)
 }
 
 func TestAPartOfTheSuite(t *testing.T) {
@@ -168,7 +168,7 @@ func TestServicesInProcessesOfTheirOwn(t *testing.T) {
 	require.Eventually(t, func() bool {
 		code, _ := get(t, g.URL()+"/v1/models")
 		return code == http.StatusOK
-	}, 30*time.Second, 50*time.Millisecond)
+	}, time.Minute, 50*time.Millisecond)
 	code, body := get(t, g.URL()+"/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, code, "the others do not run")
 	require.Contains(t, body, `"registry":{}`)
@@ -180,7 +180,7 @@ func TestServicesInProcessesOfTheirOwn(t *testing.T) {
 	require.Eventually(t, func() bool {
 		code, _ := get(t, g.URL()+"/v1/models")
 		return code == http.StatusBadGateway
-	}, 10*time.Second, 50*time.Millisecond)
+	}, time.Minute, 50*time.Millisecond)
 	require.NoError(t, g.Stop(context.Background()))
 	require.NoError(t, i.Stop(context.Background()))
 }

@@ -70,7 +70,7 @@ func TestRecordsWaitForKafkaInBoundedMemoryAndInOrder(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, taken, n)
 	b.set(false)
-	require.Eventually(t, func() bool { return b.stored() == taken }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return b.stored() == taken }, time.Minute, time.Millisecond)
 	require.Equal(t, "default/a/production", string(b.got[0].Key))
 
 	// What is offered last is written before the writer ends.

@@ -66,7 +66,7 @@ func TestAJobDiesWithItsSuite(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := os.Stat(ticks)
 		return err == nil
-	}, 30*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	require.NoError(t, suite.Process.Kill())
 	require.Error(t, suite.Wait())
 	size := func() int64 {
@@ -79,7 +79,7 @@ func TestAJobDiesWithItsSuite(t *testing.T) {
 		before, still := size(), time.NewTimer(400*time.Millisecond)
 		<-still.C
 		return size() == before
-	}, 30*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 }
 
 func newExecutor(t *testing.T) *executor.Executor {
@@ -149,7 +149,7 @@ func cancelled(t *testing.T, x *executor.Executor, j executor.Job, ready func(ou
 	defer cancel()
 	done, out := make(chan error, 1), executor.NewOutput(1<<16)
 	go func() { done <- x.Run(ctx, j, out) }()
-	require.Eventually(t, func() bool { return ready(string(out.Bytes())) }, 30*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return ready(string(out.Bytes())) }, time.Minute, 5*time.Millisecond)
 	cancel()
 	f := failure(t, <-done)
 	require.Equal(t, executor.Cancelled, f.Reason)

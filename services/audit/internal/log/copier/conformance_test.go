@@ -83,7 +83,7 @@ func conformance(t *testing.T, broker *brokers.Broker) {
 		for round := range testkit.Figure(2, 20) {
 			b.publish(200)
 			if round%2 == 1 { // in the middle of a copy, else at its end
-				require.Eventually(t, func() bool { n, err := c.Behind(t.Context()); return err == nil && n < 150 }, 30*time.Second, time.Millisecond)
+				require.Eventually(t, func() bool { n, err := c.Behind(t.Context()); return err == nil && n < 150 }, time.Minute, time.Millisecond)
 			} else {
 				b.awaitCopied(c)
 			}
@@ -167,5 +167,5 @@ func forget(t *testing.T, addr string) {
 			}
 		}
 		return true
-	}, 30*time.Second, 20*time.Millisecond, fmt.Sprint(last))
+	}, time.Minute, 20*time.Millisecond, fmt.Sprint(last))
 }

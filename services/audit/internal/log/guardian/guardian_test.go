@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	patience = 30 * time.Second
+	patience = 2 * time.Minute
 	poll     = 5 * time.Millisecond
 )
 

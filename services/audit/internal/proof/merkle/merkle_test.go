@@ -128,7 +128,7 @@ func (b *bundle) runWith(file string, sign func() bool) (l *merkle.Log, stop fun
 
 func (b *bundle) await(l *merkle.Log, size int64) {
 	b.t.Helper()
-	require.Eventually(b.t, func() bool { return l.Size() == size }, 30*time.Second, time.Millisecond)
+	require.Eventually(b.t, func() bool { return l.Size() == size }, time.Minute, time.Millisecond)
 }
 
 func TestACheckpointIsDueByNumberAndByTime(t *testing.T) {
@@ -161,7 +161,7 @@ func TestACheckpointIsDueByNumberAndByTime(t *testing.T) {
 	b.await(l, 12)
 	require.Len(t, b.checkpoints(), 1)
 	b.clock.Set(b.clock.Now().Add(time.Hour))
-	require.Eventually(t, func() bool { return len(b.checkpoints()) == 2 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(b.checkpoints()) == 2 }, time.Minute, time.Millisecond)
 	require.EqualValues(t, 12, b.checkpoints()[1].Size)
 	b.store(1, events.TypeRunStarted, "")
 	asked, err := l.Checkpoint(t.Context())
@@ -224,7 +224,7 @@ func TestTheTreesFileIsMadeAgain(t *testing.T) {
 		require.NoError(t, err, name)
 		require.False(t, l.Altered(), name)
 		// Damage below what a root rests on is found by a proof, and mended then.
-		require.Eventually(t, func() bool { _, err = l.Prove(3, message(3, events.TypeRunStarted, ""), c); return err == nil }, 30*time.Second, time.Millisecond, name)
+		require.Eventually(t, func() bool { _, err = l.Prove(3, message(3, events.TypeRunStarted, ""), c); return err == nil }, time.Minute, time.Millisecond, name)
 		b.await(l, c.Size+1)
 		stop()
 	}
@@ -253,7 +253,7 @@ func TestAnAlteredArchive(t *testing.T) {
 	other.store(8, events.TypeRunStarted, "")
 	other.key, other.recorded = b.key, []events.CheckpointSigned{c}
 	l, _ = other.run()
-	require.Eventually(t, l.Altered, 30*time.Second, time.Millisecond)
+	require.Eventually(t, l.Altered, time.Minute, time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	_, err = l.Checkpoint(ctx)
@@ -276,7 +276,7 @@ func TestAnAlteredArchive(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, forged.kafka.Produce(t.Context(), archive.Topic, kafka.Record{Value: []byte("{}"), Headers: append(headers, kafka.Header{Key: "by", Value: []byte("somebody")})}))
 		forged.more()
-		require.Eventually(t, l.Altered, 30*time.Second, time.Millisecond, name)
+		require.Eventually(t, l.Altered, time.Minute, time.Millisecond, name)
 		_, err = l.Prove(3, message(3, events.TypeRunStarted, ""), c)
 		require.ErrorIs(t, err, merkle.ErrAltered, "not even what an older checkpoint is over")
 		_, err = l.ProveGrowth(10, 20)
@@ -287,7 +287,7 @@ func TestAnAlteredArchive(t *testing.T) {
 	short.store(19, events.TypeRunStarted, "")
 	short.key, short.recorded = b.key, []events.CheckpointSigned{c}
 	l, _ = short.run()
-	require.Eventually(t, l.Altered, 30*time.Second, time.Millisecond)
+	require.Eventually(t, l.Altered, time.Minute, time.Millisecond)
 }
 
 // An archive that was cut is not well until what it had is there again.
@@ -307,9 +307,9 @@ func TestAnArchiveThatWasCut(t *testing.T) {
 		cut.store(12, events.TypeRunStarted, "")
 		cut.key, cut.recorded, cut.file = b.key, []events.CheckpointSigned{c}, file
 		l, stop = cut.run()
-		require.Eventually(t, func() bool { return errors.Is(l.Failing(t.Context()), merkle.ErrShort) }, 30*time.Second, time.Millisecond, name)
+		require.Eventually(t, func() bool { return errors.Is(l.Failing(t.Context()), merkle.ErrShort) }, time.Minute, time.Millisecond, name)
 		cut.store(8, events.TypeRunStarted, "") // again
-		require.Eventually(t, func() bool { return l.Failing(t.Context()) == nil }, 30*time.Second, time.Millisecond, name)
+		require.Eventually(t, func() bool { return l.Failing(t.Context()) == nil }, time.Minute, time.Millisecond, name)
 		require.False(t, l.Altered(), name)
 		require.EqualValues(t, 20, l.Size(), name)
 		stop()
@@ -329,7 +329,7 @@ func TestAnotherProcessSigns(t *testing.T) {
 		b.store(5, events.TypeRunStarted, "")
 		c, err := l.Checkpoint(t.Context())
 		require.NoError(t, err)
-		require.Eventually(t, func() bool { return other.Newest() == c }, 30*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return other.Newest() == c }, time.Minute, time.Millisecond)
 		_, err = other.Prove(c.Size, message(uint64(c.Size), events.TypeRunStarted, ""), c)
 		require.NoError(t, err)
 		newest = c
