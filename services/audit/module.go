@@ -15,7 +15,6 @@ import (
 	"github.com/freshet-io/freshet/services/audit/internal/past/lineage"
 	"github.com/freshet-io/freshet/services/audit/internal/proof/evidence"
 	"github.com/freshet-io/freshet/services/audit/internal/proof/merkle"
-	"github.com/freshet-io/freshet/services/audit/internal/state"
 	"go.uber.org/fx"
 )
 
@@ -24,7 +23,7 @@ import (
 func Module(cfg Config) fx.Option {
 	return fx.Module("audit",
 		fx.Supply(cfg),
-		fx.Provide(newFold, newReader),
+		fx.Provide(Fold, newReader),
 		guardian.Module(guardianSettings),
 		archiving(cfg),
 		fx.Invoke(routes),
@@ -41,12 +40,6 @@ func archiving(cfg Config) fx.Option {
 		service.Checks(archiveCheck, merkleCheck),
 		fx.Invoke(checkTopic, evidenceRoutes),
 	)
-}
-
-func newFold() *eventlog.Fold {
-	fold := eventlog.NewFold("audit", state.FoldVersion, state.Tables)
-	state.Register(fold)
-	return fold
 }
 
 func archiveLoop(a *archiver) service.Loop {

@@ -6,7 +6,6 @@ import (
 	"github.com/freshet-io/freshet/libs/web"
 	"github.com/freshet-io/freshet/services/console/internal/edge"
 	"github.com/freshet-io/freshet/services/console/internal/page"
-	"github.com/freshet-io/freshet/services/console/internal/state"
 	"go.uber.org/fx"
 )
 
@@ -14,15 +13,9 @@ import (
 func Module(cfg Config) fx.Option {
 	return fx.Module("console",
 		fx.Supply(cfg),
-		fx.Provide(newFold),
+		fx.Provide(Fold),
 		fx.Invoke(routes),
 	)
-}
-
-func newFold() *eventlog.Fold {
-	fold := eventlog.NewFold("console", state.FoldVersion, state.Tables)
-	state.Register(fold)
-	return fold
 }
 
 func routes(mux *web.Mux, log *eventlog.Log, cfg Config, store *objects.Store) error {

@@ -11,13 +11,11 @@ import (
 	"github.com/freshet-io/freshet/libs/objects"
 	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/libs/web"
-	"github.com/freshet-io/freshet/services/deployment/internal/decide"
 	"github.com/freshet-io/freshet/services/deployment/internal/edge"
 	"github.com/freshet-io/freshet/services/deployment/internal/effect"
 	"github.com/freshet-io/freshet/services/deployment/internal/features"
 	"github.com/freshet-io/freshet/services/deployment/internal/record"
 	"github.com/freshet-io/freshet/services/deployment/internal/serving"
-	"github.com/freshet-io/freshet/services/deployment/internal/state"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/fx"
 )
@@ -26,7 +24,7 @@ import (
 func Module(cfg Config) fx.Option {
 	return fx.Module("deployment",
 		fx.Supply(cfg),
-		fx.Provide(newFold, newCache, newFeatures,
+		fx.Provide(Fold, newCache, newFeatures,
 			// The models that serve are in memory before the service is ready, and what
 			// requests record after the loops have stopped is still written.
 			fx.Annotate(newServer, fx.OnStart((*serving.Server).Refresh)),
@@ -35,13 +33,6 @@ func Module(cfg Config) fx.Option {
 		service.Loops(servingLoop, recordsLoop),
 		fx.Invoke(routes),
 	)
-}
-
-func newFold() *eventlog.Fold {
-	fold := eventlog.NewFold("deployment", state.FoldVersion, state.Tables)
-	state.Register(fold)
-	decide.Register(fold)
-	return fold
 }
 
 func newCache(store *objects.Store) *serving.Cache { return serving.NewCache(store) }

@@ -11,11 +11,9 @@ import (
 	"github.com/freshet-io/freshet/libs/objects"
 	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/libs/web"
-	"github.com/freshet-io/freshet/services/feature-store/internal/decide"
 	"github.com/freshet-io/freshet/services/feature-store/internal/edge"
 	"github.com/freshet-io/freshet/services/feature-store/internal/effect"
 	"github.com/freshet-io/freshet/services/feature-store/internal/online"
-	"github.com/freshet-io/freshet/services/feature-store/internal/state"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/fx"
 )
@@ -24,19 +22,12 @@ import (
 func Module(cfg Config) fx.Option {
 	return fx.Module("feature-store",
 		fx.Supply(cfg),
-		fx.Provide(newFold, newEngine, newWorks, fx.Annotate(newStore, fx.OnStop((*online.Store).Close))),
+		fx.Provide(Fold, newEngine, newWorks, fx.Annotate(newStore, fx.OnStop((*online.Store).Close))),
 		service.Migrations(online.Migrations),
 		service.Effects(materialiseEffect, trainingSetEffect),
 		service.Loops(followLoop, pushedLoop),
 		fx.Invoke(routes),
 	)
-}
-
-func newFold() *eventlog.Fold {
-	fold := eventlog.NewFold("feature-store", state.FoldVersion, state.Tables)
-	state.Register(fold)
-	decide.Register(fold)
-	return fold
 }
 
 func newEngine(cfg Config, paths service.Paths) (*duckdb.Engine, error) {

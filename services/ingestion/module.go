@@ -9,12 +9,10 @@ import (
 	"github.com/freshet-io/freshet/libs/objects"
 	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/libs/web"
-	"github.com/freshet-io/freshet/services/ingestion/internal/decide"
 	"github.com/freshet-io/freshet/services/ingestion/internal/edge"
 	"github.com/freshet-io/freshet/services/ingestion/internal/effect"
 	"github.com/freshet-io/freshet/services/ingestion/internal/git"
 	"github.com/freshet-io/freshet/services/ingestion/internal/sqlcheck"
-	"github.com/freshet-io/freshet/services/ingestion/internal/state"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/fx"
@@ -24,19 +22,13 @@ import (
 func Module(cfg Config) fx.Option {
 	return fx.Module("ingestion",
 		fx.Supply(cfg),
-		fx.Provide(newFold, newEngine, fx.Annotate(sqlcheck.New, fx.OnStop((*sqlcheck.Checker).Close)), newGit,
+		fx.Provide(Fold, newEngine, fx.Annotate(sqlcheck.New, fx.OnStop((*sqlcheck.Checker).Close)), newGit,
 			newFiles, edge.NewIntake, edge.NewFromNATS, edge.NewFromKafka, newWatch),
 		service.Migrations(edge.Migrations),
 		service.Effects(checkEffect, archiveEffect),
 		service.Loops(natsLoop, kafkaLoop, watchLoop),
 		fx.Invoke(routes),
 	)
-}
-
-func newFold() *eventlog.Fold {
-	f := state.New()
-	decide.Register(f)
-	return f
 }
 
 func newFiles(cfg Config, store *objects.Store) *edge.Files {

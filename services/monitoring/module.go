@@ -11,11 +11,9 @@ import (
 	"github.com/freshet-io/freshet/libs/objects"
 	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/libs/web"
-	"github.com/freshet-io/freshet/services/monitoring/internal/decide"
 	"github.com/freshet-io/freshet/services/monitoring/internal/edge"
 	"github.com/freshet-io/freshet/services/monitoring/internal/effect"
 	"github.com/freshet-io/freshet/services/monitoring/internal/inbox"
-	"github.com/freshet-io/freshet/services/monitoring/internal/state"
 	"github.com/freshet-io/freshet/services/monitoring/internal/watch"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/fx"
@@ -25,23 +23,12 @@ import (
 func Module(cfg Config) fx.Option {
 	return fx.Module("monitoring",
 		fx.Supply(cfg),
-		fx.Provide(newFold, newInbox, newProfiles, newWatcher),
+		fx.Provide(Fold, newInbox, newProfiles, newWatcher),
 		service.Migrations(inbox.Migrations),
 		service.Effects(qualityEffect),
 		service.Loops(recordsLoop, windowsLoop),
 		fx.Invoke(routes),
 	)
-}
-
-func newFold() (*eventlog.Fold, error) {
-	fold := eventlog.NewFold("monitoring", state.FoldVersion, state.Tables)
-	state.Register(fold)
-	d, err := decide.New()
-	if err != nil {
-		return nil, err
-	}
-	d.Register(fold)
-	return fold, nil
 }
 
 func newInbox(pool *pgxpool.Pool, client *kafka.Client, logger *slog.Logger) *inbox.Inbox {

@@ -3,9 +3,7 @@ package registry
 import (
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/web"
-	"github.com/freshet-io/freshet/services/registry/internal/decide"
 	"github.com/freshet-io/freshet/services/registry/internal/edge"
-	"github.com/freshet-io/freshet/services/registry/internal/state"
 	"go.uber.org/fx"
 )
 
@@ -13,15 +11,9 @@ import (
 func Module(cfg Config) fx.Option {
 	return fx.Module("registry",
 		fx.Supply(cfg),
-		fx.Provide(newFold),
+		fx.Provide(Fold),
 		fx.Invoke(routes),
 	)
-}
-
-func newFold() (*eventlog.Fold, error) {
-	fold := eventlog.NewFold("registry", state.FoldVersion, state.Tables)
-	state.Register(fold)
-	return fold, decide.Register(fold)
 }
 
 func routes(mux *web.Mux, log *eventlog.Log, cfg Config) {

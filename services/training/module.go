@@ -5,10 +5,8 @@ import (
 	"github.com/freshet-io/freshet/libs/objects"
 	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/libs/web"
-	"github.com/freshet-io/freshet/services/training/internal/decide"
 	"github.com/freshet-io/freshet/services/training/internal/edge"
 	"github.com/freshet-io/freshet/services/training/internal/effect"
-	"github.com/freshet-io/freshet/services/training/internal/state"
 	"go.uber.org/fx"
 )
 
@@ -16,17 +14,10 @@ import (
 func Module(cfg Config) fx.Option {
 	return fx.Module("training",
 		fx.Supply(cfg),
-		fx.Provide(newFold, newEffects),
+		fx.Provide(Fold, newEffects),
 		service.Effects((*effect.Effects).Run, (*effect.Effects).Measure, (*effect.Effects).Refuse),
 		fx.Invoke(routes),
 	)
-}
-
-func newFold() *eventlog.Fold {
-	fold := eventlog.NewFold("training", state.FoldVersion, state.Tables)
-	state.Register(fold)
-	decide.Register(fold)
-	return fold
 }
 
 func routes(mux *web.Mux, log *eventlog.Log, cfg Config, store *objects.Store, effects *effect.Effects) {

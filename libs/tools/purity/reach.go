@@ -8,7 +8,6 @@ import (
 	"go/types"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -55,7 +54,7 @@ func check(root string, patterns []string) (*report, error) {
 	}
 	pkgs, err := packages.Load(&packages.Config{
 		Mode: packages.NeedName | packages.NeedFiles | packages.NeedCompiledGoFiles | packages.NeedImports |
-			packages.NeedTypes | packages.NeedExportFile | packages.NeedSyntax | packages.NeedTypesInfo | packages.NeedEmbedFiles,
+			packages.NeedTypes | packages.NeedExportFile | packages.NeedSyntax | packages.NeedTypesInfo,
 		Dir: root, Env: append(os.Environ(), "GOWORK="),
 	}, patterns...)
 	if err != nil {
@@ -229,11 +228,9 @@ func (c *checker) readTables(service string, p *packages.Package, call *ast.Call
 	ddl := ""
 	if v := p.TypesInfo.Types[arg].Value; v != nil {
 		ddl = constantText(v)
-	} else if v, ok := used(p, arg).(*types.Var); ok {
-		ddl = c.embedded(v)
 	}
 	if ddl == "" {
-		c.find(p, call.Pos(), "the tables of a fold are a constant or an embedded file")
+		c.find(p, call.Pos(), "the tables of a fold are a constant")
 		return
 	}
 	t, wrong := parseTables(ddl)
@@ -241,38 +238,6 @@ func (c *checker) readTables(service string, p *packages.Package, call *ast.Call
 		c.find(p, call.Pos(), w)
 	}
 	c.tables[service] = t
-}
-
-var embedLine = regexp.MustCompile(`^//go:embed (\S+)$`)
-
-// embedded is the file that a package variable is filled with.
-func (c *checker) embedded(v *types.Var) string {
-	for _, p := range c.pkgs {
-		if p.PkgPath != v.Pkg().Path() {
-			continue
-		}
-		for _, file := range p.Syntax {
-			for _, d := range file.Decls {
-				d, ok := d.(*ast.GenDecl)
-				if !ok || d.Doc == nil || len(d.Specs) != 1 {
-					continue
-				}
-				s, ok := d.Specs[0].(*ast.ValueSpec)
-				if !ok || len(s.Names) != 1 || s.Names[0].Name != v.Name() {
-					continue
-				}
-				for _, line := range d.Doc.List {
-					if m := embedLine.FindStringSubmatch(line.Text); m != nil {
-						b, err := os.ReadFile(filepath.Join(filepath.Dir(p.Fset.Position(d.Pos()).Filename), m[1]))
-						if err == nil {
-							return string(b)
-						}
-					}
-				}
-			}
-		}
-	}
-	return ""
 }
 
 // follow visits a function once per service, and once more as part of a decision.

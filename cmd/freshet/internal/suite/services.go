@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/service"
 	"go.uber.org/fx"
 )
@@ -15,6 +16,7 @@ import (
 // and the patterns of its routes, for what a suite says where it does not run.
 type definition struct {
 	name   string
+	fold   func() (*eventlog.Fold, error)
 	module func(lookup func(string) (string, bool)) (fx.Option, error)
 	routes []string
 }
@@ -39,8 +41,8 @@ func (i *Infrastructure) lookup(name string) (string, bool) {
 }
 
 // define takes a service's configuration from the environment.
-func define[C any](name string, defaults C, module func(C) fx.Option, routes ...string) definition {
-	return definition{name, func(lookup func(string) (string, bool)) (fx.Option, error) {
+func define[C any](name string, fold func() (*eventlog.Fold, error), defaults C, module func(C) fx.Option, routes ...string) definition {
+	return definition{name, fold, func(lookup func(string) (string, bool)) (fx.Option, error) {
 		config := defaults
 		err := service.Configure(flag.NewFlagSet(name, flag.ContinueOnError), lookup, &config)
 		if v, ok := any(&config).(interface{ Validate() error }); ok {

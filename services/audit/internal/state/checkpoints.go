@@ -11,19 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// checkpointTables hold what was signed.
-const checkpointTables = `
-CREATE TABLE checkpoints (            -- what was signed over the log
-	size bigint NOT NULL,             -- messages
-	key  text COLLATE "C" NOT NULL,   -- public key of who signed
-	root text COLLATE "C" NOT NULL,
-	note text NOT NULL,
-	event text COLLATE "C" NOT NULL,
-	time timestamptz NOT NULL,
-	PRIMARY KEY (size, key)
-);
-`
-
 func checkpointSigned(_ context.Context, tx *eventlog.Tx, e event.Event, p events.CheckpointSigned) error {
 	tx.Exec(`INSERT INTO checkpoints (size, key, root, note, event, time) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (size, key) DO NOTHING`,
 		p.Size, p.Key, p.Root, p.Note, e.ID(), e.Time())

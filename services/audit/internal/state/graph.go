@@ -10,35 +10,6 @@ import (
 	"github.com/freshet-io/freshet/libs/eventlog"
 )
 
-// graphTables hold what rests on what. Every edge goes from an event to an earlier one,
-// as its envelope, its contributors or its payload say, so that both directions are
-// one lookup in an index.
-const graphTables = `
-CREATE TABLE edges (
-	namespace text COLLATE "C" NOT NULL,
-	effect    text COLLATE "C" NOT NULL,
-	cause     text COLLATE "C" NOT NULL,
-	kind      text COLLATE "C" NOT NULL,
-	PRIMARY KEY (effect, namespace, cause, kind)
-);
-CREATE INDEX edges_cause ON edges (cause, namespace, effect, kind);
-CREATE TABLE uses (                   -- a training has every commit of a dataset up to this one
-	namespace text COLLATE "C" NOT NULL,
-	dataset   text COLLATE "C" NOT NULL,
-	number    bigint NOT NULL,
-	event     text COLLATE "C" NOT NULL, -- training_requested
-	PRIMARY KEY (dataset, namespace, number, event)
-);
-CREATE INDEX uses_event ON uses (event, namespace);
-CREATE TABLE links (                  -- the event behind a name that people and other events use
-	namespace text COLLATE "C" NOT NULL,
-	kind      text COLLATE "C" NOT NULL,
-	key       text COLLATE "C" NOT NULL,
-	event     text COLLATE "C" NOT NULL,
-	PRIMARY KEY (namespace, kind, key)
-);
-`
-
 // Kinds of edges: how an event rests on an earlier one.
 const (
 	Caused      = "cause"       // its envelope's causationid
@@ -109,105 +80,111 @@ func follows(tx *eventlog.Tx, e event.Event, kind, thing, key string) {
 
 // graph are the applies that add edges and links. They run before those of past, so
 // that what follows finds the state before its own event.
-var graph = map[string]eventlog.ApplyFunc{
-	events.TypeDataCommitted: applies(func(tx *eventlog.Tx, e event.Event, p events.DataCommitted) {
+var graph = []handler{
+	applies(func(tx *eventlog.Tx, e event.Event, p events.DataCommitted) {
 		link(tx, e, Commit, p.Commit+"@"+p.Dataset)
 		link(tx, e, Number, NumberKey(p.Dataset, p.Number))
 	}),
-	events.TypeCodeCommitted: applies(func(tx *eventlog.Tx, e event.Event, p events.CodeCommitted) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.CodeCommitted) {
 		link(tx, e, Revision, RevisionKey(p.Repository, p.Revision))
 	}),
-	events.TypeModelDeclared: applies(func(tx *eventlog.Tx, e event.Event, p events.ModelDeclared) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.ModelDeclared) {
 		restsOn(tx, e, OfCode, Revision, RevisionKey(p.Code.Repository, p.Code.Revision))
 	}),
-	events.TypeFeatureViewDeclared: applies(func(tx *eventlog.Tx, e event.Event, p events.FeatureViewDeclared) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.FeatureViewDeclared) {
 		link(tx, e, View, VersionKey(p.View, p.Version))
 	}),
-	events.TypeTrainingRequested: applies(func(tx *eventlog.Tx, e event.Event, p events.TrainingRequested) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.TrainingRequested) {
 		restsOn(tx, e, OfCode, Revision, RevisionKey(p.Code.Repository, p.Code.Revision))
 		for _, d := range p.Data {
 			tx.Exec(`INSERT INTO uses (namespace, dataset, number, event) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
 				eventlog.Namespace(e), d.Dataset, d.Number, e.ID())
 		}
 	}),
-	events.TypeTrainingSetBuilt: applies(func(tx *eventlog.Tx, e event.Event, p events.TrainingSetBuilt) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.TrainingSetBuilt) {
 		link(tx, e, TrainingSet, p.TrainingSet)
 		for _, u := range p.Uses {
 			restsOn(tx, e, OfView, View, VersionKey(u.View, u.Version))
 		}
 	}),
-	events.TypeRunStarted: applies(func(tx *eventlog.Tx, e event.Event, p events.RunStarted) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.RunStarted) {
 		link(tx, e, Run, p.Run)
 	}),
-	events.TypeRunCompleted: applies(func(tx *eventlog.Tx, e event.Event, p events.RunCompleted) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.RunCompleted) {
 		relink(tx, e, Run, p.Run)
 	}),
-	events.TypeRunFailed: applies(func(tx *eventlog.Tx, e event.Event, p events.RunFailed) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.RunFailed) {
 		relink(tx, e, Run, p.Run)
 	}),
-	events.TypeModelVersionRegistered: applies(func(tx *eventlog.Tx, e event.Event, p events.ModelVersionRegistered) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.ModelVersionRegistered) {
 		link(tx, e, Version, VersionKey(p.Model, p.Version))
 	}),
-	events.TypeCandidatePassed: applies(func(tx *eventlog.Tx, e event.Event, p events.CandidatePassed) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.CandidatePassed) {
 		verdict(tx, e, p.Model, p.Version)
 	}),
-	events.TypeCandidateRefused: applies(func(tx *eventlog.Tx, e event.Event, p events.CandidateRefused) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.CandidateRefused) {
 		verdict(tx, e, p.Model, p.Version)
 	}),
-	events.TypeApprovalRequested: applies(func(tx *eventlog.Tx, e event.Event, p events.ApprovalRequested) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.ApprovalRequested) {
 		restsOn(tx, e, OfVerdict, Verdict, VersionKey(p.Model, p.Version))
 	}),
-	events.TypeModelVersionApproved: applies(func(tx *eventlog.Tx, e event.Event, p events.ModelVersionApproved) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.ModelVersionApproved) {
 		restsOn(tx, e, OfVerdict, Verdict, VersionKey(p.Model, p.Version))
 	}),
-	events.TypeModelVersionDenied: applies(func(tx *eventlog.Tx, e event.Event, p events.ModelVersionDenied) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.ModelVersionDenied) {
 		restsOn(tx, e, OfVersion, Version, VersionKey(p.Model, p.Version))
 	}),
-	events.TypePromotionAsked: applies(func(tx *eventlog.Tx, e event.Event, p events.PromotionAsked) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.PromotionAsked) {
 		restsOn(tx, e, OfVersion, Version, VersionKey(p.Model, p.Version))
 	}),
-	events.TypeRolloutStarted: applies(func(tx *eventlog.Tx, e event.Event, p events.RolloutStarted) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.RolloutStarted) {
 		link(tx, e, Rollout, p.Rollout)
 		restsOn(tx, e, OfVersion, Version, VersionKey(p.Model, p.Version))
 	}),
-	events.TypeRolloutStepped: applies(func(tx *eventlog.Tx, e event.Event, p events.RolloutStepped) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.RolloutStepped) {
 		follows(tx, e, OfRollout, Rollouts, p.Rollout)
 	}),
-	events.TypeRolloutCompleted: applies(func(tx *eventlog.Tx, e event.Event, p events.RolloutCompleted) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.RolloutCompleted) {
 		follows(tx, e, OfRollout, Rollouts, p.Rollout)
 	}),
-	events.TypeRolloutRolledBack: applies(func(tx *eventlog.Tx, e event.Event, p events.RolloutRolledBack) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.RolloutRolledBack) {
 		follows(tx, e, OfRollout, Rollouts, p.Rollout)
 	}),
-	events.TypeDriftDetected: applies(func(tx *eventlog.Tx, e event.Event, p events.DriftDetected) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.DriftDetected) {
 		follows(tx, e, OfChampion, Champions, EnvironmentKey(p.Environment, p.Model))
 	}),
-	events.TypeQualityDegraded: applies(func(tx *eventlog.Tx, e event.Event, p events.QualityDegraded) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.QualityDegraded) {
 		follows(tx, e, OfChampion, Champions, EnvironmentKey(p.Environment, p.Model))
 	}),
-	events.TypeAlertRaised: applies(func(tx *eventlog.Tx, e event.Event, p events.AlertRaised) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.AlertRaised) {
 		link(tx, e, Alert, p.Alert)
 		follows(tx, e, OfChampion, Champions, EnvironmentKey(p.Environment, p.Model))
 	}),
-	events.TypeAlertResolved: applies(func(tx *eventlog.Tx, e event.Event, p events.AlertResolved) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.AlertResolved) {
 		restsOn(tx, e, OfAlert, Alert, p.Alert)
 	}),
-	events.TypeNoteAdded: applies(func(tx *eventlog.Tx, e event.Event, p events.NoteAdded) {
+	applies(func(tx *eventlog.Tx, e event.Event, p events.NoteAdded) {
 		about(tx, e, p.On)
 	}),
 }
 
-// graphOf is the apply that adds an event type's edges and links; nil where it has
-// none. Every service has its own types for the answers to its parked events.
-func graphOf(typ string) eventlog.ApplyFunc {
+// answered is the apply that adds the edges of an answer to a parked event; nil for
+// other types. Every service has types of its own for these answers.
+func answered(typ string) eventlog.ApplyFunc {
 	_, name, _ := strings.Cut(typ, ".v1.")
 	switch name {
 	case "event_retried":
-		return applies(func(tx *eventlog.Tx, e event.Event, p events.EventRetried) { about(tx, e, p.Event) })
+		return eventlog.Applies(func(_ context.Context, tx *eventlog.Tx, e event.Event, p events.EventRetried) error {
+			about(tx, e, p.Event)
+			return nil
+		})
 	case "event_discarded":
-		return applies(func(tx *eventlog.Tx, e event.Event, p events.EventDiscarded) { about(tx, e, p.Event) })
+		return eventlog.Applies(func(_ context.Context, tx *eventlog.Tx, e event.Event, p events.EventDiscarded) error {
+			about(tx, e, p.Event)
+			return nil
+		})
 	}
-	return graph[typ]
+	return nil
 }
 
 // about adds an edge to an event that is answered or annotated.
@@ -228,9 +205,9 @@ func RevisionKey(repository, revision string) string { return revision + "@" + r
 // EnvironmentKey is the key of what one environment does with one model.
 func EnvironmentKey(environment, model string) string { return environment + "/" + model }
 
-// applies adapts an apply that cannot fail.
-func applies[P any, PP eventlog.Payload[P]](fn func(*eventlog.Tx, event.Event, P)) eventlog.ApplyFunc {
-	return eventlog.Applies[P, PP](func(_ context.Context, tx *eventlog.Tx, e event.Event, p P) error {
+// applies is a handler that cannot fail.
+func applies[P any, PP eventlog.EventPayload[P]](fn func(*eventlog.Tx, event.Event, P)) handler {
+	return on[P, PP](func(_ context.Context, tx *eventlog.Tx, e event.Event, p P) error {
 		fn(tx, e, p)
 		return nil
 	})

@@ -7,60 +7,8 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/eventlog"
 )
-
-// pastTables hold how things stood. A row of past says what was true of one thing from
-// one position of the log until, not including, another; the rows of one thing never
-// overlap. Data commits and materialisations only come and never go: of them there are
-// many, so they have tables of their own.
-const pastTables = `
-CREATE TABLE past (
-	namespace      text COLLATE "C" NOT NULL,
-	kind           text COLLATE "C" NOT NULL,
-	key            text COLLATE "C" NOT NULL,
-	from_sequence  bigint NOT NULL,
-	until_sequence bigint NOT NULL,   -- 9223372036854775807 while it is so
-	model          text COLLATE "C" NOT NULL, -- that it is about; empty for data and features
-	event          text COLLATE "C" NOT NULL, -- that made it so
-	at             timestamptz NOT NULL,
-	value          jsonb NOT NULL,
-	PRIMARY KEY (namespace, kind, key, from_sequence)
-);
-CREATE INDEX past_at ON past USING gist (int8range(from_sequence, until_sequence));
-CREATE TABLE commits (
-	namespace   text COLLATE "C" NOT NULL,
-	dataset     text COLLATE "C" NOT NULL,
-	number      bigint NOT NULL,
-	commit      text COLLATE "C" NOT NULL,
-	event       text COLLATE "C" NOT NULL,
-	sequence    bigint NOT NULL,      -- in the log
-	committed   timestamptz NOT NULL,
-	rows        bigint NOT NULL,
-	added_rows  bigint NOT NULL,
-	quarantined bigint NOT NULL,
-	min_time    timestamptz,
-	max_time    timestamptz,
-	PRIMARY KEY (dataset, namespace, number)
-);
-CREATE INDEX commits_sequence ON commits (dataset, namespace, sequence);
-CREATE INDEX commits_event ON commits (event, namespace);
-CREATE TABLE materialisations (
-	namespace text COLLATE "C" NOT NULL,
-	view      text COLLATE "C" NOT NULL,
-	version   bigint NOT NULL,
-	commit    text COLLATE "C" NOT NULL,
-	sequence  bigint NOT NULL,        -- in the log
-	number    bigint NOT NULL,        -- of the commit; 0 where the log has none
-	rows      bigint NOT NULL,
-	through   timestamptz,            -- newest time among the rows
-	error     text NOT NULL,
-	at        timestamptz NOT NULL,
-	PRIMARY KEY (view, version, namespace, commit, sequence)
-);
-CREATE INDEX materialisations_sequence ON materialisations (view, version, namespace, sequence);
-`
 
 // Open is where a row ends that still holds.
 const Open int64 = math.MaxInt64
@@ -133,36 +81,36 @@ func end(tx *eventlog.Tx, e event.Event, kind, key string) {
 }
 
 // past are the applies that keep how things stood.
-var past = map[string]eventlog.ApplyFunc{
-	events.TypeCodeCommitted:           changes(codeCommitted),
-	events.TypeDataCommitted:           changes(dataCommitted),
-	events.TypeModelDeclared:           changes(modelDeclared),
-	events.TypeModelWithdrawn:          changes(modelWithdrawn),
-	events.TypeFeatureViewDeclared:     changes(viewDeclared),
-	events.TypeFeatureViewMaterialized: changes(viewMaterialized),
-	events.TypeTrainingRequested:       changes(trainingRequested),
-	events.TypeRunStarted:              changes(runStarted),
-	events.TypeRunFailed:               changes(runFailed),
-	events.TypeRunCancelled:            changes(runCancelled),
-	events.TypeCandidateMeasured:       changes(candidateMeasured),
-	events.TypeModelVersionRegistered:  changes(versionRegistered),
-	events.TypeCandidatePassed:         changes(candidatePassed),
-	events.TypeCandidateRefused:        changes(candidateRefused),
-	events.TypeApprovalRequested:       changes(approvalRequested),
-	events.TypeModelVersionApproved:    changes(versionApproved),
-	events.TypeModelVersionDenied:      changes(versionDenied),
-	events.TypeChampionChanged:         changes(championChanged),
-	events.TypeRolloutStarted:          changes(rolloutStarted),
-	events.TypeRolloutStepped:          changes(rolloutStepped),
-	events.TypeRolloutCompleted:        changes(rolloutCompleted),
-	events.TypeRolloutRolledBack:       changes(rolloutRolledBack),
-	events.TypeAlertRaised:             changes(alertRaised),
-	events.TypeAlertResolved:           changes(alertResolved),
+var past = []handler{
+	changes(codeCommitted),
+	changes(dataCommitted),
+	changes(modelDeclared),
+	changes(modelWithdrawn),
+	changes(viewDeclared),
+	changes(viewMaterialized),
+	changes(trainingRequested),
+	changes(runStarted),
+	changes(runFailed),
+	changes(runCancelled),
+	changes(candidateMeasured),
+	changes(versionRegistered),
+	changes(candidatePassed),
+	changes(candidateRefused),
+	changes(approvalRequested),
+	changes(versionApproved),
+	changes(versionDenied),
+	changes(championChanged),
+	changes(rolloutStarted),
+	changes(rolloutStepped),
+	changes(rolloutCompleted),
+	changes(rolloutRolledBack),
+	changes(alertRaised),
+	changes(alertResolved),
 }
 
-// changes adapts an apply that returns what it changes.
-func changes[P any, PP eventlog.Payload[P]](fn func(*eventlog.Tx, event.Event, P) []change) eventlog.ApplyFunc {
-	return eventlog.Applies[P, PP](func(_ context.Context, tx *eventlog.Tx, e event.Event, p P) error {
+// changes is a handler that returns what it changes.
+func changes[P any, PP eventlog.EventPayload[P]](fn func(*eventlog.Tx, event.Event, P) []change) handler {
+	return on[P, PP](func(_ context.Context, tx *eventlog.Tx, e event.Event, p P) error {
 		for _, c := range fn(tx, e, p) {
 			if err := c.apply(tx, e); err != nil {
 				return err

@@ -22,28 +22,28 @@ import (
 // about quality.
 var trafficMetrics = map[string]bool{"live.error_rate": true, "live.p50_ms": true, "live.p99_ms": true, "live.requests": true}
 
-// Decider decides.
-type Decider struct {
+// decider decides.
+type decider struct {
 	canary *rules.Evaluator
 	alarms *rules.Evaluator
 }
 
-// New returns a decider.
-func New() (*Decider, error) {
+// Register adds every decide to the fold.
+func Register(f *eventlog.Fold) error {
 	canary, err := rules.New(rules.Map("candidate"), rules.Map("champion"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	alarms, err := rules.New(rules.Map("live"))
-	return &Decider{canary: canary, alarms: alarms}, err
-}
-
-// Register adds the decisions to the fold.
-func (d *Decider) Register(f *eventlog.Fold) {
+	if err != nil {
+		return err
+	}
+	d := &decider{canary: canary, alarms: alarms}
 	eventlog.Decide(f, d.window)
+	return nil
 }
 
-func (d *Decider) window(ctx context.Context, db eventlog.Reader, e event.Event, p events.WindowClosed, _ time.Time) ([]event.Event, error) {
+func (d *decider) window(ctx context.Context, db eventlog.Reader, e event.Event, p events.WindowClosed, _ time.Time) ([]event.Event, error) {
 	ns := eventlog.Namespace(e)
 	if p.Kind == domain.Canary {
 		return d.judge(ctx, db, ns, p)
@@ -72,7 +72,7 @@ func (d *Decider) window(ctx context.Context, db eventlog.Reader, e event.Event,
 // judge gives the verdict on a canary's step: any rule that is true, or that
 // cannot be evaluated, fails it. A window of a rollout that has ended or moved on
 // decides nothing.
-func (d *Decider) judge(ctx context.Context, db eventlog.Reader, ns string, p events.WindowClosed) ([]event.Event, error) {
+func (d *decider) judge(ctx context.Context, db eventlog.Reader, ns string, p events.WindowClosed) ([]event.Event, error) {
 	c, err := state.CanaryOf(ctx, db, ns, p.Rollout)
 	if errors.Is(err, state.ErrNone) {
 		return nil, nil
@@ -176,7 +176,7 @@ func (d *drafts) drift(ctx context.Context, threshold float64) error {
 // alarm evaluates the alarms that this window can tell something about: those
 // that name a metric it carries, and only metrics that were ever seen. A degraded
 // quality is said once per window, by the first alarm that finds it.
-func (d *Decider) alarm(ctx context.Context, out *drafts, alarms []events.Rule) error {
+func (d *decider) alarm(ctx context.Context, out *drafts, alarms []events.Rule) error {
 	if len(alarms) == 0 || len(out.window.Live) == 0 {
 		return nil
 	}

@@ -1,4 +1,12 @@
-CREATE TABLE repositories (
+// Package state is ingestion's fold: its tables, what each event changes in them,
+// and the queries over them. Nothing else writes these tables.
+package state
+
+// FoldVersion is raised whenever the tables, an apply or the consumed events change.
+const FoldVersion = 1
+
+// Tables are the fold's tables.
+const Tables = `CREATE TABLE repositories (
     namespace  text COLLATE "C" NOT NULL,
     repository text COLLATE "C" NOT NULL,
     url        text NOT NULL,
@@ -91,3 +99,4 @@ CREATE TABLE commits (
     max_time    timestamptz,
     PRIMARY KEY (namespace, dataset, number)
 );
+`

@@ -1,11 +1,7 @@
-// Package state is ingestion's fold: its tables, what each event changes in them,
-// and the questions that deciding, effects and routes ask. It is the only place
-// that writes them.
 package state
 
 import (
 	"context"
-	_ "embed"
 	"encoding/json"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -13,12 +9,6 @@ import (
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/services/ingestion/internal/domain"
 )
-
-// FoldVersion is raised with every change of the tables or of an apply.
-const FoldVersion = 1
-
-//go:embed tables.sql
-var tables string
 
 // Kinds of effects that events open.
 const (
@@ -41,9 +31,8 @@ type ArchiveArgs struct {
 	Revision   string `json:"revision"`
 }
 
-// New returns the fold with every apply registered.
-func New() *eventlog.Fold {
-	f := eventlog.NewFold("ingestion", FoldVersion, tables)
+// Register adds every apply to the fold.
+func Register(f *eventlog.Fold) {
 	eventlog.Apply(f, repositoryConnected)
 	eventlog.Apply(f, codePushed)
 	eventlog.Apply(f, codeArchived)
@@ -55,7 +44,6 @@ func New() *eventlog.Fold {
 	eventlog.Apply(f, dataChecked)
 	eventlog.Apply(f, dataCommitted)
 	eventlog.Apply(f, dataRejected)
-	return f
 }
 
 func text(v any) (string, error) {

@@ -1,0 +1,16 @@
+package training
+
+import (
+	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/services/training/internal/decide"
+	"github.com/freshet-io/freshet/services/training/internal/state"
+)
+
+// Fold is how the service's state follows from the log: its tables, what each event
+// changes in them, and what the service decides.
+func Fold() (*eventlog.Fold, error) {
+	fold := eventlog.NewFold("training", state.FoldVersion, state.Tables)
+	state.Register(fold)
+	decide.Register(fold)
+	return fold, nil
+}
