@@ -12,6 +12,7 @@ import (
 	"github.com/freshet-io/freshet/services/ingestion/internal/edge"
 	"github.com/freshet-io/freshet/services/ingestion/internal/effect"
 	"github.com/freshet-io/freshet/services/ingestion/internal/git"
+	"github.com/freshet-io/freshet/services/ingestion/internal/inputs"
 	"github.com/freshet-io/freshet/services/ingestion/internal/sqlcheck"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,8 +24,8 @@ func Module(cfg Config) fx.Option {
 	return fx.Module("ingestion",
 		fx.Supply(cfg),
 		fx.Provide(Fold, newEngine, fx.Annotate(sqlcheck.New, fx.OnStop((*sqlcheck.Checker).Close)), newGit,
-			newFiles, edge.NewIntake, edge.NewFromNATS, edge.NewFromKafka, newWatch),
-		service.Migrations(edge.Migrations),
+			newFiles, inputs.New, edge.NewIntake, edge.NewFromNATS, edge.NewFromKafka, newWatch),
+		service.Migrations(inputs.Migrations),
 		service.Effects(checkEffect, archiveEffect),
 		service.Loops(natsLoop, kafkaLoop, watchLoop),
 		fx.Invoke(routes),

@@ -35,12 +35,12 @@ func approved(ctx context.Context, db eventlog.Reader, e event.Event, p events.M
 	if open != nil && open.Version == p.Version {
 		return nil, nil
 	}
-	d := drafts{namespace: ns}
+	d := decisions{namespace: ns}
 	if open != nil {
 		d.back(*open, domain.BySuperseded)
 	}
 	if serving != nil && *serving == p.Version {
-		return d.done()
+		return d.Result()
 	}
 	start := events.RolloutStarted{
 		Rollout: e.ID(), Model: p.Model, Environment: p.Environment, Version: p.Version, Previous: serving,
@@ -51,8 +51,8 @@ func approved(ctx context.Context, db eventlog.Reader, e event.Event, p events.M
 		start.Requests, start.AtLeast, start.AtMost = p.Rollout.Requests, p.Rollout.AtLeast, p.Rollout.AtMost
 		start.RollbackIf = p.RollbackIf
 	}
-	d.add(events.NewRolloutStarted(ns, start.Rollout, start))
-	return d.done()
+	d.Add(events.NewRolloutStarted(ns, start.Rollout, start))
+	return d.Result()
 }
 
 func ready(ctx context.Context, db eventlog.Reader, e event.Event, p events.ReplicaReady, _ time.Time) ([]event.Event, error) {
@@ -75,11 +75,11 @@ func due(ctx context.Context, db eventlog.Reader, e event.Event, p events.StepDu
 // one named. What cannot be done is refused with its reason.
 func rollbackAsked(ctx context.Context, db eventlog.Reader, e event.Event, p events.RollbackAsked, _ time.Time) ([]event.Event, error) {
 	ns := eventlog.Namespace(e)
-	d := drafts{namespace: ns}
+	d := decisions{namespace: ns}
 	refuse := func(reason string) ([]event.Event, error) {
-		d.add(events.NewRollbackRefused(ns, p.Model, events.RollbackRefused{
+		d.Add(events.NewRollbackRefused(ns, p.Model, events.RollbackRefused{
 			Model: p.Model, Environment: p.Environment, Version: p.Version, Reason: reason}))
-		return d.done()
+		return d.Result()
 	}
 	serving, open, err := state.Serves(ctx, db, ns, p.Model, p.Environment)
 	if err != nil {
@@ -87,7 +87,7 @@ func rollbackAsked(ctx context.Context, db eventlog.Reader, e event.Event, p eve
 	}
 	if open != nil && (p.Version == nil || serving != nil && *p.Version == *serving) {
 		d.back(*open, domain.ByPerson)
-		return d.done()
+		return d.Result()
 	}
 	if serving == nil {
 		return refuse("nothing_serving")
@@ -115,11 +115,11 @@ func rollbackAsked(ctx context.Context, db eventlog.Reader, e event.Event, p eve
 	if open != nil {
 		d.back(*open, domain.ByPerson)
 	}
-	d.add(events.NewRolloutStarted(ns, e.ID(), events.RolloutStarted{
+	d.Add(events.NewRolloutStarted(ns, e.ID(), events.RolloutStarted{
 		Rollout: e.ID(), Model: p.Model, Environment: p.Environment, Version: *target, Previous: serving,
 		Steps: []int64{}, Weight: 100, Kind: domain.Rollback,
 	}))
-	return d.done()
+	return d.Result()
 }
 
 // move is the decision that a rollout's state machine makes of an event; late
@@ -137,41 +137,30 @@ func move(ctx context.Context, db eventlog.Reader, e event.Event, rollout string
 	if !ok {
 		return nil, nil
 	}
-	d := drafts{namespace: ns}
+	d := decisions{namespace: ns}
 	switch m.To {
 	case domain.Stepping:
-		d.add(events.NewRolloutStepped(ns, r.ID, events.RolloutStepped{
+		d.Add(events.NewRolloutStepped(ns, r.ID, events.RolloutStepped{
 			Rollout: r.ID, Model: r.Model, Environment: r.Environment, Version: r.Version, Step: m.Step, Weight: m.Weight}))
 	case domain.Completed:
-		d.add(events.NewRolloutCompleted(ns, r.ID, events.RolloutCompleted{
+		d.Add(events.NewRolloutCompleted(ns, r.ID, events.RolloutCompleted{
 			Rollout: r.ID, Model: r.Model, Environment: r.Environment, Version: r.Version, Previous: r.Previous}))
 	default:
 		d.back(r, m.Reason)
 	}
-	return d.done()
+	return d.Result()
 }
 
-// drafts collects decisions in their order, and their errors.
-type drafts struct {
+// decisions are those about rollouts of one namespace.
+type decisions struct {
+	eventlog.Decisions
 	namespace string
-	list      []event.Event
-	errs      []error
 }
 
-func (d *drafts) add(e event.Event, err error) {
-	if err != nil {
-		d.errs = append(d.errs, err)
-		return
-	}
-	d.list = append(d.list, e)
-}
-
-func (d *drafts) back(r domain.Rollout, reason string) {
+func (d *decisions) back(r domain.Rollout, reason string) {
 	if _, ok := r.Back(reason); !ok {
 		return
 	}
-	d.add(events.NewRolloutRolledBack(d.namespace, r.ID, events.RolloutRolledBack{
+	d.Add(events.NewRolloutRolledBack(d.namespace, r.ID, events.RolloutRolledBack{
 		Rollout: r.ID, Model: r.Model, Environment: r.Environment, Version: r.Version, Previous: r.Previous, Reason: reason}))
 }
-
-func (d *drafts) done() ([]event.Event, error) { return d.list, errors.Join(d.errs...) }

@@ -29,7 +29,7 @@ func codeCommitted(ctx context.Context, r eventlog.Reader, e event.Event, p even
 	ns := eventlog.Namespace(e)
 	views := slices.Clone(p.Views)
 	slices.SortStableFunc(views, func(a, b events.ViewSpec) int { return strings.Compare(a.View, b.View) })
-	var out []event.Event
+	var d eventlog.Decisions
 	for i, spec := range views {
 		if i > 0 && views[i-1].View == spec.View {
 			continue
@@ -56,9 +56,9 @@ func codeCommitted(ctx context.Context, r eventlog.Reader, e event.Event, p even
 		if err != nil {
 			return nil, eventlog.Invalid(err)
 		}
-		out = append(out, draft)
+		d.Add(draft, nil)
 	}
-	return out, nil
+	return d.Result()
 }
 
 func limit(s string) string { return strings.ToValidUTF8(s[:min(len(s), 4096)], "") }

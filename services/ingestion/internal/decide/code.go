@@ -20,7 +20,7 @@ import (
 func codeArchived(ctx context.Context, db eventlog.Reader, e event.Event, p events.CodeArchived, _ time.Time) ([]event.Event, error) {
 	ns := eventlog.Namespace(e)
 	reject := func(reason string, problems []events.Problem) ([]event.Event, error) {
-		return drafts(events.NewCodeRejected(ns, p.Repository, events.CodeRejected{
+		return eventlog.Decided(events.NewCodeRejected(ns, p.Repository, events.CodeRejected{
 			Repository: p.Repository, Branch: p.Branch, Revision: p.Revision, Reason: reason, Problems: problems}))
 	}
 	repository, ok, err := state.RepositoryOf(ctx, db, ns, p.Repository)
@@ -50,10 +50,8 @@ func codeArchived(ctx context.Context, db eventlog.Reader, e event.Event, p even
 	for _, m := range p.Models {
 		committed.Models = append(committed.Models, m.Model)
 	}
-	out, err := drafts(events.NewCodeCommitted(ns, p.Repository, committed))
-	if err != nil {
-		return nil, err
-	}
+	var d eventlog.Decisions
+	d.Add(events.NewCodeCommitted(ns, p.Repository, committed))
 	views := others.views
 	for _, v := range p.Views {
 		views[v.View] = v
@@ -61,11 +59,7 @@ func codeArchived(ctx context.Context, db eventlog.Reader, e event.Event, p even
 	code := events.CodeRevision{Repository: p.Repository, Revision: p.Revision, Archive: *p.Archive}
 	for _, m := range p.Models {
 		before, known := others.mine[m.Model]
-		d, err := declare(ns, m, code, p.CodeDigest, views, before.TrainingDigest)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, d)
+		d.Add(declare(ns, m, code, p.CodeDigest, views, before.TrainingDigest))
 		if known {
 			delete(others.mine, m.Model)
 		}
@@ -81,20 +75,12 @@ func codeArchived(ctx context.Context, db eventlog.Reader, e event.Event, p even
 		if changed == m.TrainingDigest {
 			continue
 		}
-		d, err := declare(ns, m.Spec, m.Code, m.CodeDigest, views, m.TrainingDigest)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, d)
+		d.Add(declare(ns, m.Spec, m.Code, m.CodeDigest, views, m.TrainingDigest))
 	}
 	for _, name := range slices.Sorted(maps.Keys(others.mine)) {
-		d, err := events.NewModelWithdrawn(ns, name, events.ModelWithdrawn{Model: name, Repository: p.Repository, Revision: p.Revision})
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, d)
+		d.Add(events.NewModelWithdrawn(ns, name, events.ModelWithdrawn{Model: name, Repository: p.Repository, Revision: p.Revision}))
 	}
-	return out, nil
+	return d.Result()
 }
 
 func failure(error string) string {

@@ -47,7 +47,7 @@ func dataChecked(ctx context.Context, db eventlog.Reader, e event.Event, p event
 		checked.Whole = checked.Whole || strings.HasPrefix(f.Rule, WholePrefix)
 	}
 	if reason := domain.Verdict(checked); reason != "" {
-		return drafts(events.NewDataRejected(ns, p.Dataset, events.DataRejected{
+		return eventlog.Decided(events.NewDataRejected(ns, p.Dataset, events.DataRejected{
 			Dataset: p.Dataset, Arrival: p.Arrival, Reason: reason, Rows: p.Rows, Failed: p.Quarantined, Failures: p.Failures, Quarantine: p.Quarantine,
 		}))
 	}
@@ -69,12 +69,5 @@ func dataChecked(ctx context.Context, db eventlog.Reader, e event.Event, p event
 	if c.Commit, err = domain.CommitDigest(p.Dataset, c.Parent, []string{p.File.Object.Digest}, p.Spec); err != nil {
 		return nil, err
 	}
-	return drafts(events.NewDataCommitted(ns, p.Dataset, c))
-}
-
-func drafts(e event.Event, err error) ([]event.Event, error) {
-	if err != nil {
-		return nil, err
-	}
-	return []event.Event{e}, nil
+	return eventlog.Decided(events.NewDataCommitted(ns, p.Dataset, c))
 }

@@ -7,10 +7,3 @@
 // outside event is taken once, however often and by whichever way it comes: its
 // key is (source, id, type). The same key with other content is a conflict.
 package edge
-
-import "embed"
-
-// Migrations are the tables that are not folded: positions and the quarantine.
-//
-//go:embed migrations/*.sql
-var Migrations embed.FS

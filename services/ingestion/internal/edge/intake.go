@@ -13,8 +13,8 @@ import (
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/web"
 	"github.com/freshet-io/freshet/services/ingestion/internal/domain"
+	"github.com/freshet-io/freshet/services/ingestion/internal/inputs"
 	"github.com/freshet-io/freshet/services/ingestion/internal/state"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -28,7 +28,7 @@ const conflictWait = 5 * time.Second
 // Intake takes outside events, by whichever way they come.
 type Intake struct {
 	log    *eventlog.Log
-	pool   *pgxpool.Pool
+	inputs *inputs.Store
 	files  *Files
 	clock  clock.Clock
 	logger *slog.Logger
@@ -38,8 +38,8 @@ type Intake struct {
 }
 
 // NewIntake returns the intake of a service.
-func NewIntake(l *eventlog.Log, pool *pgxpool.Pool, files *Files, c clock.Clock, logger *slog.Logger, metrics prometheus.Registerer) (*Intake, error) {
-	i := &Intake{log: l, pool: pool, files: files, clock: c, logger: logger,
+func NewIntake(l *eventlog.Log, store *inputs.Store, files *Files, c clock.Clock, logger *slog.Logger, metrics prometheus.Registerer) (*Intake, error) {
+	i := &Intake{log: l, inputs: store, files: files, clock: c, logger: logger,
 		taken: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_ingestion_arrivals_total",
 			Help: "Outside events taken, by way in; again counts those that had been taken before."}, []string{"via", "again"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "freshet_ingestion_refused_total",
@@ -170,25 +170,6 @@ func (i *Intake) quarantine(ctx context.Context, input, via, position, namespace
 		level = slog.LevelError
 	}
 	i.logger.Log(ctx, level, "an outside event is quarantined", "input", input, "position", position, "reason", r.reason, "detail", r.detail, "source", source, "id", id)
-	kept := body[:min(len(body), 64<<10)]
-	if kept == nil {
-		kept = []byte{}
-	}
-	_, err := i.pool.Exec(ctx, `INSERT INTO quarantined_events (input, position, namespace, reason, detail, source, event_id, event_type, body, bytes, received)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING`,
-		input, position, printable(namespace), r.reason, printable(r.detail), source, id, typ, kept, len(body), i.clock.Now())
-	return err
-}
-
-// position is how far an input is read.
-func (i *Intake) position(ctx context.Context, input string) (int64, error) {
-	var n int64
-	err := i.pool.QueryRow(ctx, `SELECT coalesce((SELECT position FROM input_positions WHERE input = $1), -1)`, input).Scan(&n)
-	return n, err
-}
-
-func (i *Intake) moved(ctx context.Context, input string, position int64) error {
-	_, err := i.pool.Exec(ctx, `INSERT INTO input_positions (input, position) VALUES ($1, $2)
-		ON CONFLICT (input) DO UPDATE SET position = greatest(input_positions.position, excluded.position)`, input, position)
-	return err
+	return i.inputs.Quarantine(ctx, inputs.Refused{Input: input, Position: position, Namespace: printable(namespace),
+		Reason: r.reason, Detail: printable(r.detail), Source: source, ID: id, Type: typ, Body: body, Received: i.clock.Now()})
 }

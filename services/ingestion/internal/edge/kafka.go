@@ -37,7 +37,7 @@ func (f *FromKafka) Run(ctx context.Context) error {
 	}
 	offsets := map[int]int64{}
 	for partition := range first {
-		last, err := f.intake.position(ctx, inputKafka(partition))
+		last, err := f.intake.inputs.Position(ctx, inputKafka(partition))
 		if err != nil {
 			return err
 		}
@@ -57,7 +57,7 @@ func (f *FromKafka) take(ctx context.Context, records []kafka.Record) error {
 		if err := f.one(ctx, r); err != nil {
 			return err
 		}
-		if err := f.intake.moved(ctx, inputKafka(r.Partition), r.Offset); err != nil {
+		if err := f.intake.inputs.Advance(ctx, inputKafka(r.Partition), r.Offset); err != nil {
 			return err
 		}
 	}
@@ -103,7 +103,7 @@ func (f *FromKafka) Behind(ctx context.Context) (int64, error) {
 	}
 	var behind int64
 	for partition, e := range end {
-		last, err := f.intake.position(ctx, inputKafka(partition))
+		last, err := f.intake.inputs.Position(ctx, inputKafka(partition))
 		if err != nil {
 			return 0, err
 		}

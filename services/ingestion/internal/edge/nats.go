@@ -118,7 +118,7 @@ func (f *FromNATS) read(ctx context.Context) error {
 		if err := f.take(ctx, m, meta.Sequence.Stream); err != nil {
 			return err
 		}
-		if err := f.moved(ctx, meta.Sequence.Stream, meta.Timestamp); err != nil {
+		if err := f.intake.inputs.Set(ctx, inputNATS, int64(meta.Sequence.Stream), inputMark, meta.Timestamp.UnixNano()); err != nil {
 			return err
 		}
 		read.Store(meta.Sequence.Stream)
@@ -163,11 +163,11 @@ const inputMark = inputNATS + ":stored"
 // older copy of its store came back, is read from its first message: what was taken
 // before is found to be.
 func (f *FromNATS) from(ctx context.Context, s jetstream.Stream) (uint64, error) {
-	position, err := f.intake.position(ctx, inputNATS)
+	position, err := f.intake.inputs.Position(ctx, inputNATS)
 	if err != nil || position <= 0 {
 		return 1, err
 	}
-	mark, err := f.intake.position(ctx, inputMark)
+	mark, err := f.intake.inputs.Position(ctx, inputMark)
 	if err != nil {
 		return 0, err
 	}
@@ -186,14 +186,7 @@ func (f *FromNATS) from(ctx context.Context, s jetstream.Stream) (uint64, error)
 		return 0, fmt.Errorf("the stream %s at %d: %w", InStream, read, err)
 	}
 	f.intake.logger.Error("the stream for outside events is not the one that was read; it is read from its first message again", "stream", InStream, "read", read, "last", state.LastSeq)
-	_, err = f.intake.pool.Exec(ctx, "DELETE FROM input_positions WHERE input = ANY($1)", []string{inputNATS, inputMark})
-	return 1, err
-}
-
-func (f *FromNATS) moved(ctx context.Context, sequence uint64, stored time.Time) error {
-	_, err := f.intake.pool.Exec(ctx, `INSERT INTO input_positions (input, position) VALUES ($1, $2), ($3, $4)
-		ON CONFLICT (input) DO UPDATE SET position = excluded.position`, inputNATS, int64(sequence), inputMark, stored.UnixNano())
-	return err
+	return 1, f.intake.inputs.Forget(ctx, inputNATS, inputMark)
 }
 
 func (f *FromNATS) take(ctx context.Context, m jetstream.Msg, sequence uint64) error {
@@ -241,7 +234,7 @@ func (f *FromNATS) Behind(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	position, err := f.intake.position(ctx, inputNATS)
+	position, err := f.intake.inputs.Position(ctx, inputNATS)
 	if err != nil {
 		return 0, err
 	}

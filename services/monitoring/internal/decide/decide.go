@@ -55,7 +55,7 @@ func (d *decider) window(ctx context.Context, db eventlog.Reader, e event.Event,
 	if err != nil {
 		return nil, err
 	}
-	out := &drafts{ns: ns, cause: e.ID(), db: db, window: p}
+	out := &decisions{ns: ns, cause: e.ID(), db: db, window: p}
 	// Part of a period is another mix of hours than the reference: it drifts always.
 	whole := p.Kind != domain.Traffic || p.To.Sub(p.From) >= model.Every
 	if whole {
@@ -66,7 +66,7 @@ func (d *decider) window(ctx context.Context, db eventlog.Reader, e event.Event,
 	if err := d.alarm(ctx, out, model.Alarms); err != nil {
 		return nil, err
 	}
-	return out.list, errors.Join(out.errs...)
+	return out.Result()
 }
 
 // judge gives the verdict on a canary's step: any rule that is true, or that
@@ -96,8 +96,7 @@ func (d *decider) judge(ctx context.Context, db eventlog.Reader, ns string, p ev
 		}
 		judged.Rules = append(judged.Rules, events.GateResult{Name: r.Name, CEL: r.CEL, Passed: !res.True && !res.Failed, FailedToEvaluate: res.Failed, Values: res.Values})
 	}
-	draft, err := events.NewCanaryJudged(ns, c.Rollout, judged)
-	return []event.Event{draft}, err
+	return eventlog.Decided(events.NewCanaryJudged(ns, c.Rollout, judged))
 }
 
 // numbers are what a rule sees of a version: nothing that was not measured.
@@ -120,27 +119,18 @@ func numbers(slices []events.WindowSlice, version int64) map[string]float64 {
 	return m
 }
 
-// drafts are the decisions on one window of traffic or of quality.
-type drafts struct {
+// decisions are those about one window of traffic or of quality.
+type decisions struct {
+	eventlog.Decisions
 	ns     string
 	cause  string
 	db     eventlog.Reader
 	window events.WindowClosed
-	list   []event.Event
-	errs   []error
-}
-
-func (d *drafts) add(e event.Event, err error) {
-	if err != nil {
-		d.errs = append(d.errs, err)
-		return
-	}
-	d.list = append(d.list, e)
 }
 
 // drift finds the column that moved furthest. One window makes one
 // drift_detected, so that it leads to one training, however many columns moved.
-func (d *drafts) drift(ctx context.Context, threshold float64) error {
+func (d *decisions) drift(ctx context.Context, threshold float64) error {
 	var worst *events.ColumnDrift
 	judged := false
 	for i := range d.window.Drift {
@@ -167,7 +157,7 @@ func (d *drafts) drift(ctx context.Context, threshold float64) error {
 	if d.window.Version != nil {
 		version = *d.window.Version
 	}
-	d.add(events.NewDriftDetected(d.ns, d.window.Model, events.DriftDetected{
+	d.Add(events.NewDriftDetected(d.ns, d.window.Model, events.DriftDetected{
 		Model: d.window.Model, Environment: d.window.Environment, Version: version, Column: worst.Column, Kind: worst.Kind,
 		PSI: worst.PSI, Threshold: threshold, Mean: worst.Mean, ReferenceMean: worst.ReferenceMean, From: d.window.From, To: d.window.To}))
 	return d.raise(ctx, "drift", alert, map[string]float64{"psi": worst.PSI, "threshold": threshold})
@@ -176,7 +166,7 @@ func (d *drafts) drift(ctx context.Context, threshold float64) error {
 // alarm evaluates the alarms that this window can tell something about: those
 // that name a metric it carries, and only metrics that were ever seen. A degraded
 // quality is said once per window, by the first alarm that finds it.
-func (d *decider) alarm(ctx context.Context, out *drafts, alarms []events.Rule) error {
+func (d *decider) alarm(ctx context.Context, out *decisions, alarms []events.Rule) error {
 	if len(alarms) == 0 || len(out.window.Live) == 0 {
 		return nil
 	}
@@ -209,7 +199,7 @@ func (d *decider) alarm(ctx context.Context, out *drafts, alarms []events.Rule) 
 		}
 		if quality && !degraded && p.Version != nil {
 			degraded = true
-			out.add(events.NewQualityDegraded(out.ns, p.Model, events.QualityDegraded{
+			out.Add(events.NewQualityDegraded(out.ns, p.Model, events.QualityDegraded{
 				Model: p.Model, Environment: p.Environment, Version: *p.Version, Alarm: r.Name, Values: res.Values, From: p.From, To: p.To}))
 		}
 		if err := out.raise(ctx, kind, r.Name, res.Values); err != nil {
@@ -220,22 +210,22 @@ func (d *decider) alarm(ctx context.Context, out *drafts, alarms []events.Rule) 
 }
 
 // raise raises an alert unless it is open already.
-func (d *drafts) raise(ctx context.Context, kind, name string, values map[string]float64) error {
+func (d *decisions) raise(ctx context.Context, kind, name string, values map[string]float64) error {
 	open, err := state.OpenAlert(ctx, d.db, d.ns, d.window.Model, d.window.Environment, kind, name)
 	if err != nil || open != "" {
 		return err
 	}
 	id := uuid.NewSHA1(uuid.NameSpaceURL, []byte(d.cause+"/"+kind+"/"+name)).String()
-	d.add(events.NewAlertRaised(d.ns, id, events.AlertRaised{
+	d.Add(events.NewAlertRaised(d.ns, id, events.AlertRaised{
 		Alert: id, Model: d.window.Model, Environment: d.window.Environment, Kind: kind, Name: name, Values: values}))
 	return nil
 }
 
-func (d *drafts) resolve(ctx context.Context, kind, name string) error {
+func (d *decisions) resolve(ctx context.Context, kind, name string) error {
 	open, err := state.OpenAlert(ctx, d.db, d.ns, d.window.Model, d.window.Environment, kind, name)
 	if err != nil || open == "" {
 		return err
 	}
-	d.add(events.NewAlertResolved(d.ns, open, events.AlertResolved{Alert: open, Model: d.window.Model, Environment: d.window.Environment}))
+	d.Add(events.NewAlertResolved(d.ns, open, events.AlertResolved{Alert: open, Model: d.window.Model, Environment: d.window.Environment}))
 	return nil
 }

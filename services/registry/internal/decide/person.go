@@ -28,11 +28,9 @@ func approvalGiven(ctx context.Context, s eventlog.Reader, e event.Event, p even
 	if !ok {
 		return nil, nil
 	}
-	d := drafts{namespace: namespace, model: p.Model}
-	if err := d.approve(ctx, s, v, env, "person"); err != nil {
-		return nil, err
-	}
-	return d.events, d.err
+	d := decisions{namespace: namespace, model: p.Model}
+	d.approve(ctx, s, v, env, "person")
+	return d.Result()
 }
 
 // approvalDenied denies a version that waits for a person.
@@ -42,9 +40,9 @@ func approvalDenied(ctx context.Context, s eventlog.Reader, e event.Event, p eve
 	if err != nil || stage != domain.Asked {
 		return nil, err
 	}
-	d := drafts{namespace: namespace, model: p.Model}
+	d := decisions{namespace: namespace, model: p.Model}
 	d.deny(p.Version, p.Environment, domain.ByPerson)
-	return d.events, d.err
+	return d.Result()
 }
 
 // promotionAsked approves the version that a person names, passed at any time before,
@@ -64,7 +62,7 @@ func promotionAsked(ctx context.Context, s eventlog.Reader, e event.Event, p eve
 	if err != nil {
 		return nil, err
 	}
-	d := drafts{namespace: namespace, model: p.Model}
+	d := decisions{namespace: namespace, model: p.Model}
 	stage, err := state.StageOf(ctx, s, namespace, p.Model, p.Environment, p.Version)
 	if err != nil {
 		return nil, err
@@ -74,10 +72,10 @@ func promotionAsked(ctx context.Context, s eventlog.Reader, e event.Event, p eve
 		return nil, nil // it is there, or on its way
 	case v.Status != domain.Passed:
 		d.deny(p.Version, p.Environment, domain.NotPassed)
-		return d.events, d.err
+		return d.Result()
 	case m.Withdrawn:
 		d.deny(p.Version, p.Environment, domain.Withdrawn)
-		return d.events, d.err
+		return d.Result()
 	}
 	standing, err := state.Standing(ctx, s, namespace, p.Model, p.Environment)
 	if err != nil {
@@ -88,23 +86,6 @@ func promotionAsked(ctx context.Context, s eventlog.Reader, e event.Event, p eve
 			d.deny(other.Version, p.Environment, domain.Overtaken)
 		}
 	}
-	if err := d.approve(ctx, s, v, env, "person"); err != nil {
-		return nil, err
-	}
-	return d.events, d.err
-}
-
-// modelWithdrawn denies what the model has waiting for a person. What it serves it
-// goes on serving: taking it down is a decision of its own.
-func modelWithdrawn(ctx context.Context, s eventlog.Reader, e event.Event, p events.ModelWithdrawn, _ time.Time) ([]event.Event, error) {
-	namespace := eventlog.Namespace(e)
-	waiting, err := state.WaitingFor(ctx, s, namespace, p.Model)
-	if err != nil {
-		return nil, err
-	}
-	d := drafts{namespace: namespace, model: p.Model}
-	for _, w := range waiting {
-		d.deny(w.Version, w.Environment, domain.Withdrawn)
-	}
-	return d.events, d.err
+	d.approve(ctx, s, v, env, "person")
+	return d.Result()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/eventlog"
@@ -141,4 +142,112 @@ func WaitingFor(ctx context.Context, r eventlog.Reader, namespace, model string)
 		return nil, err
 	}
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[Waiting])
+}
+
+// A ModelDetail is what is shown of a model.
+type ModelDetail struct {
+	Model        string     `json:"model"`
+	Latest       int64      `json:"latest"`
+	Withdrawn    bool       `json:"withdrawn"`
+	Owner        string     `json:"owner,omitempty"`
+	Repository   string     `json:"repository"`
+	Revision     string     `json:"revision"`
+	Mode         string     `json:"mode"`
+	ChangedAt    time.Time  `json:"changed_at"`
+	Champions    []Champion `json:"champions"`
+	WaitingSince *time.Time `json:"waiting_since,omitempty"` // for a person, the longest
+}
+
+// A Champion is what an environment serves.
+type Champion struct {
+	Environment string    `json:"environment"`
+	Version     int64     `json:"version"`
+	Previous    *int64    `json:"previous,omitempty"`
+	Since       time.Time `json:"since"`
+	Event       string    `json:"event"`
+}
+
+// A VersionDetail is one version with everything it was made from.
+type VersionDetail struct {
+	Model        string          `json:"model"`
+	Version      int64           `json:"version"`
+	Run          string          `json:"run"`
+	Status       string          `json:"status"`
+	RegisteredAt time.Time       `json:"registered_at"`
+	Event        string          `json:"event"`
+	Trigger      string          `json:"trigger"`
+	Metrics      Metrics         `json:"metrics"`
+	Gates        json.RawMessage `json:"gates"`
+	Stages       []Stage         `json:"stages"`
+	Registered   json.RawMessage `json:"registered,omitempty"` // the whole payload; only when one version is asked for
+	Environments json.RawMessage `json:"environments,omitempty"`
+	Slices       json.RawMessage `json:"slices,omitempty"`
+}
+
+// Metrics are the same rows as three predictors saw them.
+type Metrics struct {
+	Candidate json.RawMessage `json:"candidate"`
+	Champion  json.RawMessage `json:"champion"`
+	Naive     json.RawMessage `json:"naive"`
+	Rows      int64           `json:"rows"`
+}
+
+// A Stage is where a version stands in one environment.
+type Stage struct {
+	Environment string    `json:"environment"`
+	Stage       string    `json:"stage"`
+	Reason      string    `json:"reason,omitempty"`
+	At          time.Time `json:"at"`
+	Event       string    `json:"event"`
+}
+
+// Models returns one model, or all of a namespace when name is empty.
+func Models(ctx context.Context, r eventlog.Reader, namespace, name string, limit int) ([]ModelDetail, error) {
+	rows, err := r.Query(ctx, `SELECT m.model, m.latest, m.withdrawn, m.owner, m.repository, m.revision, m.mode, m.changed_at,
+			coalesce((SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('environment', c.environment, 'version', c.version,
+				'previous', c.previous, 'since', to_char(c.since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'event', c.event)) ORDER BY c.environment)
+				FROM champions c WHERE c.namespace = m.namespace AND c.model = m.model), '[]'),
+			(SELECT min(s.at) FROM stages s WHERE s.namespace = m.namespace AND s.model = m.model AND s.stage = 'asked')
+		FROM models m WHERE m.namespace = $1 AND ($2 = '' OR m.model = $2) ORDER BY m.model LIMIT $3`, namespace, name, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (ModelDetail, error) {
+		var m ModelDetail
+		var champions []byte
+		if err := row.Scan(&m.Model, &m.Latest, &m.Withdrawn, &m.Owner, &m.Repository, &m.Revision, &m.Mode, &m.ChangedAt,
+			&champions, &m.WaitingSince); err != nil {
+			return m, err
+		}
+		return m, json.Unmarshal(champions, &m.Champions)
+	})
+}
+
+// Versions returns one version, or the newest of a model when version is 0; oldest
+// first.
+func Versions(ctx context.Context, r eventlog.Reader, namespace, model string, version int64, limit int) ([]VersionDetail, error) {
+	rows, err := r.Query(ctx, `SELECT * FROM (
+			SELECT v.model, v.version, v.run, v.status, v.at, v.event, c.trigger,
+				v.registered->'candidate'->'metrics', v.registered->'champion', v.registered->'naive'->'metrics', (v.registered->>'rows')::bigint,
+				v.gates, v.registered, c.environments, c.slices,
+				coalesce((SELECT jsonb_agg(jsonb_build_object('environment', s.environment, 'stage', s.stage, 'reason', s.reason,
+					'at', to_char(s.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'event', s.event) ORDER BY s.at, s.environment)
+					FROM stages s WHERE s.namespace = v.namespace AND s.model = v.model AND s.version = v.version), '[]')
+			FROM versions v JOIN candidates c USING (namespace, model, run)
+			WHERE v.namespace = $1 AND v.model = $2 AND ($3 = 0 OR v.version = $3) ORDER BY v.version DESC LIMIT $4) newest
+		ORDER BY version`, namespace, model, version, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (VersionDetail, error) {
+		var v VersionDetail
+		var candidate, champion, naive, gates, registered, environments, slices, stages []byte
+		if err := row.Scan(&v.Model, &v.Version, &v.Run, &v.Status, &v.RegisteredAt, &v.Event, &v.Trigger,
+			&candidate, &champion, &naive, &v.Metrics.Rows, &gates, &registered, &environments, &slices, &stages); err != nil {
+			return v, err
+		}
+		v.Metrics.Candidate, v.Metrics.Champion, v.Metrics.Naive = candidate, champion, naive
+		v.Gates, v.Registered, v.Environments, v.Slices = gates, registered, environments, slices
+		return v, json.Unmarshal(stages, &v.Stages)
+	})
 }

@@ -20,7 +20,7 @@ func dataCommitted(ctx context.Context, r eventlog.Reader, e event.Event, p even
 	if err != nil {
 		return nil, err
 	}
-	var all []event.Event
+	var all eventlog.Decisions
 	for _, name := range models {
 		m, err := state.ModelOf(ctx, r, namespace, name, now)
 		if err != nil {
@@ -30,13 +30,9 @@ func dataCommitted(ctx context.Context, r eventlog.Reader, e event.Event, p even
 		if m.Waiting == domain.UntilMoreData {
 			trigger = domain.Code
 		}
-		answers, err := answer(ctx, r, e, m, trigger, now)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, answers...)
+		all.Append(answer(ctx, r, e, m, trigger, now))
 	}
-	return all, nil
+	return all.Result()
 }
 
 // modelDeclared considers a declaration only where it changes what a training

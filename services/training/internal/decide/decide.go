@@ -42,7 +42,7 @@ func consider(ctx context.Context, r eventlog.Reader, e event.Event, model, trig
 func answer(ctx context.Context, r eventlog.Reader, e event.Event, m state.Model, trigger string, now time.Time) ([]event.Event, error) {
 	namespace := eventlog.Namespace(e)
 	if reason := domain.Refuse(m.Policy, trigger, now); reason != "" {
-		return one(events.NewTrainingSkipped(namespace, m.Name, events.TrainingSkipped{Model: m.Name, Trigger: trigger, Reason: reason}))
+		return eventlog.Decided(events.NewTrainingSkipped(namespace, m.Name, events.TrainingSkipped{Model: m.Name, Trigger: trigger, Reason: reason}))
 	}
 	data, err := state.DataFor(ctx, r, namespace, m.Spec)
 	if err != nil {
@@ -52,17 +52,10 @@ func answer(ctx context.Context, r eventlog.Reader, e event.Event, m state.Model
 	for _, d := range data {
 		contributors = append(contributors, d.Event)
 	}
-	return one(events.NewTrainingRequested(namespace, m.Name, events.TrainingRequested{
+	return eventlog.Decided(events.NewTrainingRequested(namespace, m.Name, events.TrainingRequested{
 		Model: m.Name, Trigger: trigger, Code: m.Code, Data: data, Spec: m.Spec, SpecDigest: m.SpecDigest,
 		Seed: seed(e.ID(), m.Name), AsOf: now, Contributors: contributors,
 	}))
-}
-
-func one(e event.Event, err error) ([]event.Event, error) {
-	if err != nil {
-		return nil, err
-	}
-	return []event.Event{e}, nil
 }
 
 // seed is as good as random and always the same for one cause. It fits 31 bits,

@@ -40,16 +40,14 @@ func cancelAsked(ctx context.Context, r eventlog.Reader, e event.Event, p events
 	if err != nil || run.Final() || run.Model != p.Model {
 		return nil, err
 	}
-	cancelled, err := one(events.NewRunCancelled(namespace, run.Model, events.RunCancelled{Run: p.Run, Model: run.Model}))
-	if err != nil {
-		return nil, err
-	}
+	var d eventlog.Decisions
+	d.Add(events.NewRunCancelled(namespace, run.Model, events.RunCancelled{Run: p.Run, Model: run.Model}))
 	m, err := state.ModelOf(ctx, r, namespace, run.Model, now)
-	if err != nil || m.Waiting != domain.UntilTheEnd {
-		return cancelled, err
+	if d.Fail(err); err != nil || m.Waiting != domain.UntilTheEnd {
+		return d.Result()
 	}
 	// The decisions of one event are applied in order: by then the model is free.
 	m.Policy.Running = m.Active != "" && m.Active != run.Request
-	next, err := answer(ctx, r, e, m, domain.Code, now)
-	return append(cancelled, next...), err
+	d.Append(answer(ctx, r, e, m, domain.Code, now))
+	return d.Result()
 }

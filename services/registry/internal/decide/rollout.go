@@ -23,30 +23,30 @@ func rolloutCompleted(ctx context.Context, s eventlog.Reader, e event.Event, p e
 	if err != nil {
 		return nil, err
 	}
-	d := drafts{namespace: namespace, model: p.Model}
+	d := decisions{namespace: namespace, model: p.Model}
 	if champion == nil || *champion != p.Version {
-		d.add(events.NewChampionChanged(namespace, p.Model, events.ChampionChanged{
+		d.Add(events.NewChampionChanged(namespace, p.Model, events.ChampionChanged{
 			Model: p.Model, Environment: p.Environment, Version: p.Version, Previous: champion}))
 	}
 	kind, err := state.RolloutKind(ctx, s, namespace, p.Rollout)
-	if err != nil || d.err != nil || kind == "rollback" {
-		return d.events, firstError(d.err, err)
+	if d.Fail(err); err != nil || kind == "rollback" {
+		return d.Result()
 	}
 	i, _, ok := v.Environment(p.Environment)
 	if !ok {
-		return d.events, nil
+		return d.Result()
 	}
 	next, more := domain.Next(i, len(v.Environments))
 	if !more {
-		return d.events, nil
+		return d.Result()
 	}
 	to := v.Environments[next]
 	stage, err := state.StageOf(ctx, s, namespace, p.Model, to.Environment, p.Version)
-	if err != nil || stage != "" {
-		return d.events, err // it came there before: only a person brings it there again
+	if d.Fail(err); err != nil || stage != "" {
+		return d.Result() // it came there before: only a person brings it there again
 	}
-	offered, err := offer(ctx, s, namespace, v, to)
-	return append(d.events, offered...), err
+	d.Append(offer(ctx, s, namespace, v, to))
+	return d.Result()
 }
 
 // rolloutRolledBack says that the version is not to serve there after all.
@@ -60,16 +60,7 @@ func rolloutRolledBack(ctx context.Context, s eventlog.Reader, e event.Event, p 
 	if p.Reason == "superseded" {
 		reason = domain.Overtaken
 	}
-	d := drafts{namespace: namespace, model: p.Model}
+	d := decisions{namespace: namespace, model: p.Model}
 	d.deny(p.Version, p.Environment, reason)
-	return d.events, d.err
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return d.Result()
 }

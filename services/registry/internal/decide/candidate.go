@@ -33,20 +33,47 @@ func candidateMeasured(gates *gate.Evaluator) func(context.Context, eventlog.Rea
 			Prediction: p.Prediction, Task: p.Task, Label: p.Label, ExamplesDataset: p.ExamplesDataset,
 			Monitor: p.Monitor, Contributors: p.Contributors,
 		}
-		d := drafts{namespace: namespace, model: p.Model}
-		d.add(events.NewModelVersionRegistered(namespace, p.Model, registered))
+		d := decisions{namespace: namespace, model: p.Model}
+		d.Add(events.NewModelVersionRegistered(namespace, p.Model, registered))
 
 		results, passed := gates.Evaluate(p.Gates, gate.MetricsOf(p))
 		if !passed {
-			d.add(events.NewCandidateRefused(namespace, p.Model, events.CandidateRefused{Model: p.Model, Version: registered.Version, Gates: results}))
-			return d.events, d.err
+			d.Add(events.NewCandidateRefused(namespace, p.Model, events.CandidateRefused{Model: p.Model, Version: registered.Version, Gates: results}))
+			return d.Result()
 		}
-		d.add(events.NewCandidatePassed(namespace, p.Model, events.CandidatePassed{Model: p.Model, Version: registered.Version, Gates: results}))
-		if d.err != nil || len(p.Environments) == 0 {
-			return d.events, d.err
+		d.Add(events.NewCandidatePassed(namespace, p.Model, events.CandidatePassed{Model: p.Model, Version: registered.Version, Gates: results}))
+		if len(p.Environments) == 0 {
+			return d.Result()
 		}
 		v := state.Version{Status: domain.Passed, Registered: registered, Environments: p.Environments, Mode: domain.Mode(p.Mode)}
-		offered, err := offer(ctx, s, namespace, v, p.Environments[0])
-		return append(d.events, offered...), err
+		d.Append(offer(ctx, s, namespace, v, p.Environments[0]))
+		return d.Result()
 	}
+}
+
+// offer returns what happens when a passed version comes to an environment.
+func offer(ctx context.Context, s eventlog.Reader, namespace string, v state.Version, env events.EnvironmentSpec) ([]event.Event, error) {
+	model, version := v.Registered.Model, v.Registered.Version
+	m, err := state.ModelOf(ctx, s, namespace, model)
+	if err != nil {
+		return nil, err
+	}
+	standing, err := state.Standing(ctx, s, namespace, model, env.Environment)
+	if err != nil {
+		return nil, err
+	}
+	o := domain.Route(domain.Arrival{Version: version, Mode: v.Mode, Approve: env.Approve, Withdrawn: m.Withdrawn, Standing: standing})
+	d := decisions{namespace: namespace, model: model}
+	for _, older := range o.Overtakes {
+		d.deny(older, env.Environment, domain.Overtaken)
+	}
+	switch {
+	case o.Approve:
+		d.approve(ctx, s, v, env, "rule")
+	case o.Ask:
+		d.Add(events.NewApprovalRequested(namespace, model, events.ApprovalRequested{Model: model, Version: version, Environment: env.Environment}))
+	default:
+		d.deny(version, env.Environment, o.Deny)
+	}
+	return d.Result()
 }
