@@ -14,7 +14,7 @@ import (
 	"github.com/freshet-io/freshet/services/deployment/internal/state"
 )
 
-// Register adds every decision to the fold.
+// Register adds every decide to the fold.
 func Register(f *eventlog.Fold) {
 	eventlog.Decide(f, approved)
 	eventlog.Decide(f, ready)

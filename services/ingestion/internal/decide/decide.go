@@ -7,7 +7,7 @@ import (
 	"github.com/freshet-io/freshet/libs/eventlog"
 )
 
-// Register adds the decisions to the fold.
+// Register adds every decide to the fold.
 func Register(f *eventlog.Fold) {
 	eventlog.Decide(f, dataChecked)
 	eventlog.Decide(f, codeArchived)
