@@ -108,6 +108,8 @@ func (s *Suite) strain(ctx context.Context, f fault) error {
 		err = l.blackHole()
 	case answers:
 		err = l.drop()
+	default:
+		return fmt.Errorf("%s is no fault of a link", f.kind)
 	}
 	if err != nil {
 		return fmt.Errorf("the link to %s: %w", f.target, err)

@@ -23,7 +23,10 @@ func newLinks() *toxiproxy.ApiServer {
 
 func newLink(server *toxiproxy.ApiServer, name, listen, upstream string) (*link, error) {
 	l := &link{name: name, listen: listen, upstream: upstream, server: server}
-	return l, l.start()
+	if err := l.start(); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 func (l *link) start() error {

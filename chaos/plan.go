@@ -86,6 +86,7 @@ func targets(k kind, services []string) []string {
 		return []string{"ingestion", "monitoring"}
 	case rollback, lost:
 		return []string{"nats"}
+	case crash: // the whole machine
 	}
 	return []string{""}
 }
@@ -130,6 +131,7 @@ func (c Config) draw(r *rand.Rand, k kind) fault {
 		f.lasts = c.Outage/4 + within(c.Outage*3/4)
 	case takeover, zombie, rollback, older:
 		f.at, f.lasts = within(c.Span/4), c.Span/6+within(c.Span/4)
+	case kill, crash, again, stop, rebuild, lost: // do not last
 	}
 	return f
 }

@@ -53,7 +53,8 @@ func (s *Suite) replay(ctx context.Context, service, what, from string) (replaye
 		data, ok := strings.CutPrefix(lines.Text(), "data:")
 		switch {
 		case ok && event == "report":
-			return report, json.Unmarshal([]byte(data), &report)
+			err := json.Unmarshal([]byte(data), &report)
+			return report, err
 		case ok && event == "error":
 			return report, fmt.Errorf("%s of %s: %s", what, service, data)
 		}

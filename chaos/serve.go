@@ -117,7 +117,8 @@ func readUsers(path string) (all []natsserver.User, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return all, json.Unmarshal(b, &all)
+	err = json.Unmarshal(b, &all)
+	return all, err
 }
 
 func prepareLog(ctx context.Context, s *natsserver.Server) error {

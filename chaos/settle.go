@@ -29,7 +29,8 @@ func (s *Suite) status(ctx context.Context, instance string) (status, error) {
 	var st status
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	return st, s.get(ctx, s.URL(instance)+"/statusz", &st)
+	err := s.get(ctx, s.URL(instance)+"/statusz", &st)
+	return st, err
 }
 
 func (s *Suite) get(ctx context.Context, url string, into any) error {

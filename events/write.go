@@ -98,7 +98,8 @@ func writeTime(v *time.Time, w *writer) {
 		w.fail(err)
 		return
 	}
-	w.b = append(b, '"')
+	b = append(b, '"')
+	w.b = b
 }
 
 func writeDuration(v *Duration, w *writer) { w.b = appendText(w.b, time.Duration(*v).String()) }

@@ -55,9 +55,12 @@ func main() {
 		if err := pprof.StartCPUProfile(f); err != nil {
 			log.Fatal(err)
 		}
-		defer pprof.StopCPUProfile()
 	}
-	if err := run(*n, *producers, *rounds, time.Duration(*seconds)*time.Second, *only); err != nil {
+	err := run(*n, *producers, *rounds, time.Duration(*seconds)*time.Second, *only)
+	if *profile != "" {
+		pprof.StopCPUProfile()
+	}
+	if err != nil {
 		log.Fatal(err)
 	}
 }

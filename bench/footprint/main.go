@@ -71,11 +71,17 @@ func main() {
 func measure(binary string, runs int, idle time.Duration) (r result, err error) {
 	r.CPUs = runtime.NumCPU()
 	var dir string
+	var dirs []string
+	defer func() {
+		for _, d := range dirs {
+			err = errors.Join(err, os.RemoveAll(d))
+		}
+	}()
 	for range runs {
 		if dir, err = os.MkdirTemp("", "freshet-footprint-"); err != nil {
 			return r, err
 		}
-		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		dirs = append(dirs, dir)
 		if err = os.Chmod(dir, 0o711); err != nil { // so that PostgreSQL's user can enter
 			return r, err
 		}

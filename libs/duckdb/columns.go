@@ -194,6 +194,7 @@ func Type(k parquet.Kind) string {
 		return "BOOLEAN"
 	case parquet.Time:
 		return "TIMESTAMP"
+	case parquet.String:
 	}
 	return "VARCHAR"
 }

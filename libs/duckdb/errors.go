@@ -41,8 +41,9 @@ func (e *Error) UsersFault() bool {
 	switch e.Kind {
 	case Syntax, Unknown, Invalid, Forbidden:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // UsersFault reports whether err is an *Error that trying again will not cure.

@@ -76,7 +76,10 @@ func Load(b []byte) (*Graph, error) {
 		return nil, err
 	}
 	g.frames.New = func() any { return g.newFrame() }
-	return g, g.try()
+	if err := g.try(); err != nil {
+		return nil, err
+	}
+	return g, nil
 }
 
 // try scores a row, so that shapes that can never fit are found when loading.

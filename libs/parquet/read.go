@@ -2,6 +2,7 @@ package parquet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -87,7 +88,10 @@ func ReadFrom(r parquet.ReaderAtSeeker, columns ...string) (t *Table, err error)
 			return nil, err
 		}
 	}
-	return t, t.check()
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 func readColumn(fr *pqarrow.FileReader, leaf int, field arrow.Field, into *Column) error {
@@ -98,7 +102,7 @@ func readColumn(fr *pqarrow.FileReader, leaf int, field arrow.Field, into *Colum
 	}
 	rows := fr.ParquetReader().NumRows()
 	chunked, err := rd.NextBatch(rows)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("column %q: %w", field.Name, err)
 	}
 	if chunked == nil {

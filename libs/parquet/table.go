@@ -59,7 +59,10 @@ func NewTable(columns ...Column) (*Table, error) {
 	if len(columns) > 0 {
 		t.Rows = columns[0].Len()
 	}
-	return t, t.check()
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 func (t *Table) check() error {
@@ -140,6 +143,7 @@ func (c *Column) Number(i int) float64 {
 		return 0
 	case Time:
 		return float64(c.Times[i])
+	case String:
 	}
 	return math.NaN()
 }

@@ -95,7 +95,10 @@ func newKey(cfg Config, paths service.Paths) (transparency.Key, error) {
 
 func newCopier(raw *logread.Reader, client *kafka.Client, log *eventlog.Log, tree *transparency.Tree, logger *slog.Logger, metrics prometheus.Registerer) (*copier.Copier, error) {
 	c := copier.New(raw, client, logger, uint64(tree.Size()), facts{log, raw}.gap)
-	return c, c.Measure(metrics)
+	if err := c.Measure(metrics); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 func newMerkle(cfg Config, a *archive.Reader, tree *transparency.Tree, key transparency.Key, c clock.Clock, logger *slog.Logger,
@@ -106,7 +109,10 @@ func newMerkle(cfg Config, a *archive.Reader, tree *transparency.Tree, key trans
 		Events: int64(cfg.CheckpointEvents), Every: cfg.CheckpointEvery, Sign: lock.Held, Archived: copies.Archived, Grown: copies.Grown,
 		Newest: f.newestCheckpoint, Record: f.checkpoint,
 	})
-	return m, m.Measure(metrics)
+	if err := m.Measure(metrics); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // logNamespace is where audit records what concerns the whole log.

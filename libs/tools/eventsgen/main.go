@@ -121,5 +121,8 @@ func load(contractFS fs.FS) (*catalogue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, c.parseChannels(raw)
+	if err := c.parseChannels(raw); err != nil {
+		return nil, err
+	}
+	return c, nil
 }

@@ -70,7 +70,7 @@ func checkSQL(sql string, t *tables, deciding bool) []string {
 				say("%s without ORDER BY inside: its order is the plan's", x.text)
 			}
 		}
-		if x.kind == sign && strings.Contains("+-/*", x.text) && i > 0 && i+1 < len(s) && (t.float(s[i-1]) || t.float(s[i+1])) && s[i-1].text != "(" && s[i-1].text != "select" {
+		if x.kind == sign && slices.Contains([]string{"+", "-", "/", "*"}, x.text) && i > 0 && i+1 < len(s) && (t.float(s[i-1]) || t.float(s[i+1])) && s[i-1].text != "(" && s[i-1].text != "select" {
 			say("arithmetic on a float column (%s %s %s); statistics are computed in effects", s[i-1].text, x.text, s[i+1].text)
 		}
 	}

@@ -24,7 +24,10 @@ func Check(ctx context.Context, dir string) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m, m.each(ctx, func(f File) error { return f.from(dir, io.Discard) })
+	if err := m.each(ctx, func(f File) error { return f.from(dir, io.Discard) }); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // Foreign are files and links beside those of a backup that its manifest does not name,

@@ -92,7 +92,10 @@ func Take(ctx context.Context, dataDir, dir, version string, now time.Time) (_ *
 		return nil, err
 	}
 	syscall.Sync()
-	return m, m.write(dir)
+	if err := m.write(dir); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // empty refuses a directory with something in it.

@@ -23,7 +23,10 @@ func createRepository(ctx context.Context, dir string) (*repository, error) {
 	if err := r.git(ctx, "init", "--quiet", "--initial-branch=main"); err != nil {
 		return nil, err
 	}
-	return r, r.commit(ctx, flightdelays.Model, "model", "Predict late departures from the airport's last three hours")
+	if err := r.commit(ctx, flightdelays.Model, "model", "Predict late departures from the airport's last three hours"); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // change commits the example's second revision.

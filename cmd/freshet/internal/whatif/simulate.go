@@ -95,6 +95,11 @@ func Simulate(ctx context.Context, trials Trials, recorded Recorded, q Question,
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		for _, t := range s.trials {
+			err = errors.Join(err, t.End(context.WithoutCancel(ctx)))
+		}
+	}()
 	for _, name := range Services {
 		if !slices.Contains(q.Running, name) {
 			continue
@@ -103,7 +108,6 @@ func Simulate(ctx context.Context, trials Trials, recorded Recorded, q Question,
 		if err != nil {
 			return nil, err
 		}
-		defer func() { err = errors.Join(err, t.End(context.WithoutCancel(ctx))) }()
 		consumes := map[string]bool{}
 		for _, typ := range t.Consumes() {
 			consumes[typ] = true

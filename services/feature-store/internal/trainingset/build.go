@@ -123,7 +123,10 @@ func Build(ctx context.Context, engine *duckdb.Engine, in *Inputs) (*Result, err
 	if err != nil {
 		return nil, err
 	}
-	return r, r.split(in, table, pick(ex.Time, order))
+	if err := r.split(in, table, pick(ex.Time, order)); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // ColumnName is the name of a feature in a training set and among a model's inputs.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -135,7 +136,7 @@ func (a *Archive) read(ctx context.Context, namespace string, args state.Archive
 		return err
 	}
 	d := spec.Parse(files, spec.Options{SQL: a.SQL, Known: known})
-	out.Models, out.Datasets, out.Views, out.Problems = d.Models, d.Datasets, d.Views, append(problems, d.Problems...)
+	out.Models, out.Datasets, out.Views, out.Problems = d.Models, d.Datasets, d.Views, slices.Concat(problems, d.Problems)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,7 +106,7 @@ func (c *Check) check(ctx context.Context, args state.CheckArgs, d events.Datase
 	if err := c.divide(ctx, s, d, f, out); err != nil {
 		return err
 	}
-	out.Failures = append(f.rules, f.whole...)
+	out.Failures = slices.Concat(f.rules, f.whole)
 	if out.Quarantined > 0 {
 		if err := s.Exec(ctx, fmt.Sprintf(`COPY (SELECT raw.* EXCLUDE (%[1]s), reasons AS __reasons FROM raw
 			JOIN (SELECT %[1]s, list(DISTINCT rule ORDER BY rule) AS reasons FROM failures GROUP BY %[1]s) USING (%[1]s)

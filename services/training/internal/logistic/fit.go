@@ -64,7 +64,10 @@ func Fit(columns [][]float64, labels []float64, l2 float64) (*Model, error) {
 		}
 	}
 	m.Bias = math.Log(positives / (float64(n) - positives))
-	return m, m.newton(x, labels, l2)
+	if err := m.newton(x, labels, l2); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // standardise centres and scales a column; a constant one keeps the scale 1, and

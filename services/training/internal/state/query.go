@@ -147,7 +147,8 @@ func payload[P any](text string) (p P, err error) {
 	if text == "" {
 		return p, ErrNotFound
 	}
-	return p, json.Unmarshal([]byte(text), &p)
+	err = json.Unmarshal([]byte(text), &p)
+	return p, err
 }
 
 const runColumns = `namespace, request, run, model, trigger, status, reason, log, attempts, requested_at, started_at, ended_at,

@@ -295,7 +295,8 @@ func decoded(value []byte) (Item, error) {
 	d := json.NewDecoder(bytes.NewReader(value))
 	d.UseNumber()
 	var i Item
-	return i, d.Decode(&i)
+	err := d.Decode(&i)
+	return i, err
 }
 
 func some(items []Item) []Item {
