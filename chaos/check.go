@@ -47,7 +47,8 @@ type checker struct {
 
 func newChecker() *checker {
 	return &checker{next: 1, last: map[string]uint64{}, ids: map[string]uint64{}, origins: map[string]string{}, roots: map[string]string{},
-		ended: map[string]string{}, refused: map[string]string{}, pending: map[uint64]message{}, counts: map[string]int{}, digests: map[uint64][32]byte{}, answers: map[string]bool{}}
+		ended: map[string]string{}, refused: map[string]string{}, pending: map[uint64]message{}, counts: map[string]int{}, digests: map[uint64][32]byte{},
+		answers: map[string]bool{}}
 }
 
 // check compares everything that was recorded since the last time.

@@ -189,7 +189,8 @@ func (s *Suite) awaitInstance(ctx context.Context, instance string) error {
 
 // instances are the names under which a service's processes have sessions.
 func (s *Suite) instances(ctx context.Context, service string) (names []string, err error) {
-	err = s.db.QueryRow(ctx, "SELECT coalesce(array_agg(DISTINCT application_name), '{}') FROM pg_stat_activity WHERE application_name LIKE $1", "freshet-"+service+"/%").Scan(&names)
+	err = s.db.QueryRow(ctx, "SELECT coalesce(array_agg(DISTINCT application_name), '{}') FROM pg_stat_activity WHERE application_name LIKE $1",
+		"freshet-"+service+"/%").Scan(&names)
 	return names, err
 }
 

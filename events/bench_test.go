@@ -11,7 +11,8 @@ import (
 
 // benchNote is the event of the log's benchmark: a note of about 500 bytes.
 func benchNote() NoteAdded {
-	return NoteAdded{On: strings.Repeat("x", 100), Note: Object{Digest: "sha256:" + strings.Repeat("ab", 32), URI: "objects:" + strings.Repeat("u", 500), Size: 500}}
+	return NoteAdded{On: strings.Repeat("x", 100), Note: Object{Digest: "sha256:" + strings.Repeat("ab", 32), URI: "objects:" + strings.Repeat("u", 500),
+		Size: 500}}
 }
 
 // benchEvents are a small and a large event as the log carries them.

@@ -195,7 +195,8 @@ func TestReadersAgree(t *testing.T) {
 }
 
 // insertions are texts that change what a reader sees, wherever they land.
-var insertions = []string{`"`, `\`, `,`, `:`, `{`, `}`, `[`, `]`, ` `, "\n", `.5`, `e3`, `E400`, `-`, `0`, `99999999999999999999`, `null`, `\u0041`, `\u0000`, `\ud800`,
+var insertions = []string{`"`, `\`, `,`, `:`, `{`, `}`, `[`, `]`, ` `, "\n", `.5`, `e3`, `E400`, `-`, `0`, `99999999999999999999`, `null`, `\u0041`,
+	`\u0000`, `\ud800`,
 	`\ud83d\ude00`, "\x00", "\x1f", "\xff", "é", "\u2028", "K", `<&>`, `"a":1,`, `"a":null,`, `"dataset":"x",`, `"Model":"x",`, `"version":1,`, `1e5,`, `true`,
 	`,"a":{"b":[{}]},"a":1`, `,"\u0061":1`, strings.Repeat(`[`, 70)}
 
@@ -258,9 +259,11 @@ func TestWritersAgree(t *testing.T) {
 var (
 	strange = []string{"", "x", "a\"b\\c", "<b>&amp;</b>", "\x00\x01\x1f\x7f", "\b\f\n\r\t", "é😀", "a\u2028b\u2029", "\xff", "a\xe2\x80", "\xed\xa0\x80",
 		strings.Repeat("long ", 30), strings.Repeat("x", 7) + "<", strings.Repeat("x", 8) + "\"", strings.Repeat("é", 9) + "\\"}
-	strangeNumbers = []float64{0, math.Copysign(0, -1), 1, -1.5, 0.1, 1e-6, 9.99e-7, 1e-9, 1e-10, 1.5e-300, 1e20, 1e21, -1e21, 123456789.125, math.MaxFloat64, math.SmallestNonzeroFloat64, 1 << 53}
-	strangeTimes   = []time.Time{{}, time.Unix(0, 1).UTC(), time.Date(2001, 1, 6, 1, 2, 3, 120_000_000, time.UTC), time.Date(2001, 1, 6, 1, 2, 3, 0, time.FixedZone("", 5400)), time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)}
-	refused        = []any{math.NaN(), math.Inf(1), func() {}}
+	strangeNumbers = []float64{0, math.Copysign(0, -1), 1, -1.5, 0.1, 1e-6, 9.99e-7, 1e-9, 1e-10, 1.5e-300, 1e20, 1e21, -1e21, 123456789.125,
+		math.MaxFloat64, math.SmallestNonzeroFloat64, 1 << 53}
+	strangeTimes = []time.Time{{}, time.Unix(0, 1).UTC(), time.Date(2001, 1, 6, 1, 2, 3, 120_000_000, time.UTC),
+		time.Date(2001, 1, 6, 1, 2, 3, 0, time.FixedZone("", 5400)), time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)}
+	refused = []any{math.NaN(), math.Inf(1), func() {}}
 )
 
 // fill puts something into every field of v, now and then something that JSON
@@ -311,7 +314,8 @@ func fill(random *rand.Rand, v reflect.Value) {
 			}
 		}
 	case reflect.Interface:
-		choices := []any{nil, "<x>", 1.5, 1e-9, true, 7, []any{"a", nil, 2.0}, map[string]any{"b": []any{}, "a": map[string]any{}}, json.Number("12"), strangeTimes[2]}
+		choices := []any{nil, "<x>", 1.5, 1e-9, true, 7, []any{"a", nil, 2.0}, map[string]any{"b": []any{}, "a": map[string]any{}}, json.Number("12"),
+			strangeTimes[2]}
 		if random.Intn(50) == 0 {
 			choices = refused
 		}

@@ -169,7 +169,8 @@ func run(ctx context.Context, o options) (err error) {
 			}
 		}
 	}
-	fmt.Printf("verified: %d decisions made again in %d events, %d tables of %d rows: equal\n", s.report.Decisions, s.report.Events, s.report.Tables, s.report.Rows)
+	fmt.Printf("verified: %d decisions made again in %d events, %d tables of %d rows: equal\n", s.report.Decisions, s.report.Events, s.report.Tables,
+		s.report.Rows)
 	tell(folders, o)
 	return nil
 }
@@ -249,7 +250,8 @@ func tell(folders []*folder, o options) {
 	fmt.Printf("%-40s %9s %9s   %-28s %s\n%-40s %9s %9s %10s %10s %8s %9s\n", "", "", "", "CPU µs per event", "others on",
 		"", "events/s", "events", "programs", "PostgreSQL", "both", "the CPUs")
 	for _, x := range folders {
-		fmt.Printf("%-40s %9.0f %9.0f %10.1f %10.1f %8.1f %9.1f\n", x.name, x.rate(), float64(o.events)*x.share, mean(x.programs), mean(x.database), x.cpu(), mean(x.others))
+		fmt.Printf("%-40s %9.0f %9.0f %10.1f %10.1f %8.1f %9.1f\n", x.name, x.rate(), float64(o.events)*x.share, mean(x.programs), mean(x.database),
+			x.cpu(), mean(x.others))
 	}
 	for _, ours := range folders[:2] {
 		for _, other := range folders[2:] {

@@ -27,7 +27,8 @@ func run(ctx context.Context, st *duck.Stmt, sql string, args []any) (*parquet.T
 	for i, name := range names {
 		kind, ok := kindOf(types.ColumnTypeDatabaseTypeName(i))
 		if !ok {
-			return nil, &Error{Kind: Invalid, SQL: sql, Message: fmt.Sprintf("column %q has type %s; cast it to a number, text, boolean or timestamp", name, types.ColumnTypeDatabaseTypeName(i))}
+			return nil, &Error{Kind: Invalid, SQL: sql, Message: fmt.Sprintf("column %q has type %s; cast it to a number, text, boolean or timestamp", name,
+				types.ColumnTypeDatabaseTypeName(i))}
 		}
 		t.Columns[i] = parquet.Column{Name: name, Kind: kind}
 		makeSlice(&t.Columns[i])

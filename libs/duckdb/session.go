@@ -184,7 +184,8 @@ func (s *Session) Export(ctx context.Context, path, sql string) (int64, error) {
 		return 0, err
 	}
 	_ = st.Close()
-	copySQL := fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)", strings.TrimRight(strings.TrimSpace(sql), ";"), Quote(path))
+	copySQL := fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)", strings.TrimRight(strings.TrimSpace(sql), ";"),
+		Quote(path))
 	res, err := s.conn.ExecContext(ctx, copySQL, nil)
 	if err != nil {
 		return 0, wrap(err, sql)

@@ -355,7 +355,8 @@ func (s *segment) end() {
 	switch {
 	case !s.gap:
 	case s.noted < 0 && s.limit == math.MaxInt64 && len(rest) > 0 && torn(rest):
-		s.logger.Warn("the embedded Kafka was stopped during a write; the incomplete batch, which was never acknowledged, is removed", "file", s.path+".dat", "byte", s.bad)
+		s.logger.Warn("the embedded Kafka was stopped during a write; the incomplete batch, which was never acknowledged, is removed", "file",
+			s.path+".dat", "byte", s.bad)
 		s.gap, s.torn = false, true
 	case s.copied:
 		s.logger.Error("a file of the embedded Kafka is damaged; the partition now ends before the damage, and the records after it must be copied again",

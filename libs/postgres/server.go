@@ -262,7 +262,8 @@ func (s *Server) arguments() ([]string, error) {
 		"fsync=on", "synchronous_commit=on", "full_page_writes=on",
 		"wal_level=minimal", "max_wal_senders=0", "max_wal_size=1GB", "min_wal_size=64MB", "checkpoint_timeout=15min",
 		"shared_buffers=32MB", "max_connections=100", "work_mem=8MB", "maintenance_work_mem=32MB",
-		"jit=off", "max_parallel_workers_per_gather=0", "max_worker_processes=2", "max_logical_replication_workers=0", "autovacuum_max_workers=1", "autovacuum_naptime=30s",
+		"jit=off", "max_parallel_workers_per_gather=0", "max_worker_processes=2", "max_logical_replication_workers=0", "autovacuum_max_workers=1",
+		"autovacuum_naptime=30s",
 		"idle_in_transaction_session_timeout=60s", "timezone=UTC", "log_timezone=UTC", "datestyle=ISO, YMD",
 		"logging_collector=off", "log_min_messages=warning", "log_line_prefix=%m [%p] ", "huge_pages=off",
 	}, s.settings...) {

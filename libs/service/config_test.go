@@ -54,7 +54,8 @@ func TestEveryMistakeIsReported(t *testing.T) {
 	flags := flag.NewFlagSet("t", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	err := service.Configure(flags, lookup(map[string]string{"FRESHET_T_WAIT": "soon", "FRESHET_T_ROWS": "many", "FRESHET_T_ON": "perhaps"}), &c)
-	for _, want := range []string{`FRESHET_T_WAIT="soon": use a duration`, `FRESHET_T_ROWS="many": use a whole number`, `FRESHET_T_ON="perhaps": use true or false`} {
+	for _, want := range []string{`FRESHET_T_WAIT="soon": use a duration`, `FRESHET_T_ROWS="many": use a whole number`,
+		`FRESHET_T_ON="perhaps": use true or false`} {
 		require.ErrorContains(t, err, want)
 	}
 	require.Error(t, service.Configure(flags, lookup(nil), c), "not a pointer")

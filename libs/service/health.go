@@ -48,7 +48,8 @@ func (h *health) measure(metrics prometheus.Registerer) error {
 	}
 	return errors.Join(
 		gauge("freshet_unready_checks", "Checks of /readyz that fail.", func() float64 { return float64(h.unready) }),
-		gauge("freshet_clock_skew_seconds", "Difference between this machine's clock and PostgreSQL's, when last compared.", func() float64 { return h.skew.Seconds() }),
+		gauge("freshet_clock_skew_seconds", "Difference between this machine's clock and PostgreSQL's, when last compared.",
+			func() float64 { return h.skew.Seconds() }),
 	)
 }
 

@@ -54,7 +54,8 @@ func (s *Service) beginTrial(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if status := s.log.Status(r.Context()); ask.Until > status.Position {
-		web.Problem(w, http.StatusBadRequest, "Bad position", fmt.Sprintf("%s has applied the log up to %d, and %d was asked for", s.o.Name, status.Position, ask.Until))
+		web.Problem(w, http.StatusBadRequest, "Bad position", fmt.Sprintf("%s has applied the log up to %d, and %d was asked for", s.o.Name,
+			status.Position, ask.Until))
 		return
 	}
 	fold, err := s.log.Trial(r.Context(), ask.Until, ask.Instead...)

@@ -27,7 +27,8 @@ func TestALogWhoseDiskWasFullHealsItself(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "nats")
 	disk := testkit.Disk(t, dir)
 	says := make(lines, 1000)
-	s, err := natsserver.Start(natsserver.Options{DataDir: dir, Users: []natsserver.User{natsserver.All("test")}, Logger: slog.New(slog.NewTextHandler(says, nil))})
+	s, err := natsserver.Start(natsserver.Options{DataDir: dir, Users: []natsserver.User{natsserver.All("test")},
+		Logger: slog.New(slog.NewTextHandler(says, nil))})
 	require.NoError(t, err)
 	t.Cleanup(s.Stop)
 	url, addr := s.URL("test"), s.Addr()

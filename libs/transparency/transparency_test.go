@@ -287,7 +287,8 @@ func TestAPacksTarIsWhole(t *testing.T) {
 	again, err := transparency.ReadTar(bytes.NewReader(b))
 	require.NoError(t, err)
 	require.Equal(t, files, again)
-	for name, other := range map[string][]byte{"without its end": b[:len(b)-1024], "with half of it": b[:len(b)-512], "with more": append(bytes.Clone(b), make([]byte, 512)...)} {
+	for name, other := range map[string][]byte{"without its end": b[:len(b)-1024], "with half of it": b[:len(b)-512],
+		"with more": append(bytes.Clone(b), make([]byte, 512)...)} {
 		_, err := transparency.ReadTar(bytes.NewReader(other))
 		require.ErrorContains(t, err, "not written as a suite writes it", name)
 	}

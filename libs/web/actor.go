@@ -48,7 +48,8 @@ func CheckActor(a string) error {
 		opaque = opaque && (letter || i > 0 && strings.IndexByte(actorSymbols, c) >= 0)
 	}
 	if !opaque {
-		return fmt.Errorf("%q is no actor: write an opaque id of 1 to %d letters, digits and %s, such as an account's; a name or a mail address would be kept for ever",
+		return fmt.Errorf("%q is no actor: write an opaque id of 1 to %d letters, digits and %s, such as an account's; a name or a mail address "+
+			"would be kept for ever",
 			a, actorLimit, actorSymbols)
 	}
 	return nil

@@ -77,7 +77,8 @@ func TestWhoActsIsAnOpaqueID(t *testing.T) {
 
 func TestAFormIsNotJSON(t *testing.T) {
 	t.Parallel()
-	for sent, want := range map[string]int{"application/json": 200, "application/json; charset=utf-8": 200, "": 415, "text/plain": 415, "application/x-www-form-urlencoded": 415} {
+	for sent, want := range map[string]int{"application/json": 200, "application/json; charset=utf-8": 200, "": 415, "text/plain": 415,
+		"application/x-www-form-urlencoded": 415} {
 		r, w := httptest.NewRequest("POST", "/", nil), httptest.NewRecorder()
 		r.Header.Set("Content-Type", sent)
 		require.Equal(t, want == 200, web.SentJSON(w, r), sent)

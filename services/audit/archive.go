@@ -93,7 +93,8 @@ func newKey(cfg Config, paths service.Paths) (transparency.Key, error) {
 	return transparency.LoadKey(path, cfg.Origin)
 }
 
-func newCopier(raw *logread.Reader, client *kafka.Client, log *eventlog.Log, tree *transparency.Tree, logger *slog.Logger, metrics prometheus.Registerer) (*copier.Copier, error) {
+func newCopier(raw *logread.Reader, client *kafka.Client, log *eventlog.Log, tree *transparency.Tree, logger *slog.Logger,
+	metrics prometheus.Registerer) (*copier.Copier, error) {
 	c := copier.New(raw, client, logger, uint64(tree.Size()), facts{log, raw}.gap)
 	if err := c.Measure(metrics); err != nil {
 		return nil, err

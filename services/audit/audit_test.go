@@ -95,40 +95,53 @@ func (b *bundle) story() (champion event.Event) {
 	require.NoError(b.t, err)
 	hypothesis := events.ObjectOf(note.Digest, note.Size, "")
 	code := events.CodeRevision{Repository: "flights", Revision: revision, Archive: object("d")}
-	e, err := events.NewCodePushed(namespace, "flights", events.CodePushed{Repository: "flights", URL: "/tmp/flights", Branch: "main", Revision: revision, Via: "watch"})
+	e, err := events.NewCodePushed(namespace, "flights", events.CodePushed{Repository: "flights", URL: "/tmp/flights", Branch: "main",
+		Revision: revision, Via: "watch"})
 	pushed := b.then(none, e, err)
 	e, err = events.NewCodeCommitted(namespace, "flights", events.CodeCommitted{Repository: "flights", Branch: "main", Revision: revision, Archive: object("d"),
 		Views: []events.ViewSpec{}, Datasets: []events.DatasetSpec{}, Models: []string{model}, Hypothesis: &hypothesis})
 	b.then(pushed, e, err)
 
-	e, err = events.NewDataArrived(namespace, "flights", events.DataArrived{Dataset: "flights", Via: "http", Files: []events.ArrivedFile{{Object: object("1"), Format: "parquet", Name: "2001-01-06.parquet"}},
+	e, err = events.NewDataArrived(namespace, "flights", events.DataArrived{Dataset: "flights", Via: "http",
+		Files:  []events.ArrivedFile{{Object: object("1"), Format: "parquet", Name: "2001-01-06.parquet"}},
 		Origin: events.OutsideEvent{Source: "/airline", ID: "1", Type: "arrived"}})
 	arrived := b.then(none, e, err)
-	e, err = events.NewDataCommitted(namespace, "flights", events.DataCommitted{Dataset: "flights", Commit: object("2").Digest, Number: 1, Manifest: object("2"), Profile: object("3"),
-		Added: []events.DataFile{}, Rows: 16600, AddedRows: 16600, Spec: events.DatasetSpec{Dataset: "flights", Keys: []string{"flight_id"}, Time: "date", Zone: "local", Rows: "quarantine"}})
+	e, err = events.NewDataCommitted(namespace, "flights", events.DataCommitted{Dataset: "flights", Commit: object("2").Digest, Number: 1,
+		Manifest: object("2"), Profile: object("3"),
+		Added: []events.DataFile{}, Rows: 16600, AddedRows: 16600, Spec: events.DatasetSpec{Dataset: "flights", Keys: []string{"flight_id"}, Time: "date",
+			Zone: "local", Rows: "quarantine"}})
 	committed := b.then(arrived, e, err)
 
 	data := []events.DatasetCommit{{Dataset: "flights", Commit: object("2").Digest, Number: 1, Event: committed.ID()}}
-	e, err = events.NewTrainingRequested(namespace, model, events.TrainingRequested{Model: model, Trigger: "data", Code: code, Data: data, Spec: spec(), SpecDigest: object("4").Digest, Seed: 7, AsOf: at,
+	e, err = events.NewTrainingRequested(namespace, model, events.TrainingRequested{Model: model, Trigger: "data", Code: code, Data: data, Spec: spec(),
+		SpecDigest: object("4").Digest, Seed: 7, AsOf: at,
 		Contributors: []string{committed.ID()}})
 	requested := b.then(committed, e, err)
-	e, err = events.NewTrainingSetBuilt(namespace, model, events.TrainingSetBuilt{TrainingSet: object("5").Digest, Model: model, Request: requested.ID(), Data: data,
-		Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{}, Splits: []events.Split{{Name: "train", File: object("6"), Rows: 12000, From: at, To: at.Add(time.Hour)}},
+	e, err = events.NewTrainingSetBuilt(namespace, model, events.TrainingSetBuilt{TrainingSet: object("5").Digest, Model: model, Request: requested.ID(),
+		Data:    data,
+		Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{},
+		Splits:  []events.Split{{Name: "train", File: object("6"), Rows: 12000, From: at, To: at.Add(time.Hour)}},
 		Profile: object("7"), Label: "delay > 15", Naive: 0.2, Contributors: []string{committed.ID()}})
 	built := b.then(requested, e, err)
-	e, err = events.NewCandidateMeasured(namespace, model, events.CandidateMeasured{Run: "run-1", Model: model, Request: requested.ID(), Trigger: "data", SpecDigest: object("4").Digest,
-		Artifact: object("a"), Profile: object("b"), Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{}, Lineage: lineage(code, data), Rows: 16000, From: at, To: at.Add(time.Hour),
+	e, err = events.NewCandidateMeasured(namespace, model, events.CandidateMeasured{Run: "run-1", Model: model, Request: requested.ID(), Trigger: "data",
+		SpecDigest: object("4").Digest,
+		Artifact:   object("a"), Profile: object("b"), Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{}, Lineage: lineage(code, data),
+		Rows: 16000, From: at, To: at.Add(time.Hour),
 		Candidate: events.Measure{Metrics: map[string]float64{"auc": 0.66}}, Naive: events.Measure{Metrics: map[string]float64{"auc": 0.5}},
 		Gates: []events.Rule{}, Environments: []events.EnvironmentSpec{}, Monitor: monitor(), RequestFields: []events.TypedField{}, Prediction: []events.TypedField{},
 		Task: "binary-classification", Label: "delay > 15", ExamplesDataset: "flights", Mode: "act"})
 	measured := b.then(built, e, err)
-	e, err = events.NewModelVersionRegistered(namespace, model, events.ModelVersionRegistered{Model: model, Version: 1, Run: "run-1", Artifact: object("a"), Profile: object("b"),
-		Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{}, Lineage: lineage(code, data), Candidate: events.Measure{Metrics: map[string]float64{"auc": 0.66}},
-		Naive: events.Measure{Metrics: map[string]float64{"auc": 0.5}}, Rows: 16000, From: at, To: at.Add(time.Hour), RequestFields: []events.TypedField{}, Prediction: []events.TypedField{},
+	e, err = events.NewModelVersionRegistered(namespace, model, events.ModelVersionRegistered{Model: model, Version: 1, Run: "run-1",
+		Artifact: object("a"), Profile: object("b"),
+		Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{}, Lineage: lineage(code, data),
+		Candidate: events.Measure{Metrics: map[string]float64{"auc": 0.66}},
+		Naive:     events.Measure{Metrics: map[string]float64{"auc": 0.5}}, Rows: 16000, From: at, To: at.Add(time.Hour),
+		RequestFields: []events.TypedField{}, Prediction: []events.TypedField{},
 		Task: "binary-classification", Label: "delay > 15", ExamplesDataset: "flights", Monitor: monitor()})
 	b.then(measured, e, err)
-	e, err = events.NewCandidatePassed(namespace, model, events.CandidatePassed{Model: model, Version: 1, Gates: []events.GateResult{{Name: "useful", CEL: "candidate.auc > naive.auc", Passed: true,
-		Values: map[string]float64{"candidate.auc": 0.66, "naive.auc": 0.5}}}})
+	e, err = events.NewCandidatePassed(namespace, model, events.CandidatePassed{Model: model, Version: 1,
+		Gates: []events.GateResult{{Name: "useful", CEL: "candidate.auc > naive.auc", Passed: true,
+			Values: map[string]float64{"candidate.auc": 0.66, "naive.auc": 0.5}}}})
 	b.then(measured, e, err)
 	e, err = events.NewApprovalRequested(namespace, model, events.ApprovalRequested{Model: model, Version: 1, Environment: "production"})
 	asked := b.then(measured, e, err)
@@ -137,18 +150,23 @@ func (b *bundle) story() (champion event.Event) {
 		e.SetExtension("actor", "ada")
 	}
 	given := b.then(asked, e, err)
-	e, err = events.NewModelVersionApproved(namespace, model, events.ModelVersionApproved{Model: model, Version: 1, Environment: "production", By: "person", Artifact: object("a"), Profile: object("b"),
-		Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{}, RequestFields: []events.TypedField{}, Prediction: []events.TypedField{}, Task: "binary-classification",
+	e, err = events.NewModelVersionApproved(namespace, model, events.ModelVersionApproved{Model: model, Version: 1, Environment: "production",
+		By: "person", Artifact: object("a"), Profile: object("b"),
+		Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{}, RequestFields: []events.TypedField{}, Prediction: []events.TypedField{},
+		Task:    "binary-classification",
 		Rollout: events.RolloutSpec{Canary: []int64{10}, Requests: 500, AtLeast: events.Duration(time.Hour), AtMost: events.Duration(time.Hour)}, Monitor: monitor()})
 	approved := b.then(given, e, err)
-	e, err = events.NewRolloutStarted(namespace, "r1", events.RolloutStarted{Rollout: "r1", Model: model, Environment: "production", Version: 1, Steps: []int64{10}, Weight: 10, Requests: 500,
+	e, err = events.NewRolloutStarted(namespace, "r1", events.RolloutStarted{Rollout: "r1", Model: model, Environment: "production", Version: 1,
+		Steps: []int64{10}, Weight: 10, Requests: 500,
 		AtLeast: events.Duration(time.Hour), AtMost: events.Duration(time.Hour), Kind: "promotion"})
 	b.then(approved, e, err)
 	// The canary's window is a root of its own.
-	e, err = events.NewWindowClosed(namespace, model, events.WindowClosed{Model: model, Environment: "production", Kind: "canary", From: at, To: at.Add(time.Hour), Rollout: "r1",
+	e, err = events.NewWindowClosed(namespace, model, events.WindowClosed{Model: model, Environment: "production", Kind: "canary", From: at,
+		To: at.Add(time.Hour), Rollout: "r1",
 		Slices: []events.WindowSlice{{Version: 1, Role: "candidate", Requests: 600}}, Drift: []events.ColumnDrift{}})
 	window := b.then(none, e, err)
-	e, err = events.NewCanaryJudged(namespace, "r1", events.CanaryJudged{Rollout: "r1", Model: model, Environment: "production", Version: 1, Step: 0, Verdict: "pass", Rules: []events.GateResult{}})
+	e, err = events.NewCanaryJudged(namespace, "r1", events.CanaryJudged{Rollout: "r1", Model: model, Environment: "production", Version: 1, Step: 0,
+		Verdict: "pass", Rules: []events.GateResult{}})
 	judged := b.then(window, e, err)
 	e, err = events.NewRolloutCompleted(namespace, "r1", events.RolloutCompleted{Rollout: "r1", Model: model, Environment: "production", Version: 1})
 	completed := b.then(judged, e, err)
@@ -166,9 +184,12 @@ func lineage(code events.CodeRevision, data []events.DatasetCommit) events.Linea
 }
 
 func spec() events.ModelSpec {
-	return events.ModelSpec{Model: model, Task: "binary-classification", Examples: events.ExamplesSpec{Dataset: "flights", Label: "delay > 15"}, Features: []events.ViewUse{},
-		Request: []events.TypedField{}, Prediction: []events.TypedField{}, Training: events.TrainingSpec{Builtin: "logistic-regression", CPU: 1, MemoryBytes: 1 << 30},
-		Metrics: []string{"auc"}, Gates: []events.Rule{}, Environments: []events.EnvironmentSpec{}, Monitor: monitor(), Retrain: events.RetrainSpec{When: []string{"data"}}, Mode: "act"}
+	return events.ModelSpec{Model: model, Task: "binary-classification", Examples: events.ExamplesSpec{Dataset: "flights", Label: "delay > 15"},
+		Features: []events.ViewUse{},
+		Request:  []events.TypedField{}, Prediction: []events.TypedField{}, Training: events.TrainingSpec{Builtin: "logistic-regression", CPU: 1,
+			MemoryBytes: 1 << 30},
+		Metrics: []string{"auc"}, Gates: []events.Rule{}, Environments: []events.EnvironmentSpec{}, Monitor: monitor(),
+		Retrain: events.RetrainSpec{When: []string{"data"}}, Mode: "act"}
 }
 
 func TestWhy(t *testing.T) {

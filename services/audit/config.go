@@ -53,7 +53,8 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("FRESHET_AUDIT_ORIGIN is %q; it is one word without +, such as mlops.example.com/log", c.Origin))
 	}
 	if c.KeepEvents < 0 || c.KeepFor < 0 || c.LogBytes < 0 {
-		errs = append(errs, fmt.Errorf("FRESHET_AUDIT_KEEP_EVENTS is %d, FRESHET_AUDIT_KEEP_FOR %s, FRESHET_AUDIT_LOG_BYTES %d; none can be negative", c.KeepEvents, c.KeepFor, c.LogBytes))
+		errs = append(errs, fmt.Errorf("FRESHET_AUDIT_KEEP_EVENTS is %d, FRESHET_AUDIT_KEEP_FOR %s, FRESHET_AUDIT_LOG_BYTES %d; none can be negative",
+			c.KeepEvents, c.KeepFor, c.LogBytes))
 	}
 	if c.AttestWait < 0 {
 		errs = append(errs, fmt.Errorf("FRESHET_AUDIT_ATTEST_WAIT is %s; it cannot be negative", c.AttestWait))

@@ -68,7 +68,8 @@ func TestEveryEventIsProven(t *testing.T) {
 	require.Contains(t, string(body), `"size"`)
 	status, _, _ = b.get("/v1/checkpoints/growth?from=1&to=3")
 	require.Equal(t, 200, status)
-	for _, bad := range []string{"/v1/checkpoints?limit=0", "/v1/checkpoints/growth?from=3&to=1", "/v1/checkpoints/growth?from=x&to=1", "/v1/evidence/flight-delays?version=0"} {
+	for _, bad := range []string{"/v1/checkpoints?limit=0", "/v1/checkpoints/growth?from=3&to=1", "/v1/checkpoints/growth?from=x&to=1",
+		"/v1/evidence/flight-delays?version=0"} {
 		status, _, _ := b.get(bad)
 		require.Equal(t, 400, status, bad)
 	}

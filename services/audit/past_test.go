@@ -141,7 +141,8 @@ func TestWhyNamesEverything(t *testing.T) {
 	require.Equal(t, []string{"for staging by its rule, at 2001-01-18 00:00", "for production by operator, at 2001-01-18 00:00"}, g.facts("approved"))
 	require.Equal(t, []string{"100 % of staging to v7 from 2001-01-18 00:00 on", "10 % of production to v7 from 2001-01-18 00:00 on",
 		"50 % of production to v7 from 2001-01-18 08:30 on", "100 % of production to v7 from 2001-01-18 09:30 on"}, g.facts("traffic"))
-	require.Equal(t, []string{"departure@1, declared 2001-01-06 00:00", "origin_delays@1, declared 2001-01-06 00:00", "route_delays@1, declared 2001-01-15 10:00"}, g.facts("features"))
+	require.Equal(t, []string{"departure@1, declared 2001-01-06 00:00", "origin_delays@1, declared 2001-01-06 00:00",
+		"route_delays@1, declared 2001-01-15 10:00"}, g.facts("features"))
 
 	// Every data commit up to the training set's is there, and every edge's ends are.
 	commits := 0
@@ -360,7 +361,8 @@ func TestAmbiguousBeginnings(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	for _, id := range []string{"abcdef-1", "abcdef-2"} {
-		e, err := events.NewCodePushed(namespace, "flights", events.CodePushed{Repository: "flights", URL: "/srv/flights", Branch: "main", Revision: revision, Via: "watch"})
+		e, err := events.NewCodePushed(namespace, "flights", events.CodePushed{Repository: "flights", URL: "/srv/flights", Branch: "main",
+			Revision: revision, Via: "watch"})
 		require.NoError(t, err)
 		e.SetID(id)
 		b.Foreign(eventlog.Cause{}, e)

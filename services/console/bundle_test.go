@@ -56,33 +56,42 @@ func (b *bundle) then(cause event.Event, e event.Event, err error) event.Event {
 
 func (b *bundle) arrive() event.Event {
 	e, err := events.NewDataArrived(namespace, "flights", events.DataArrived{Dataset: "flights", Via: "http",
-		Files: []events.ArrivedFile{{Object: object("1"), Format: "parquet", Name: "2001-01-06.parquet"}}, Origin: events.OutsideEvent{Source: "/airline", ID: "1", Type: "arrived"}})
+		Files: []events.ArrivedFile{{Object: object("1"), Format: "parquet", Name: "2001-01-06.parquet"}}, Origin: events.OutsideEvent{Source: "/airline",
+			ID: "1", Type: "arrived"}})
 	return b.then(none, e, err)
 }
 
 func (b *bundle) check(arrived event.Event) event.Event {
-	e, err := events.NewDataChecked(namespace, "flights", events.DataChecked{Dataset: "flights", Arrival: arrived.ID(), Rows: 16604, Accepted: 16600, Quarantined: 4})
+	e, err := events.NewDataChecked(namespace, "flights", events.DataChecked{Dataset: "flights", Arrival: arrived.ID(), Rows: 16604, Accepted: 16600,
+		Quarantined: 4})
 	return b.then(arrived, e, err)
 }
 
 func (b *bundle) commit(checked event.Event) event.Event {
-	e, err := events.NewDataCommitted(namespace, "flights", events.DataCommitted{Dataset: "flights", Commit: object("2").Digest, Number: 1, Manifest: object("2"), Profile: object("3"),
-		Added: []events.DataFile{}, Rows: 16600, AddedRows: 16600, Quarantined: 4, Spec: events.DatasetSpec{Dataset: "flights", Keys: []string{"flight_id"}, Time: "date", Zone: "local", Rows: "quarantine"}})
+	e, err := events.NewDataCommitted(namespace, "flights", events.DataCommitted{Dataset: "flights", Commit: object("2").Digest, Number: 1,
+		Manifest: object("2"), Profile: object("3"),
+		Added: []events.DataFile{}, Rows: 16600, AddedRows: 16600, Quarantined: 4, Spec: events.DatasetSpec{Dataset: "flights", Keys: []string{"flight_id"},
+			Time: "date", Zone: "local", Rows: "quarantine"}})
 	return b.then(checked, e, err)
 }
 
 // register is a version that passed its gates, in the ripple of cause.
 func (b *bundle) register(cause event.Event, version int64) event.Event {
-	e, err := events.NewModelVersionRegistered(namespace, model, events.ModelVersionRegistered{Model: model, Version: version, Run: "run-1", Artifact: object("a"), Profile: object("b"),
-		Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{}, Lineage: events.Lineage{Data: []events.DatasetCommit{}, Code: events.CodeRevision{Repository: "flights", Revision: strings.Repeat("c", 40), Archive: object("d")},
+	e, err := events.NewModelVersionRegistered(namespace, model, events.ModelVersionRegistered{Model: model, Version: version, Run: "run-1",
+		Artifact: object("a"), Profile: object("b"),
+		Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{}, Lineage: events.Lineage{Data: []events.DatasetCommit{},
+			Code:        events.CodeRevision{Repository: "flights", Revision: strings.Repeat("c", 40), Archive: object("d")},
 			TrainingSet: object("5").Digest, Run: "run-1", Params: map[string]any{"l2": 0.01}, Environment: map[string]string{}, TrainedThrough: at},
-		Candidate: events.Measure{Metrics: map[string]float64{"auc": 0.66, "log_loss": 0.49}}, Naive: events.Measure{Metrics: map[string]float64{"auc": 0.5, "log_loss": 0.53}},
-		Champion: &events.ChampionMeasure{Version: 1, Metrics: map[string]float64{"auc": 0.64, "log_loss": 0.5}},
-		Rows:     16000, From: at, To: at.Add(time.Hour), RequestFields: []events.TypedField{}, Prediction: []events.TypedField{}, Task: "binary-classification", Label: "delay > 15",
+		Candidate: events.Measure{Metrics: map[string]float64{"auc": 0.66, "log_loss": 0.49}},
+		Naive:     events.Measure{Metrics: map[string]float64{"auc": 0.5, "log_loss": 0.53}},
+		Champion:  &events.ChampionMeasure{Version: 1, Metrics: map[string]float64{"auc": 0.64, "log_loss": 0.5}},
+		Rows:      16000, From: at, To: at.Add(time.Hour), RequestFields: []events.TypedField{}, Prediction: []events.TypedField{},
+		Task: "binary-classification", Label: "delay > 15",
 		ExamplesDataset: "flights", Monitor: events.MonitorSpec{Window: events.Duration(time.Hour), PSI: 0.25}})
 	b.then(cause, e, err)
-	e, err = events.NewCandidatePassed(namespace, model, events.CandidatePassed{Model: model, Version: version, Gates: []events.GateResult{{Name: "useful", CEL: "true", Passed: true,
-		Values: map[string]float64{"candidate.auc": 0.66}}}})
+	e, err = events.NewCandidatePassed(namespace, model, events.CandidatePassed{Model: model, Version: version,
+		Gates: []events.GateResult{{Name: "useful", CEL: "true", Passed: true,
+			Values: map[string]float64{"candidate.auc": 0.66}}}})
 	return b.then(cause, e, err)
 }
 
@@ -92,14 +101,18 @@ func (b *bundle) ask(cause event.Event, version int64) event.Event {
 }
 
 func (b *bundle) approve(cause event.Event, version int64) event.Event {
-	e, err := events.NewModelVersionApproved(namespace, model, events.ModelVersionApproved{Model: model, Version: version, Environment: "production", By: "person", Artifact: object("a"), Profile: object("b"),
-		Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{}, RequestFields: []events.TypedField{}, Prediction: []events.TypedField{}, Task: "binary-classification",
-		Rollout: events.RolloutSpec{Canary: []int64{10}, Requests: 500, AtLeast: events.Duration(time.Hour), AtMost: events.Duration(time.Hour)}, Monitor: events.MonitorSpec{Window: events.Duration(time.Hour), PSI: 0.25}})
+	e, err := events.NewModelVersionApproved(namespace, model, events.ModelVersionApproved{Model: model, Version: version, Environment: "production",
+		By: "person", Artifact: object("a"), Profile: object("b"),
+		Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{}, RequestFields: []events.TypedField{}, Prediction: []events.TypedField{},
+		Task:    "binary-classification",
+		Rollout: events.RolloutSpec{Canary: []int64{10}, Requests: 500, AtLeast: events.Duration(time.Hour), AtMost: events.Duration(time.Hour)},
+		Monitor: events.MonitorSpec{Window: events.Duration(time.Hour), PSI: 0.25}})
 	return b.then(cause, e, err)
 }
 
 func (b *bundle) start(cause event.Event, id string, version int64) event.Event {
-	e, err := events.NewRolloutStarted(namespace, id, events.RolloutStarted{Rollout: id, Model: model, Environment: "production", Version: version, Steps: []int64{10}, Weight: 10, Requests: 500,
+	e, err := events.NewRolloutStarted(namespace, id, events.RolloutStarted{Rollout: id, Model: model, Environment: "production", Version: version,
+		Steps: []int64{10}, Weight: 10, Requests: 500,
 		AtLeast: events.Duration(time.Hour), AtMost: events.Duration(time.Hour), Kind: "promotion"})
 	return b.then(cause, e, err)
 }

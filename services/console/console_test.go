@@ -51,7 +51,8 @@ func TestARippleFromDataToProduction(t *testing.T) {
 	require.Equal(t, arrived.ID(), waiting.Items[0].Ripple)
 	require.InDelta(t, 0.66, waiting.Items[0].Candidate["auc"], 0)
 
-	status, a := b.post("/v1/approvals", `{"model":"flight-delays","version":2,"environment":"production","verdict":"approve","note":"rain matters"}`, "Freshet-Actor", "ada")
+	status, a := b.post("/v1/approvals", `{"model":"flight-delays","version":2,"environment":"production","verdict":"approve","note":"rain matters"}`,
+		"Freshet-Actor", "ada")
 	require.Equal(t, 201, status, a.Detail)
 	require.Equal(t, arrived.ID(), a.Ripple, "it belongs to the ripple that waited")
 	given := b.AwaitType(events.TypeApprovalGiven, 1)
@@ -72,7 +73,8 @@ func TestARippleFromDataToProduction(t *testing.T) {
 	require.True(t, r.Open)
 
 	// A canary's window begins a ripple of its own; what it leads to is this one's outcome.
-	e, err := events.NewWindowClosed(namespace, model, events.WindowClosed{Model: model, Environment: "production", Kind: "canary", From: at, To: at.Add(time.Hour), Rollout: "r1",
+	e, err := events.NewWindowClosed(namespace, model, events.WindowClosed{Model: model, Environment: "production", Kind: "canary", From: at,
+		To: at.Add(time.Hour), Rollout: "r1",
 		Slices: []events.WindowSlice{}, Drift: []events.ColumnDrift{}})
 	window := b.then(none, e, err)
 	_ = started
@@ -115,12 +117,15 @@ func TestOutcomesOfOtherRipples(t *testing.T) {
 func TestTriggers(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	e, err := events.NewWindowClosed(namespace, model, events.WindowClosed{Model: model, Environment: "production", Kind: "traffic", From: at, To: at.Add(time.Hour),
+	e, err := events.NewWindowClosed(namespace, model, events.WindowClosed{Model: model, Environment: "production", Kind: "traffic", From: at,
+		To:     at.Add(time.Hour),
 		Slices: []events.WindowSlice{}, Drift: []events.ColumnDrift{}})
 	window := b.then(none, e, err)
-	e, err = events.NewDriftDetected(namespace, model, events.DriftDetected{Model: model, Environment: "production", Version: 1, Column: "late_share", Kind: "numeric", PSI: 0.37, Threshold: 0.25, From: at, To: at})
+	e, err = events.NewDriftDetected(namespace, model, events.DriftDetected{Model: model, Environment: "production", Version: 1, Column: "late_share",
+		Kind: "numeric", PSI: 0.37, Threshold: 0.25, From: at, To: at})
 	if err != nil {
-		e, err = events.NewDriftDetected(namespace, model, events.DriftDetected{Model: model, Environment: "production", Version: 1, Column: "late_share", Kind: "feature", PSI: 0.37, Threshold: 0.25, From: at, To: at})
+		e, err = events.NewDriftDetected(namespace, model, events.DriftDetected{Model: model, Environment: "production", Version: 1, Column: "late_share",
+			Kind: "feature", PSI: 0.37, Threshold: 0.25, From: at, To: at})
 	}
 	drift := b.then(window, e, err)
 	e, err = events.NewTrainingSkipped(namespace, model, events.TrainingSkipped{Model: model, Trigger: "drift", Reason: "cooldown"})
@@ -130,7 +135,8 @@ func TestTriggers(t *testing.T) {
 	require.Equal(t, "drifted", r.Outcome)
 	require.Equal(t, "late_share: PSI 0.37", r.Detail)
 
-	e, err = events.NewCodePushed(namespace, "flights", events.CodePushed{Repository: "flights", URL: "/tmp/flights", Branch: "main", Revision: strings.Repeat("c", 40), Via: "watch"})
+	e, err = events.NewCodePushed(namespace, "flights", events.CodePushed{Repository: "flights", URL: "/tmp/flights", Branch: "main",
+		Revision: strings.Repeat("c", 40), Via: "watch"})
 	pushed := b.then(none, e, err)
 	r = b.ripple(pushed)
 	require.Equal(t, "code", r.Trigger)
@@ -207,8 +213,9 @@ func TestAPromotionNamesAnEnvironmentOfTheModel(t *testing.T) {
 		Code: events.CodeRevision{Repository: "flights", Revision: strings.Repeat("c", 40), Archive: object("d")},
 		Spec: events.ModelSpec{Model: model, Task: "binary-classification", Mode: "act", Examples: events.ExamplesSpec{Dataset: "flights", Label: "delay > 15"},
 			Features: []events.ViewUse{}, Request: []events.TypedField{}, Prediction: []events.TypedField{}, Metrics: []string{"auc"}, Gates: []events.Rule{},
-			Environments: []events.EnvironmentSpec{{Environment: "staging", Approve: "auto", Rollout: events.RolloutSpec{Canary: []int64{}}}, {Environment: "production", Approve: "auto", Rollout: events.RolloutSpec{Canary: []int64{}}}},
-			Monitor:      events.MonitorSpec{Window: events.Duration(time.Hour), PSI: 0.25}, Retrain: events.RetrainSpec{When: []string{}}}})
+			Environments: []events.EnvironmentSpec{{Environment: "staging", Approve: "auto", Rollout: events.RolloutSpec{Canary: []int64{}}},
+				{Environment: "production", Approve: "auto", Rollout: events.RolloutSpec{Canary: []int64{}}}},
+			Monitor: events.MonitorSpec{Window: events.Duration(time.Hour), PSI: 0.25}, Retrain: events.RetrainSpec{When: []string{}}}})
 	b.then(arrived, e, err)
 	b.register(arrived, 1)
 	b.Settle(t.Context())

@@ -429,7 +429,8 @@ func TestTheOpenInferenceProtocol(t *testing.T) {
 	status, body, _ = b.post("/v2/models/delays/infer", `{"inputs":[{"name":"origin","shape":[1],"datatype":"INT64","data":[1]}]}`)
 	require.Equal(t, http.StatusBadRequest, status)
 	require.JSONEq(t, `{"error":"input \"origin\" has datatype INT64; a string is BYTES"}`, body)
-	status, body, _ = b.post("/v2/models/delays/infer", `{"inputs":[{"name":"late_share","shape":[1],"datatype":"FP64","data":[0.5]}],"outputs":[{"name":"early"}]}`)
+	status, body, _ = b.post("/v2/models/delays/infer",
+		`{"inputs":[{"name":"late_share","shape":[1],"datatype":"FP64","data":[0.5]}],"outputs":[{"name":"early"}]}`)
 	require.Equal(t, http.StatusBadRequest, status)
 	require.Contains(t, body, "there are late, model_version")
 

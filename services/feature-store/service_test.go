@@ -44,7 +44,8 @@ func originDelays() events.ViewSpec {
 	return events.ViewSpec{
 		View: "origin_delays", Dataset: "flights", Entity: []events.EntityKey{{Key: "airport", Column: "origin"}},
 		Window: duration(3 * time.Hour), Ttl: duration(6 * time.Hour), Missing: map[string]float64{"late_share": 0.2},
-		Features: []events.SQLExpression{{Name: "late_share", SQL: "avg((delay > 15)::int)"}, {Name: "flights", SQL: "count(*)"}, {Name: "spread", SQL: "stddev(delay)"}},
+		Features: []events.SQLExpression{{Name: "late_share", SQL: "avg((delay > 15)::int)"}, {Name: "flights", SQL: "count(*)"},
+			{Name: "spread", SQL: "stddev(delay)"}},
 	}
 }
 
@@ -117,7 +118,8 @@ func (s *suite) commit(b []byte, rows int64) events.DatasetCommit {
 func (s *suite) train(asOf time.Time) string {
 	digest := s.object([]byte("spec")).Digest
 	e, err := events.NewTrainingRequested(ns, "flight-delays", events.TrainingRequested{
-		Model: "flight-delays", Trigger: "person", Code: events.CodeRevision{Repository: "flights", Revision: "0123456789012345678901234567890123456789", Archive: s.object([]byte("x"))},
+		Model: "flight-delays", Trigger: "person", Code: events.CodeRevision{Repository: "flights", Revision: "0123456789012345678901234567890123456789",
+			Archive: s.object([]byte("x"))},
 		Data: s.data[len(s.data)-1:], Spec: s.model, SpecDigest: digest, AsOf: asOf})
 	require.NoError(s.t, err)
 	return s.Foreign(eventlog.Cause{}, e)[0].ID()
@@ -206,7 +208,8 @@ func TestRealFlights(t *testing.T) {
 		var got answer
 		require.Equal(t, http.StatusOK, s.post("/get-online-features", map[string]any{
 			"entities": map[string]any{"airport": []any{test.Column("origin").Strings[row]}, "origin": []any{test.Column("origin").Strings[row]},
-				"destination": []any{test.Column("destination").Strings[row]}, "date": []any{at.Format(time.RFC3339)}, "distance": []any{test.Column("distance").Ints[row]}},
+				"destination": []any{test.Column("destination").Strings[row]}, "date": []any{at.Format(time.RFC3339)},
+				"distance": []any{test.Column("distance").Ints[row]}},
 			"feature_service": "flight-delays", "full_feature_names": true, "as_of": at}, &got))
 		require.Equal(t, []string{"airport", "origin", "destination"}, got.Metadata.FeatureNames[:3])
 		for i, name := range got.Metadata.FeatureNames[3:] {
@@ -225,7 +228,8 @@ func TestRealFlights(t *testing.T) {
 	// An hour's outcomes are pushed; then the same rows are committed.
 	now := s.Clock.Now()
 	require.Equal(t, http.StatusOK, s.post("/push", outcomes(now), nil))
-	ask := map[string]any{"entities": map[string]any{"airport": []string{"XXX", "ZZZ"}}, "features": []string{"origin_delays:late_share", "origin_delays@1:flights"}}
+	ask := map[string]any{"entities": map[string]any{"airport": []string{"XXX", "ZZZ"}}, "features": []string{"origin_delays:late_share",
+		"origin_delays@1:flights"}}
 	var got answer
 	require.Equal(t, http.StatusOK, s.post("/get-online-features", ask, &got))
 	require.Equal(t, []any{0.5, 0.2}, got.Results[1].Values)

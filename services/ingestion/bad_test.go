@@ -91,7 +91,8 @@ func TestFilesThatAreNotTaken(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(b.inbox, "folder"), 0o755))
 	for _, uri := range []string{
 		"../../etc/passwd", "file:../../etc/passwd", "file:%2e%2e/etc/passwd", "file:%252e%252e%252fetc", "http:///#/../../etc", "file:///proc/self/environ",
-		"file:" + outside, "file:link.csv", "file:dir/outside.csv", "file:folder", "file:nothing.csv", "file://evil.example/x", "file:a//b", "file:./a", `file:a\b`, "file:",
+		"file:" + outside, "file:link.csv", "file:dir/outside.csv", "file:folder", "file:nothing.csv", "file://evil.example/x", "file:a//b", "file:./a",
+		`file:a\b`, "file:",
 		"http://169.254.169.254/latest", "https://example.com/x.csv", "s3://bucket/x", "objects:../../x", "objects:" + strings.Repeat("A", 64), "data:,x", "gopher:x",
 	} {
 		status, body := b.do("POST", "/v1/arrivals", structured, arrival("f", "flights", uri))
@@ -126,7 +127,8 @@ func TestBadEventsFromStreamsNeverBlock(t *testing.T) {
 		kafka.Record{Key: []byte("default/x"), Value: []byte(arrival("8", "flights", b.upload(csv("k,2001-01-05,1,A,B"))))}))
 	b.AwaitType(events.TypeDataCommitted, 2)
 	b.Settle(t.Context())
-	require.ElementsMatch(t, []string{"malformed", "reserved", "namespace", "namespace", "payload", "malformed", "file", "malformed", "malformed", "reserved"}, b.quarantined())
+	require.ElementsMatch(t, []string{"malformed", "reserved", "namespace", "namespace", "payload", "malformed", "file", "malformed", "malformed",
+		"reserved"}, b.quarantined())
 	require.True(t, b.NATS.IsConnected())
 }
 

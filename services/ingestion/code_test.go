@@ -169,7 +169,8 @@ func TestSignedHooks(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, post("/hooks/github/delays", body, headers...), "no signature")
 	require.Equal(t, http.StatusUnauthorized, post("/hooks/github/delays", body, sign("sha256="+strings.Repeat("0", 64))...), "a wrong one")
 	require.Equal(t, http.StatusUnauthorized, post("/hooks/github/delays", body, sign("sha1=00")...))
-	require.Equal(t, http.StatusUnauthorized, post("/hooks/github/delays", strings.Replace(body, ",", ", ", 1), sign(signature)...), "the same JSON in other bytes")
+	require.Equal(t, http.StatusUnauthorized, post("/hooks/github/delays", strings.Replace(body, ",", ", ", 1), sign(signature)...),
+		"the same JSON in other bytes")
 	require.Equal(t, http.StatusUnauthorized, post("/hooks/github/nobody", body, headers...), "who does not sign learns nothing")
 	require.Equal(t, http.StatusNotFound, post("/hooks/github/nobody", body, sign(signature)...))
 

@@ -59,7 +59,8 @@ func TestAnArrivalBecomesACommit(t *testing.T) {
 	require.Equal(t, "late", refused[1]["delay"])
 	require.Equal(t, []any{"range:delay"}, refused[2]["__reasons"])
 	require.Equal(t, []any{"key:duplicate"}, refused[3]["__reasons"])
-	require.ElementsMatch(t, []events.RuleFailure{{Rule: "key:duplicate", Rows: 1}, {Rule: "range:delay", Rows: 1}, {Rule: "sql:no_loops", Rows: 1}, {Rule: "type:delay", Rows: 1}}, checked.Failures)
+	require.ElementsMatch(t, []events.RuleFailure{{Rule: "key:duplicate", Rows: 1}, {Rule: "range:delay", Rows: 1}, {Rule: "sql:no_loops", Rows: 1},
+		{Rule: "type:delay", Rows: 1}}, checked.Failures)
 	manifest, err := b.Objects.Get(t.Context(), c.Manifest.Digest, 1<<20)
 	require.NoError(t, err)
 	require.Contains(t, string(manifest), c.Added[0].Object.Digest)

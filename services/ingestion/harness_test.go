@@ -82,7 +82,8 @@ func definitions() map[string]string {
 // git runs git in the repository of the test.
 func (b *bundle) git(args ...string) string {
 	b.t.Helper()
-	cmd := exec.Command("git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "init.defaultBranch=main", "-c", "commit.gpgsign=false"}, args...)...)
+	cmd := exec.Command("git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "init.defaultBranch=main", "-c",
+		"commit.gpgsign=false"}, args...)...)
 	cmd.Dir = b.repo
 	out, err := cmd.CombinedOutput()
 	require.NoError(b.t, err, string(out))

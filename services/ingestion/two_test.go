@@ -76,8 +76,10 @@ func TestAnArrivalThatCannotBlameRowsIsRejectedWhole(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	files := definitions()
-	files["datasets/flights.yaml"] = strings.Replace(datasetYAML, "SELECT * FROM data WHERE origin = destination", "SELECT count(*) AS n FROM data HAVING count(*) < 3", 1)
-	files["datasets/kept.yaml"] = "dataset: kept\nkeys: [id]\ntime: ts\nexpect: {columns: {v: {type: float, range: [0, 1]}}}\non_failure: {rows: keep, reject_commit_above: 50%}\n"
+	files["datasets/flights.yaml"] = strings.Replace(datasetYAML, "SELECT * FROM data WHERE origin = destination",
+		"SELECT count(*) AS n FROM data HAVING count(*) < 3", 1)
+	files["datasets/kept.yaml"] = "dataset: kept\nkeys: [id]\ntime: ts\nexpect: {columns: {v: {type: float, range: [0, 1]}}}\non_failure: {rows: keep, " +
+		"reject_commit_above: 50%}\n"
 	files["datasets/wrong.yaml"] = "dataset: wrong\nkeys: [id]\ntime: ts\nexpect: {sql: {x: SELECT nosuch FROM data}}\n"
 	files["datasets/nosy.yaml"] = "dataset: nosy\nkeys: [id]\ntime: ts\nexpect: {sql: {x: \"SELECT * FROM data WHERE getenv('HOME') <> ''\"}}\n"
 	b.commit("first", files)
@@ -88,7 +90,8 @@ func TestAnArrivalThatCannotBlameRowsIsRejectedWhole(t *testing.T) {
 	require.Equal(t, "too_many_failures", r.Reason)
 	require.Equal(t, []events.RuleFailure{{Rule: "whole:sql:no_loops", Rows: 1}}, r.Failures)
 
-	b.do("POST", "/v1/arrivals", structured, arrival("2", "kept", b.upload("id,ts,v\n1,2001-01-05,0.5\n2,2001-01-05,7\n3,2001-01-05,inf\n4,2001-01-05,0.1\n5,2001-01-05,0.2\n")))
+	b.do("POST", "/v1/arrivals", structured, arrival("2", "kept",
+		b.upload("id,ts,v\n1,2001-01-05,0.5\n2,2001-01-05,7\n3,2001-01-05,inf\n4,2001-01-05,0.1\n5,2001-01-05,0.2\n")))
 	c := parse[events.DataCommitted](t, b.AwaitType(events.TypeDataCommitted, 1))
 	require.EqualValues(t, 4, c.Rows, "the value out of range is kept, infinity is no number")
 	require.EqualValues(t, 1, c.Quarantined)

@@ -34,7 +34,8 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("FRESHET_MONITORING_BACK is %s; it must be positive", c.Back))
 	}
 	if c.Keep < c.Back {
-		errs = append(errs, fmt.Errorf("FRESHET_MONITORING_KEEP is %s; it must be at least FRESHET_MONITORING_BACK, %s, or labels find no predictions", c.Keep, c.Back))
+		errs = append(errs, fmt.Errorf("FRESHET_MONITORING_KEEP is %s; it must be at least FRESHET_MONITORING_BACK, %s, or labels find no predictions",
+			c.Keep, c.Back))
 	}
 	if c.LabelMemory == "" {
 		errs = append(errs, errors.New("FRESHET_MONITORING_LABEL_MEMORY is empty; write a size such as 256MiB"))

@@ -39,11 +39,13 @@ func newProfiles(pool *pgxpool.Pool, store *objects.Store) *watch.Profiles {
 	return watch.NewProfiles(pool, store)
 }
 
-func newWatcher(cfg Config, pool *pgxpool.Pool, log *eventlog.Log, in *inbox.Inbox, profiles *watch.Profiles, c clock.Clock, logger *slog.Logger) *watch.Watcher {
+func newWatcher(cfg Config, pool *pgxpool.Pool, log *eventlog.Log, in *inbox.Inbox, profiles *watch.Profiles, c clock.Clock,
+	logger *slog.Logger) *watch.Watcher {
 	return watch.New(watch.Settings{Grace: cfg.Grace, Keep: cfg.Keep}, pool, log, in, profiles, c, logger)
 }
 
-func qualityEffect(cfg Config, pool *pgxpool.Pool, in *inbox.Inbox, profiles *watch.Profiles, store *objects.Store, paths service.Paths) (eventlog.Handler, error) {
+func qualityEffect(cfg Config, pool *pgxpool.Pool, in *inbox.Inbox, profiles *watch.Profiles, store *objects.Store,
+	paths service.Paths) (eventlog.Handler, error) {
 	engine, err := duckdb.Open(context.Background(), duckdb.Options{MemoryLimit: cfg.LabelMemory, Threads: 1, TempDir: paths.TempDir, Sessions: 1})
 	if err != nil {
 		return eventlog.Handler{}, err

@@ -109,9 +109,10 @@ func (b *bundle) send(in batch) {
 func (b *bundle) raw(id string, value []byte) {
 	b.T.Helper()
 	header := func(k, v string) kafka.Header { return kafka.Header{Key: k, Value: []byte(v)} }
-	require.NoError(b, b.Kafka.Produce(b.Context(), "freshet.inference", kafka.Record{Key: []byte("default/delays/production"), Value: value, Headers: []kafka.Header{
-		header("ce_specversion", "1.0"), header("ce_id", id), header("ce_source", "/freshet/deployment"), header("ce_type", "io.freshet.inference.v1.record"),
-		header("ce_namespace", "default"), header("ce_time", b.Clock.Now().Format(time.RFC3339Nano)), header("content-type", "application/json")}}))
+	require.NoError(b, b.Kafka.Produce(b.Context(), "freshet.inference", kafka.Record{Key: []byte("default/delays/production"), Value: value,
+		Headers: []kafka.Header{
+			header("ce_specversion", "1.0"), header("ce_id", id), header("ce_source", "/freshet/deployment"), header("ce_type", "io.freshet.inference.v1.record"),
+			header("ce_namespace", "default"), header("ce_time", b.Clock.Now().Format(time.RFC3339Nano)), header("content-type", "application/json")}}))
 }
 
 // flights are n rows whose shares and predictions run evenly through [low, low+span).
@@ -265,7 +266,8 @@ func TestACanaryIsJudgedWhenItHasSeenEnough(t *testing.T) {
 	require.False(t, p.Rules[0].Passed)
 	require.InDelta(t, 200.0/299, p.Rules[0].Values["candidate.error_rate"], 1e-12)
 
-	b.foreign(events.NewRolloutRolledBack("default", "r2", events.RolloutRolledBack{Rollout: "r2", Model: "delays", Environment: "production", Version: 2, Reason: "canary"}))
+	b.foreign(events.NewRolloutRolledBack("default", "r2", events.RolloutRolledBack{Rollout: "r2", Model: "delays", Environment: "production",
+		Version: 2, Reason: "canary"}))
 	b.send(split(300, 1))
 	b.at(6, 8)
 	b.Settle(t.Context())
@@ -299,7 +301,8 @@ func (b *bundle) labels(n int, late func(i int) bool) {
 			delays = append(delays, 0)
 		}
 	}
-	table, err := parquet.NewTable(parquet.Column{Name: "flight_id", Kind: parquet.String, Strings: ids}, parquet.Column{Name: "delay", Kind: parquet.Int, Ints: delays})
+	table, err := parquet.NewTable(parquet.Column{Name: "flight_id", Kind: parquet.String, Strings: ids},
+		parquet.Column{Name: "delay", Kind: parquet.Int, Ints: delays})
 	require.NoError(b, err)
 	raw, err := parquet.Encode(table)
 	require.NoError(b, err)
@@ -350,7 +353,8 @@ func TestLiveQualityComesWithTheLabels(t *testing.T) {
 func TestRecordsCountOnceAndBrokenOnesStopNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	broken := []string{`{`, `{"model":"delays"}`, `{"model":"delays","environment":"production","time":"2001-01-06T00:00:00Z","rows":2,"versions":[1],"latency_ms":1}`}
+	broken := []string{`{`, `{"model":"delays"}`,
+		`{"model":"delays","environment":"production","time":"2001-01-06T00:00:00Z","rows":2,"versions":[1],"latency_ms":1}`}
 	// What PostgreSQL does not take as text.
 	for _, field := range []string{"model", "environment", "rollout", "error"} {
 		m := map[string]any{"model": "delays", "environment": "production", "time": "2001-01-06T00:00:00Z", "rows": 1, "versions": []int{1},

@@ -50,12 +50,14 @@ func measured(model, run string, change func(*events.CandidateMeasured)) events.
 	p := events.CandidateMeasured{
 		Run: run, Model: model, Request: "request-" + run, Trigger: "data", SpecDigest: object("1").Digest,
 		Artifact: object("a"), Profile: object("b"), Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{},
-		Lineage: events.Lineage{Data: []events.DatasetCommit{}, Code: events.CodeRevision{Repository: "flights", Revision: strings.Repeat("c", 40), Archive: object("d")},
+		Lineage: events.Lineage{Data: []events.DatasetCommit{}, Code: events.CodeRevision{Repository: "flights", Revision: strings.Repeat("c", 40),
+			Archive: object("d")},
 			TrainingSet: object("e").Digest, Run: run, Params: map[string]any{"l2": 0.01}, Seed: 7, Environment: map[string]string{"go": "1.26"}, TrainedThrough: at},
 		Rows: 1000, From: at, To: at.Add(24 * time.Hour),
 		Candidate: events.Measure{Metrics: map[string]float64{"auc": 0.66, "log_loss": 0.49}},
 		Naive:     events.Measure{Metrics: map[string]float64{"auc": 0.5, "log_loss": 0.53}},
-		Gates:     []events.Rule{{Name: "useful", CEL: "candidate.auc > naive.auc + 0.05"}, {Name: "better", CEL: "champion == null || candidate.log_loss < champion.log_loss"}},
+		Gates: []events.Rule{{Name: "useful", CEL: "candidate.auc > naive.auc + 0.05"},
+			{Name: "better", CEL: "champion == null || candidate.log_loss < champion.log_loss"}},
 		Environments: []events.EnvironmentSpec{
 			{Environment: "staging", Approve: "auto", Rollout: rollout()},
 			{Environment: "production", Approve: "approver", Rollout: rollout(10, 50), RollbackIf: []events.Rule{{Name: "errors", CEL: "candidate.error_rate > 0.01"}}},

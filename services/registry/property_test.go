@@ -47,7 +47,8 @@ func (b *bundle) random(rt *rapid.T, model string, i int) {
 	case "back":
 		b.complete(model, environment, version, "rollback", id)
 	case "failed":
-		b.say(events.NewRolloutRolledBack(namespace, id, events.RolloutRolledBack{Rollout: id, Model: model, Environment: environment, Version: version, Reason: "canary"}))
+		b.say(events.NewRolloutRolledBack(namespace, id, events.RolloutRolledBack{Rollout: id, Model: model, Environment: environment, Version: version,
+			Reason: "canary"}))
 	case "approve":
 		b.say(events.NewApprovalGiven(namespace, model, events.ApprovalGiven{Model: model, Version: version, Environment: environment}))
 	case "deny":

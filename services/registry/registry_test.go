@@ -146,7 +146,8 @@ func TestRolledBackIsDenied(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.measure(measured("m", "run-1", nil))
-	e := b.say(events.NewRolloutRolledBack(namespace, "r1", events.RolloutRolledBack{Rollout: "r1", Model: "m", Environment: "staging", Version: 1, Reason: "replica_failed"}))
+	e := b.say(events.NewRolloutRolledBack(namespace, "r1", events.RolloutRolledBack{Rollout: "r1", Model: "m", Environment: "staging", Version: 1,
+		Reason: "replica_failed"}))
 	decided := b.because(e)
 	require.Equal(t, []string{"model_version_denied"}, short(decided))
 	require.Equal(t, "rolled_back", parse[events.ModelVersionDenied](t, decided[0]).Reason)

@@ -253,7 +253,8 @@ func TestDriftAsksOnceAndIsRefusedByTheRules(t *testing.T) {
 	w.AwaitType(events.TypeCandidateMeasured, 1)
 	drift := func() {
 		w.Foreign(eventlog.Cause{}, must[event.Event](t)(events.NewDriftDetected("default", model, events.DriftDetected{
-			Model: model, Environment: "production", Version: 1, Column: "share__late", Kind: "feature", PSI: 0.4, Threshold: 0.25, From: day0, To: day0.Add(time.Hour)})))
+			Model: model, Environment: "production", Version: 1, Column: "share__late", Kind: "feature", PSI: 0.4, Threshold: 0.25, From: day0,
+			To: day0.Add(time.Hour)})))
 	}
 	drift()
 	require.Equal(t, events.TrainingSkipped{Model: model, Trigger: "drift", Reason: "cooldown"},

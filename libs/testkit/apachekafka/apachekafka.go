@@ -111,7 +111,8 @@ func fetch() (string, error) {
 
 // Script is a shell script that runs one of Kafka's programs, as those of its own bin.
 func (i Install) Script(main string) string {
-	return fmt.Sprintf("#!/bin/sh\nexec '%s' -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp '%s/*' %s \"$@\"\n",
+	return fmt.Sprintf("#!/bin/sh\nexec '%s' -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn "+
+		"-cp '%s/*' %s \"$@\"\n",
 		i.java, i.jars, main)
 }
 

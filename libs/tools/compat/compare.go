@@ -47,7 +47,8 @@ func (c *comparison) fail(at, format string, args ...any) {
 }
 
 // constants may not change at all; describing words may.
-var constants = []string{"type", "format", "pattern", "$ref", "const", "uniqueItems", "oneOf", "anyOf", "allOf", "prefixItems", "propertyNames", "dependentRequired"}
+var constants = []string{"type", "format", "pattern", "$ref", "const", "uniqueItems", "oneOf", "anyOf", "allOf", "prefixItems", "propertyNames",
+	"dependentRequired"}
 
 func (c *comparison) schema(at string, old, now map[string]any) {
 	for _, k := range constants {

@@ -71,7 +71,8 @@ func release(root, version string) (base, error) {
 		return base{}, err
 	}
 	if slices.Contains(oldest, commit) {
-		name = fmt.Sprintf("commit %.12s, the oldest of this shallow clone, which lacks release %s (for the whole comparison: git fetch --unshallow)", commit, version)
+		name = fmt.Sprintf("commit %.12s, the oldest of this shallow clone, which lacks release %s (for the whole comparison: git fetch --unshallow)",
+			commit, version)
 	}
 	return base{commit, name}, nil
 }

@@ -28,11 +28,13 @@ func emitEvents(b *bytes.Buffer, c *catalogue) error {
 		}
 		fmt.Fprintf(b, "// EventType is the type of the events that say this.\nfunc (*%[1]s) EventType() string { return Type%[1]s }\n\n", name)
 		emitParse(b, name)
-		fmt.Fprintf(b, "// New%[1]s makes a %[2]s about subject. It is not recorded until the log gives it an identity.\nfunc New%[1]s(namespace, subject string, p %[1]s) (cloudevents.Event, error) {\nreturn draft(Type%[1]s, namespace, subject, &p)\n}\n\n", name, ch.Type)
+		fmt.Fprintf(b, "// New%[1]s makes a %[2]s about subject. It is not recorded until the log gives it an identity.\n"+
+			"func New%[1]s(namespace, subject string, p %[1]s) (cloudevents.Event, error) {\nreturn draft(Type%[1]s, namespace, subject, &p)\n}\n\n", name, ch.Type)
 	}
 	return nil
 }
 
 func emitParse(b *bytes.Buffer, name string) {
-	fmt.Fprintf(b, "// ParseEvent decodes and validates the payload of an event, as Parse does.\nfunc (v *%[1]s) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }\n\n", name)
+	fmt.Fprintf(b, "// ParseEvent decodes and validates the payload of an event, as Parse does.\n"+
+		"func (v *%[1]s) ParseEvent(e cloudevents.Event) error { return parseEvent(e, v) }\n\n", name)
 }

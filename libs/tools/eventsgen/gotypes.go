@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-var initialisms = map[string]string{"id": "ID", "url": "URL", "uri": "URI", "sql": "SQL", "cel": "CEL", "psi": "PSI", "kpi": "KPI", "cpu": "CPU", "ml": "ML", "ms": "MS", "p50": "P50", "p99": "P99"}
+var initialisms = map[string]string{"id": "ID", "url": "URL", "uri": "URI", "sql": "SQL", "cel": "CEL", "psi": "PSI", "kpi": "KPI", "cpu": "CPU",
+	"ml": "ML", "ms": "MS", "p50": "P50", "p99": "P99"}
 
 func goName(s string) string {
 	var b strings.Builder

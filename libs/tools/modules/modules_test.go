@@ -34,10 +34,11 @@ func TestRun(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 	}
 	want := map[string]string{
-		"go.work":        "go 1.26.0\n\nuse (\n\t./app\n\t./lib\n\t./lib/kit\n\t./words\n)\n",
-		"words/go.mod":   "module example.com/words\n\ngo 1.26\n",
-		"lib/go.mod":     "module example.com/lib\n\ngo 1.26\n\nreplace example.com/words => ../words\n\nrequire example.com/words v0.0.0\n",
-		"lib/kit/go.mod": "module example.com/lib/kit\n\ngo 1.26\n\nreplace example.com/lib => ..\n\nrequire example.com/lib v0.0.0\n\nreplace example.com/words => ../../words\n",
+		"go.work":      "go 1.26.0\n\nuse (\n\t./app\n\t./lib\n\t./lib/kit\n\t./words\n)\n",
+		"words/go.mod": "module example.com/words\n\ngo 1.26\n",
+		"lib/go.mod":   "module example.com/lib\n\ngo 1.26\n\nreplace example.com/words => ../words\n\nrequire example.com/words v0.0.0\n",
+		"lib/kit/go.mod": "module example.com/lib/kit\n\ngo 1.26\n\nreplace example.com/lib => ..\n\nrequire example.com/lib v0.0.0\n\nreplace " +
+			"example.com/words => ../../words\n",
 		"app/go.mod": "module example.com/app\n\ngo 1.26\n\nreplace example.com/lib => ../lib\n\nreplace example.com/lib/kit => ../lib/kit\n\n" +
 			"require example.com/lib/kit v0.0.0\n\nreplace example.com/words => ../words\n",
 	}

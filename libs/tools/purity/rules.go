@@ -33,8 +33,9 @@ var single = map[string]string{
 	"context.WithTimeout": "a clock", "context.WithDeadline": "a clock",
 	"github.com/google/uuid.New": "randomness", "github.com/google/uuid.NewString": "randomness", "github.com/google/uuid.NewRandom": "randomness",
 	"github.com/google/uuid.NewUUID": "a clock", "github.com/google/uuid.NewV6": "a clock", "github.com/google/uuid.NewV7": "a clock",
-	"path/filepath.Abs": "files", "path/filepath.Glob": "files", "path/filepath.Walk": "files", "path/filepath.WalkDir": "files", "path/filepath.EvalSymlinks": "files",
-	"maphash.String": "randomness", "hash/maphash.String": "randomness", "hash/maphash.Bytes": "randomness", "hash/maphash.MakeSeed": "randomness",
+	"path/filepath.Abs": "files", "path/filepath.Glob": "files", "path/filepath.Walk": "files", "path/filepath.WalkDir": "files",
+	"path/filepath.EvalSymlinks": "files",
+	"maphash.String":             "randomness", "hash/maphash.String": "randomness", "hash/maphash.Bytes": "randomness", "hash/maphash.MakeSeed": "randomness",
 	"(reflect.Value).MapKeys": "the order of a map", "(reflect.Value).MapRange": "the order of a map",
 	"(github.com/jackc/pgx/v5.Tx).Exec": "writes beside the fold",
 }
@@ -177,7 +178,8 @@ func (j *judge) write(to ast.Expr) {
 	}
 }
 
-var statement = regexp.MustCompile(`(?is)^\s*(SELECT|INSERT\s+INTO|UPDATE\s+\w+\s|DELETE\s+FROM|WITH\s+\w+\s+AS|CREATE|ALTER|DROP|TRUNCATE|COPY|CALL|DO|LOCK|SET|NOTIFY|LISTEN)\b`)
+var statement = regexp.MustCompile(`(?is)^\s*(SELECT|INSERT\s+INTO|UPDATE\s+\w+\s|DELETE\s+FROM|WITH\s+\w+\s+AS|` +
+	`CREATE|ALTER|DROP|TRUNCATE|COPY|CALL|DO|LOCK|SET|NOTIFY|LISTEN)\b`)
 
 // text judges SQL: the largest constant expressions that are statements. What is
 // put together when it runs cannot be judged.

@@ -13,10 +13,12 @@ var (
 		"uuidv4", "uuidv7", "random_normal", "setseed", "age", "inet_client_addr", "pg_backend_pid", "pg_sleep", "pg_notify"}
 	volatileWords = []string{"current_timestamp", "current_date", "current_time", "localtime", "localtimestamp", "current_user", "session_user",
 		"current_schema", "tablesample", "ctid", "xmin", "xmax", "tableoid"}
-	floatCalls   = []string{"sum", "avg", "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp", "corr", "regr_slope", "exp", "ln", "power", "sqrt"}
+	floatCalls = []string{"sum", "avg", "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp", "corr", "regr_slope", "exp", "ln",
+		"power", "sqrt"}
 	orderedCalls = []string{"array_agg", "string_agg", "json_agg", "jsonb_agg", "json_object_agg", "jsonb_object_agg", "xmlagg"}
-	aggregates   = append([]string{"count", "max", "min", "bool_and", "bool_or", "every", "bit_and", "bit_or"}, append(slices.Clone(floatCalls[:8]), orderedCalls...)...)
-	writes       = []string{"insert", "update", "delete", "merge"}
+	aggregates   = append([]string{"count", "max", "min", "bool_and", "bool_or", "every", "bit_and", "bit_or"},
+		append(slices.Clone(floatCalls[:8]), orderedCalls...)...)
+	writes = []string{"insert", "update", "delete", "merge"}
 )
 
 // volatile says why the word at i may not stand in a fold's SQL.
@@ -70,7 +72,8 @@ func checkSQL(sql string, t *tables, deciding bool) []string {
 				say("%s without ORDER BY inside: its order is the plan's", x.text)
 			}
 		}
-		if x.kind == sign && slices.Contains([]string{"+", "-", "/", "*"}, x.text) && i > 0 && i+1 < len(s) && (t.float(s[i-1]) || t.float(s[i+1])) && s[i-1].text != "(" && s[i-1].text != "select" {
+		if x.kind == sign && slices.Contains([]string{"+", "-", "/", "*"}, x.text) && i > 0 && i+1 < len(s) && (t.float(s[i-1]) || t.float(s[i+1])) &&
+			s[i-1].text != "(" && s[i-1].text != "select" {
 			say("arithmetic on a float column (%s %s %s); statistics are computed in effects", s[i-1].text, x.text, s[i+1].text)
 		}
 	}

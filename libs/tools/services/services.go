@@ -73,7 +73,8 @@ var (
 const longest = 32
 
 // predeclared packages, directories and users that a service would be mistaken for.
-var reserved = []string{"admin", "producer", "suite", "public", "main", "events", "contracts", "libs", "cmd", "chaos", "internal", "vendor", "testdata", "types", "arrival", "inference", "job", "spec"}
+var reserved = []string{"admin", "producer", "suite", "public", "main", "events", "contracts", "libs", "cmd", "chaos", "internal", "vendor",
+	"testdata", "types", "arrival", "inference", "job", "spec"}
 
 // CheckName says why a service beside others cannot have a name.
 func CheckName(n string, others []Service) error {

@@ -100,7 +100,8 @@ func TestAnInstallationIsBackedUpAndComesBackElsewhere(t *testing.T) {
 	t.Parallel()
 	base := place(t)
 	dir, to := filepath.Join(base, "suite"), filepath.Join(base, "backup")
-	require.NoError(t, demo.Run(t.Context(), demo.Options{Days: days, DataDir: dir, Listen: "127.0.0.1:0", Kept: true, Out: t.Output(), Logger: slog.New(slog.DiscardHandler)}))
+	require.NoError(t, demo.Run(t.Context(), demo.Options{Days: days, DataDir: dir, Listen: "127.0.0.1:0", Kept: true, Out: t.Output(),
+		Logger: slog.New(slog.DiscardHandler)}))
 
 	s := up(t, dir)
 	settled(t, s.URL())

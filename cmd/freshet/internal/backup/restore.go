@@ -210,7 +210,8 @@ func (f File) from(dir string, to io.Writer) error {
 		return fmt.Errorf("copying %s: %w", f.Path, err)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != f.SHA256 || n != f.Size {
-		return fmt.Errorf("the backup is damaged: %s is not what was backed up (%d bytes with SHA-256 %s, recorded were %d with %s)", f.Path, n, got, f.Size, f.SHA256)
+		return fmt.Errorf("the backup is damaged: %s is not what was backed up (%d bytes with SHA-256 %s, recorded were %d with %s)", f.Path, n, got,
+			f.Size, f.SHA256)
 	}
 	return nil
 }

@@ -43,7 +43,8 @@ func Take(ctx context.Context, dataDir, dir, version string, now time.Time) (_ *
 	}
 	home := filepath.Join(dataDir, "postgres")
 	if _, err := os.Stat(filepath.Join(home, "initialised")); err != nil {
-		return nil, fmt.Errorf("the PostgreSQL of %s is elsewhere (FRESHET_POSTGRES_URL): with the suite stopped, back up that server by its own means, and the directory %s with it", dataDir, dataDir)
+		return nil, fmt.Errorf("the PostgreSQL of %s is elsewhere (FRESHET_POSTGRES_URL): with the suite stopped, back up that server by its own means, "+
+			"and the directory %s with it", dataDir, dataDir)
 	}
 	if err := empty(dir); err != nil {
 		return nil, err
@@ -54,7 +55,8 @@ func Take(ctx context.Context, dataDir, dir, version string, now time.Time) (_ *
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	if pid := postgres.Left(dataDir); pid > 0 {
-		return nil, fmt.Errorf("PostgreSQL (process %d) was left running on %s by a suite that was killed: start the suite once and stop it, then take the backup", pid, dataDir)
+		return nil, fmt.Errorf("PostgreSQL (process %d) was left running on %s by a suite that was killed: start the suite once and stop it, "+
+			"then take the backup", pid, dataDir)
 	}
 	existed := true
 	if _, err := os.Stat(dir); err != nil {

@@ -179,7 +179,8 @@ func TestWhoActsIsSaid(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	acts := [][]string{{"approve", "m", "3", "production"}, {"deny", "m", "3", "production"}, {"train", "m"}, {"rollback", "m", "production"},
-		{"promote", "m", "3", "production"}, {"events", "retry", "training", "e1"}, {"events", "discard", "training", "e1"}, {"repos", "add", "https://example.com/m.git"}}
+		{"promote", "m", "3", "production"}, {"events", "retry", "training", "e1"}, {"events", "discard", "training", "e1"},
+		{"repos", "add", "https://example.com/m.git"}}
 	for _, act := range acts {
 		t.Setenv("FRESHET_ACTOR", "")
 		actors = nil

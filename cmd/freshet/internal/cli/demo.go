@@ -43,7 +43,8 @@ func demoCommand() *cobra.Command {
 					defer func() { _ = os.RemoveAll(base) }()
 				}
 			} else if entries, err := os.ReadDir(directory); err == nil && len(entries) > 0 {
-				return fmt.Errorf("%s is not empty: the demo needs an empty directory; name another one, or start this one with freshet up --data-dir %s", directory, directory)
+				return fmt.Errorf("%s is not empty: the demo needs an empty directory; name another one, or start this one with freshet up --data-dir %s",
+					directory, directory)
 			}
 			return demo.Run(cmd.Context(), o)
 		},

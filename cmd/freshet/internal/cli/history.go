@@ -61,7 +61,8 @@ func impactCommand(c *client) *cobra.Command {
 			return c.graph(cmd, "/v1/impact/", args[0], q, picture)
 		},
 	}
-	cmd.Flags().IntVar(&limit, "limit", 0, fmt.Sprintf("show at most this many events, 1 to %d, the most important (default 200, in a picture 60); all are counted", mostShown))
+	cmd.Flags().IntVar(&limit, "limit", 0, fmt.Sprintf("show at most this many events, 1 to %d, the most important (default 200, "+
+		"in a picture 60); all are counted", mostShown))
 	cmd.Flags().StringVar(&picture, "picture", "", "draw it into this file, as SVG")
 	return cmd
 }
@@ -261,16 +262,25 @@ func sections() []struct {
 		name, title string
 		columns     []column
 	}{
-		{"environments", "Serving", []column{col("model", "model"), col("environment", "environment"), {"traffic", trafficSplit}, col("state", "state"), col("changed", "changed")}},
-		{"champions", "Champions", []column{col("model", "model"), col("environment", "environment"), col("version", "version"), col("previous", "previous"), col("since", "since")}},
-		{"rollouts", "Open rollouts", []column{col("model", "model"), col("environment", "environment"), col("version", "version"), col("kind", "kind"), col("state", "state"), col("weight", "weight"), col("steps", "steps"), col("started", "started"), col("moved", "moved")}},
+		{"environments", "Serving", []column{col("model", "model"), col("environment", "environment"), {"traffic", trafficSplit}, col("state", "state"),
+			col("changed", "changed")}},
+		{"champions", "Champions", []column{col("model", "model"), col("environment", "environment"), col("version", "version"),
+			col("previous", "previous"), col("since", "since")}},
+		{"rollouts", "Open rollouts", []column{col("model", "model"), col("environment", "environment"), col("version", "version"), col("kind", "kind"),
+			col("state", "state"), col("weight", "weight"), col("steps", "steps"), col("started", "started"), col("moved", "moved")}},
 		{"approvals", "Waiting for a person", []column{col("model", "model"), col("version", "version"), col("environment", "environment"), col("since", "since")}},
-		{"alerts", "Open alerts", []column{col("model", "model"), col("environment", "environment"), col("name", "name"), col("values", "values"), col("raised", "raised"), col("alert", "alert")}},
-		{"trainings", "Running trainings", []column{col("model", "model"), col("trigger", "trigger"), {"revision", short("revision")}, col("requested", "requested_at"), col("request", "request")}},
-		{"models", "Models", []column{col("model", "model"), col("latest", "latest"), col("mode", "mode"), {"revision", short("revision")}, {"spec", short("spec_digest")}, {"gates", rules}, col("withdrawn", "withdrawn"), col("changed", "changed_at")}},
-		{"versions", "Versions", []column{col("model", "model"), col("version", "version"), col("status", "status"), {"gates", gates}, {"stages", stages}, {"run", short("run")}, col("registered", "registered_at")}},
-		{"datasets", "Data", []column{col("dataset", "dataset"), col("commits", "commits"), {"commit", short("commit")}, col("rows", "rows"), col("to", "max_time"), {"committed", func(i item) string { return newest(i, "committed") }}}},
-		{"views", "Features", []column{col("view", "view"), col("version", "version"), {"digest", short("digest")}, col("commits", "commits"), col("rows", "rows"), col("through", "through"), col("computed", "last_computed"), col("error", "error"), col("last error", "last_error")}},
+		{"alerts", "Open alerts", []column{col("model", "model"), col("environment", "environment"), col("name", "name"), col("values", "values"),
+			col("raised", "raised"), col("alert", "alert")}},
+		{"trainings", "Running trainings", []column{col("model", "model"), col("trigger", "trigger"), {"revision", short("revision")},
+			col("requested", "requested_at"), col("request", "request")}},
+		{"models", "Models", []column{col("model", "model"), col("latest", "latest"), col("mode", "mode"), {"revision", short("revision")},
+			{"spec", short("spec_digest")}, {"gates", rules}, col("withdrawn", "withdrawn"), col("changed", "changed_at")}},
+		{"versions", "Versions", []column{col("model", "model"), col("version", "version"), col("status", "status"), {"gates", gates}, {"stages", stages},
+			{"run", short("run")}, col("registered", "registered_at")}},
+		{"datasets", "Data", []column{col("dataset", "dataset"), col("commits", "commits"), {"commit", short("commit")}, col("rows", "rows"),
+			col("to", "max_time"), {"committed", func(i item) string { return newest(i, "committed") }}}},
+		{"views", "Features", []column{col("view", "view"), col("version", "version"), {"digest", short("digest")}, col("commits", "commits"),
+			col("rows", "rows"), col("through", "through"), col("computed", "last_computed"), col("error", "error"), col("last error", "last_error")}},
 	}
 }
 

@@ -21,7 +21,8 @@ import (
 )
 
 func replayCommand(c *client) *cobra.Command {
-	return group("replay", "Fold the log again: rebuild a service's state, verify it, or replay decisions under other rules", replayRebuild(c), replayVerify(c), whatIfCommand(c))
+	return group("replay", "Fold the log again: rebuild a service's state, verify it, or replay decisions under other rules", replayRebuild(c),
+		replayVerify(c), whatIfCommand(c))
 }
 
 func replayRebuild(c *client) *cobra.Command {
@@ -43,7 +44,8 @@ func replayRebuild(c *client) *cobra.Command {
 			if c.output == "json" {
 				return jsonItems(cmd.OutOrStdout(), []eventlog.Report{r})
 			}
-			cmd.Printf("%s: rebuilt from %s events in %s (%s events/s) and swapped in%s\n", name, grouped(r.Events), seconds(r.Took), grouped(uint64(r.Rate)), parkedAnew(r.Parked))
+			cmd.Printf("%s: rebuilt from %s events in %s (%s events/s) and swapped in%s\n", name, grouped(r.Events), seconds(r.Took), grouped(uint64(r.Rate)),
+				parkedAnew(r.Parked))
 			return nil
 		},
 	}
@@ -132,7 +134,9 @@ func printVerified(w io.Writer, width int, r eventlog.Report) {
 	if r.Tables > 0 {
 		tables, rows = grouped(uint64(r.Tables)), grouped(uint64(r.Rows)) //nolint:gosec // counts
 	}
-	fmt.Fprintf(w, verifyLine, width, r.Service, grouped(r.Events), grouped(uint64(r.Rate)), tables, rows, grouped(uint64(r.Decisions)), result) //nolint:errcheck,gosec // as all output; counts
+	//nolint:errcheck,gosec // as all output; counts
+	fmt.Fprintf(w, verifyLine, width, r.Service, grouped(r.Events), grouped(uint64(r.Rate)), tables, rows, grouped(uint64(r.Decisions)),
+		result)
 	if r.Difference != nil {
 		printDifference(w, "first difference", r.Difference)
 	}
@@ -207,7 +211,8 @@ func (c *client) services(ctx context.Context, name string) ([]string, error) {
 // replay runs one replay and shows how far it is.
 func (c *client) replay(cmd *cobra.Command, name, what, from string) (eventlog.Report, error) {
 	var r eventlog.Report
-	res, err := c.open(cmd.Context(), http.MethodPost, "/v1/replay/"+url.PathEscape(name)+"/"+what, url.Values{"from": {from}}, "application/json", strings.NewReader("{}"))
+	res, err := c.open(cmd.Context(), http.MethodPost, "/v1/replay/"+url.PathEscape(name)+"/"+what, url.Values{"from": {from}}, "application/json",
+		strings.NewReader("{}"))
 	if err != nil {
 		return r, err
 	}

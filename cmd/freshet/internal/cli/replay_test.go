@@ -35,7 +35,8 @@ func replays(t *testing.T) string {
 	})
 	mux.HandleFunc("POST /v1/replay/audit/verify", answer(eventlog.Report{Service: "audit", Events: 12345, Rate: 100000, Tables: 7, Rows: 1000, Equal: true}))
 	mux.HandleFunc("POST /v1/replay/registry/verify", answer(eventlog.Report{Service: "registry", Events: 10, Rate: 5, Decisions: 4, Failed: 1,
-		Difference: &eventlog.Difference{Kind: eventlog.DiffersDecision, Sequence: 7, Event: "e7", Type: "io.freshet.console.v1.approval_given", Version: 3, Live: `{"a":1}`, Again: "", Detail: "decided then, and not now"}}))
+		Difference: &eventlog.Difference{Kind: eventlog.DiffersDecision, Sequence: 7, Event: "e7", Type: "io.freshet.console.v1.approval_given", Version: 3,
+			Live: `{"a":1}`, Again: "", Detail: "decided then, and not now"}}))
 	mux.HandleFunc("POST /v1/replay/training/verify", func(w http.ResponseWriter, _ *http.Request) {
 		web.Problem(w, http.StatusConflict, "Not now", "training: "+eventlog.ErrReplaying.Error())
 	})

@@ -73,7 +73,8 @@ func whatIfCommand(c *client) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&model, "model", "", "the model whose rules change")
 	flags.StringVar(&file, "spec", "", "the changed freshet.yaml")
-	flags.StringVar(&from, "from", "", "where the changed rules begin: a time (RFC 3339, or a date) or a position of the log (default: the model's first declaration)")
+	flags.StringVar(&from, "from", "", "where the changed rules begin: a time (RFC 3339, or a date) or a position of the log (default: "+
+		"the model's first declaration)")
 	flags.StringVar(&to, "to", "", "where the replay ends (default: the end of the log)")
 	for _, name := range []string{"model", "spec"} {
 		if err := cmd.MarkFlagRequired(name); err != nil {

@@ -131,11 +131,14 @@ func TestWhatIfExplainsAFileAsValidateDoes(t *testing.T) {
 		change func(string) string
 		err    string
 	}{
-		"no YAML":       {func(s string) string { return strings.Replace(s, "owner: ", "  owner: [", 1) }, `%s:2: this is not YAML: mapping values are not allowed in this context (put text that contains ": " in quotes)`},
-		"a mistake":     {func(s string) string { return strings.Replace(s, "mode: act", "mode: fast", 1) }, "%s:34: "},
-		"another model": {func(s string) string { return strings.Replace(s, "model: flight-delays", "model: late", 1) }, "%s:1: it does not define the model flight-delays (name one that it defines: late)"},
-		"nothing":       {func(string) string { return "" }, "%s:1: the file defines nothing"},
-		"no model":      {func(string) string { return string(dataset) }, "%s:1: it does not define the model flight-delays (it defines none: begin with model: flight-delays)"},
+		"no YAML": {func(s string) string { return strings.Replace(s, "owner: ", "  owner: [", 1) },
+			`%s:2: this is not YAML: mapping values are not allowed in this context (put text that contains ": " in quotes)`},
+		"a mistake": {func(s string) string { return strings.Replace(s, "mode: act", "mode: fast", 1) }, "%s:34: "},
+		"another model": {func(s string) string { return strings.Replace(s, "model: flight-delays", "model: late", 1) },
+			"%s:1: it does not define the model flight-delays (name one that it defines: late)"},
+		"nothing": {func(string) string { return "" }, "%s:1: the file defines nothing"},
+		"no model": {func(string) string { return string(dataset) }, "%s:1: it does not define the model flight-delays (it defines none: " +
+			"begin with model: flight-delays)"},
 	} {
 		file := rulesFile(t, c.change)
 		_, err := run(t, "replay", "what-if", "--url", url, "--model", "flight-delays", "--spec", file)

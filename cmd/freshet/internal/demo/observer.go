@@ -339,7 +339,8 @@ func (s *observer) versionLine(e event.Event, ripple string, at time.Time) error
 		if err != nil {
 			return err
 		}
-		s.rollouts = append(s.rollouts, rollout{Environment: p.Environment, Version: p.Version, Outcome: "rolled_back", Reason: p.Reason, Canary: len(s.steps[p.Rollout]) > 0})
+		s.rollouts = append(s.rollouts, rollout{Environment: p.Environment, Version: p.Version, Outcome: "rolled_back", Reason: p.Reason,
+			Canary: len(s.steps[p.Rollout]) > 0})
 		s.print(at, "v%d rolled back in %s: %s", p.Version, p.Environment, words(p.Reason))
 	case events.TypeChampionChanged:
 		p, err := events.Parse[events.ChampionChanged](e)

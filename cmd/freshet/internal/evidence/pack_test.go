@@ -29,20 +29,25 @@ func judged(t require.TestingT, lie func(*events.CandidatePassed, *events.ModelV
 }
 
 // judgedOn may leave out or change a data commit.
-func judgedOn(t require.TestingT, data func(*events.DataCommitted) bool, lie func(*events.CandidatePassed, *events.ModelVersionRegistered)) (map[string][]byte, transparency.Key) {
+func judgedOn(t require.TestingT, data func(*events.DataCommitted) bool,
+	lie func(*events.CandidatePassed, *events.ModelVersionRegistered)) (map[string][]byte, transparency.Key) {
 	at := time.Date(2001, 1, 7, 0, 0, 0, 0, time.UTC)
 	monitor := events.MonitorSpec{Window: events.Duration(24 * time.Hour), PSI: 0.25}
 	lineage := events.Lineage{Data: []events.DatasetCommit{{Dataset: "flights", Commit: object("2").Digest, Number: 2, Event: "e"}},
 		Code:        events.CodeRevision{Repository: "flights", Revision: strings.Repeat("c", 40), Archive: object("d")},
 		TrainingSet: object("5").Digest, Run: "run-1", Params: map[string]any{}, Environment: map[string]string{}, TrainedThrough: at}
 	measured := events.CandidateMeasured{Run: "run-1", Model: "m", Request: "r", Trigger: "data", SpecDigest: object("4").Digest,
-		Artifact: object("a"), Profile: object("b"), Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{}, Lineage: lineage, Rows: 16000, From: at, To: at.Add(time.Hour),
+		Artifact: object("a"), Profile: object("b"), Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{}, Lineage: lineage, Rows: 16000,
+		From: at, To: at.Add(time.Hour),
 		Candidate: events.Measure{Metrics: map[string]float64{"auc": 0.66}}, Naive: events.Measure{Metrics: map[string]float64{"auc": 0.5}},
 		Gates: []events.Rule{{Name: "useful", CEL: "candidate.auc > naive.auc + 0.05"}}, Environments: []events.EnvironmentSpec{}, Monitor: monitor,
-		RequestFields: []events.TypedField{}, Prediction: []events.TypedField{}, Task: "binary-classification", Label: "late", ExamplesDataset: "flights", Mode: "act"}
+		RequestFields: []events.TypedField{}, Prediction: []events.TypedField{}, Task: "binary-classification", Label: "late", ExamplesDataset: "flights",
+		Mode: "act"}
 	registered := events.ModelVersionRegistered{Model: "m", Version: 1, Run: "run-1", Artifact: object("a"), Profile: object("b"),
-		Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{}, Lineage: lineage, Candidate: measured.Candidate, Naive: measured.Naive, Rows: 16000, From: at, To: at.Add(time.Hour),
-		RequestFields: []events.TypedField{}, Prediction: []events.TypedField{}, Task: "binary-classification", Label: "late", ExamplesDataset: "flights", Monitor: monitor}
+		Columns: []events.FeatureColumn{}, Uses: []events.FeatureUse{}, Lineage: lineage, Candidate: measured.Candidate, Naive: measured.Naive, Rows: 16000,
+		From: at, To: at.Add(time.Hour),
+		RequestFields: []events.TypedField{}, Prediction: []events.TypedField{}, Task: "binary-classification", Label: "late", ExamplesDataset: "flights",
+		Monitor: monitor}
 	results, ok, err := registry.Judge(measured)
 	require.NoError(t, err)
 	require.True(t, ok)
@@ -53,7 +58,8 @@ func judgedOn(t require.TestingT, data func(*events.DataCommitted) bool, lie fun
 	const root = "0196a9f0-0000-7000-8000-000000000001"
 	var all [][]byte
 	for n := int64(1); n <= 2; n++ {
-		c := events.DataCommitted{Dataset: "flights", Number: n, Commit: object(strconv.FormatInt(n, 10)).Digest, Manifest: object("1"), Profile: object("2"), Added: []events.DataFile{},
+		c := events.DataCommitted{Dataset: "flights", Number: n, Commit: object(strconv.FormatInt(n, 10)).Digest, Manifest: object("1"),
+			Profile: object("2"), Added: []events.DataFile{},
 			Spec: events.DatasetSpec{Dataset: "flights", Keys: []string{"id"}, Time: "date", Zone: "local", Rows: "quarantine"}}
 		if n > 1 {
 			c.Parent = object("1").Digest
@@ -131,8 +137,10 @@ func TestALieThatWasSignedIsFound(t *testing.T) {
 		"a number that the gate did not see": {func(p *events.CandidatePassed, _ *events.ModelVersionRegistered) {
 			p.Gates[0].Values["candidate.auc"] = 0.9
 		}, "a gate of version 1 sees or says something else"},
-		"a gate left out":  {func(p *events.CandidatePassed, _ *events.ModelVersionRegistered) { p.Gates = p.Gates[:0] }, "a gate of version 1 sees or says something else"},
-		"another rule":     {func(p *events.CandidatePassed, _ *events.ModelVersionRegistered) { p.Gates[0].CEL = "true" }, "a gate of version 1 sees or says something else"},
+		"a gate left out": {func(p *events.CandidatePassed, _ *events.ModelVersionRegistered) { p.Gates = p.Gates[:0] },
+			"a gate of version 1 sees or says something else"},
+		"another rule": {func(p *events.CandidatePassed, _ *events.ModelVersionRegistered) { p.Gates[0].CEL = "true" },
+			"a gate of version 1 sees or says something else"},
 		"another artifact": {func(_ *events.CandidatePassed, r *events.ModelVersionRegistered) { r.Artifact = object("f") }, "another artifact, run or training set"},
 		"another version": {func(p *events.CandidatePassed, r *events.ModelVersionRegistered) {
 			p.Version, r.Version = 2, 2
@@ -155,9 +163,11 @@ func TestAPackHasTheDataOfItsVersion(t *testing.T) {
 		data func(*events.DataCommitted) bool
 		says string
 	}{
-		"the first is left out": {func(c *events.DataCommitted) bool { return c.Number != 1 }, "data commit 1 of flights, which it was trained on, is not in the pack"},
-		"the last is left out":  {func(c *events.DataCommitted) bool { return c.Number != 2 }, "data commit 2 of flights, which it was trained on, is not in the pack"},
-		"another parent":        {func(c *events.DataCommitted) bool { c.Parent = object("f").Digest; return true }, "data commit 1 of flights does not continue"},
+		"the first is left out": {func(c *events.DataCommitted) bool { return c.Number != 1 },
+			"data commit 1 of flights, which it was trained on, is not in the pack"},
+		"the last is left out": {func(c *events.DataCommitted) bool { return c.Number != 2 },
+			"data commit 2 of flights, which it was trained on, is not in the pack"},
+		"another parent": {func(c *events.DataCommitted) bool { c.Parent = object("f").Digest; return true }, "data commit 1 of flights does not continue"},
 		"another commit": {func(c *events.DataCommitted) bool {
 			if c.Number == 2 {
 				c.Commit = object("e").Digest

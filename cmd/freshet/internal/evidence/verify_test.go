@@ -75,13 +75,15 @@ func makeLog(t require.TestingT, n, every int) *made {
 			require.NoError(t, rerr)
 			m.notes = append(m.notes, note)
 			owner = "audit"
-			e, err = events.NewCheckpointSigned("default", "log", events.CheckpointSigned{Size: tree.Size(), Root: fmt.Sprintf("sha256:%x", root[:]), Note: note, Key: m.key.Public()})
+			e, err = events.NewCheckpointSigned("default", "log", events.CheckpointSigned{Size: tree.Size(), Root: fmt.Sprintf("sha256:%x", root[:]),
+				Note: note, Key: m.key.Public()})
 		case i%3 == 0 || cause == "":
 			owner = "console"
 			e, err = events.NewTrainingAsked("default", "flight-delays", events.TrainingAsked{Model: "flight-delays"})
 		default:
 			owner, because = "training", cause
-			e, err = events.NewScheduleTicked("default", "flight-delays", events.ScheduleTicked{Model: "flight-delays", Tick: time.Date(2001, 1, 6, 0, 0, i, 0, time.UTC), Missed: int64(i)})
+			e, err = events.NewScheduleTicked("default", "flight-delays", events.ScheduleTicked{Model: "flight-delays",
+				Tick: time.Date(2001, 1, 6, 0, 0, i, 0, time.UTC), Missed: int64(i)})
 		}
 		require.NoError(t, err)
 		numbers[owner]++

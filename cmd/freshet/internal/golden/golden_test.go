@@ -68,8 +68,10 @@ var variants = map[string]variant{
 	"no hash join":       {settings: map[string]string{"enable_hashjoin": "off", "enable_hashagg": "off"}},
 	"no nested loop":     {settings: map[string]string{"enable_nestloop": "off", "enable_material": "off", "enable_memoize": "off"}},
 	"little memory":      {settings: map[string]string{"work_mem": "64kB", "random_page_cost": "1000", "plan_cache_mode": "force_generic_plan"}},
-	"much memory":        {settings: map[string]string{"work_mem": "256MB", "random_page_cost": "0.01", "plan_cache_mode": "force_custom_plan", "enable_sort": "off", "enable_mergejoin": "off"}},
-	"elsewhere":          {settings: map[string]string{"TimeZone": "Asia/Kathmandu", "DateStyle": "German, DMY", "IntervalStyle": "sql_standard", "extra_float_digits": "0", "bytea_output": "escape", "default_transaction_isolation": "repeatable read"}},
+	"much memory": {settings: map[string]string{"work_mem": "256MB", "random_page_cost": "0.01", "plan_cache_mode": "force_custom_plan",
+		"enable_sort": "off", "enable_mergejoin": "off"}},
+	"elsewhere": {settings: map[string]string{"TimeZone": "Asia/Kathmandu", "DateStyle": "German, DMY", "IntervalStyle": "sql_standard",
+		"extra_float_digits": "0", "bytea_output": "escape", "default_transaction_isolation": "repeatable read"}},
 }
 
 type variant struct {

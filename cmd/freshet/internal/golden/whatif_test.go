@@ -222,12 +222,14 @@ func TestWhatIf(t *testing.T) {
 		require.Equal(t, []string{events.TypeCandidateRefused}, types(first(r).Instead))
 		for _, e := range a.given {
 			if named(e).Model == model {
-				require.NotContains(t, []string{events.TypeWindowClosed, events.TypeDriftDetected, events.TypeRolloutStarted, events.TypeChampionChanged, events.TypeRollbackAsked}, e.Type())
+				require.NotContains(t, []string{events.TypeWindowClosed, events.TypeDriftDetected, events.TypeRolloutStarted, events.TypeChampionChanged,
+					events.TypeRollbackAsked}, e.Type())
 			}
 		}
 		var text strings.Builder
 		require.NoError(t, r.Write(&text))
-		require.Contains(t, text.String(), fmt.Sprintf("does not happen: window_closed at %d is about production, where nothing serves\n", a.at(events.TypeWindowClosed)[0]))
+		require.Contains(t, text.String(), fmt.Sprintf("does not happen: window_closed at %d is about production, where nothing serves\n",
+			a.at(events.TypeWindowClosed)[0]))
 		require.Equal(t, fmt.Sprintf("candidate_measured at %d was compared with v1, and there is no champion", measured[1]), r.Lost.Why)
 		require.Contains(t, text.String(), fmt.Sprintf("the outcome of flight-delays is unknown from %d on, 12 Jan 2001 00:00: %s\n", measured[1], r.Lost.Why))
 	})
@@ -285,7 +287,8 @@ func TestWhatIf(t *testing.T) {
 	t.Run("a service that decided does not run", func(t *testing.T) {
 		q := whatif.Question{Namespace: "default", Spec: a.spec, From: 1, To: 50, Running: []string{"feature-store", "training", "deployment"}}
 		_, err := whatif.Simulate(t.Context(), a.trials, a.recorded, q, func(uint64) {})
-		require.EqualError(t, err, "services that made decisions are not running: monitoring, registry. Start them (freshet up, with monitoring,registry in --services)")
+		require.EqualError(t, err, "services that made decisions are not running: monitoring, registry. Start them (freshet up, "+
+			"with monitoring,registry in --services)")
 	})
 	t.Run("another namespace's model of the name is another", func(t *testing.T) {
 		q := whatif.Question{Namespace: "other", Spec: a.spec, From: 1, To: 50, Running: whatif.Services}

@@ -72,7 +72,8 @@ func (i *Infrastructure) measure(metrics prometheus.Registerer) error {
 	}
 	return errors.Join(
 		gauge("freshet_store_used_bytes", "Bytes that the log's store uses.", func() float64 { used, _, _ := i.nats.Store(); return float64(used) }),
-		gauge("freshet_store_limit_bytes", "Bytes that the log's store may use; a reserve of the disk stays free.", func() float64 { _, limit, _ := i.nats.Store(); return float64(limit) }),
+		gauge("freshet_store_limit_bytes", "Bytes that the log's store may use; a reserve of the disk stays free.",
+			func() float64 { _, limit, _ := i.nats.Store(); return float64(limit) }),
 		gauge("freshet_log_last_sequence", "The log's last sequence, 0 where its server does not answer.", func() float64 {
 			ctx, cancel := context.WithTimeout(context.Background(), pollTimeout)
 			defer cancel()

@@ -94,7 +94,8 @@ func (h *faultySuite) dump() string {
 		if table[1] == "fold_position" {
 			columns = "sequence, digest, now"
 		}
-		rows, err := conn.Query(ctx, fmt.Sprintf(`SELECT x::text FROM (SELECT %s FROM %s) AS x ORDER BY x::text COLLATE "C"`, columns, pgx.Identifier(table[:]).Sanitize()))
+		rows, err := conn.Query(ctx, fmt.Sprintf(`SELECT x::text FROM (SELECT %s FROM %s) AS x
+			ORDER BY x::text COLLATE "C"`, columns, pgx.Identifier(table[:]).Sanitize()))
 		require.NoError(h.t, err)
 		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		require.NoError(h.t, err)

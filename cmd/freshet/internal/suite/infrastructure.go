@@ -127,7 +127,8 @@ func (i *Infrastructure) streams(ctx context.Context) error {
 	}
 	_, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: InStream, Subjects: []string{"freshet-in.>"}, Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy,
-		Discard: jetstream.DiscardNew, MaxAge: 7 * 24 * time.Hour, MaxBytes: min(8<<30, i.nats.MaxStore()/4), MaxMsgSize: 128 << 10, // a server takes no stream that may outgrow it
+		Discard: jetstream.DiscardNew, MaxAge: 7 * 24 * time.Hour, MaxBytes: min(8<<30, i.nats.MaxStore()/4),
+		MaxMsgSize:  128 << 10, // a server takes no stream that may outgrow it
 		Description: "what outside producers publish; ingestion validates and records it",
 	})
 	if err != nil {

@@ -53,7 +53,8 @@ func TestComesUpServesAndComesBack(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)
 	s := start(t, dir)
-	for _, path := range []string{"/readyz", "/healthz", "/statusz", "/metrics", "/", "/v1/models", "/v1/runs", "/v1/events", "/v1/ripples", "/v1/datasets", "/v1/rollouts", "/v1/alerts", "/v1/views", "/v1/parked/training", "/v1/parked/feature-store"} {
+	for _, path := range []string{"/readyz", "/healthz", "/statusz", "/metrics", "/", "/v1/models", "/v1/runs", "/v1/events", "/v1/ripples",
+		"/v1/datasets", "/v1/rollouts", "/v1/alerts", "/v1/views", "/v1/parked/training", "/v1/parked/feature-store"} {
 		code, body := get(t, s.URL()+path)
 		require.Equal(t, http.StatusOK, code, "%s: %s", path, body)
 	}

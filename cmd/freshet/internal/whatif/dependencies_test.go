@@ -40,7 +40,8 @@ func registered(id string, version int) event.Event {
 func other() *simulation {
 	v := newVersions()
 	s := &simulation{
-		q: Question{Namespace: "default", Spec: events.ModelSpec{Model: "m"}}, declared: &events.ModelDeclared{}, versions: v, environments: &environments{v, map[string]*environment{}},
+		q: Question{Namespace: "default", Spec: events.ModelSpec{Model: "m"}}, declared: &events.ModelDeclared{}, versions: v,
+		environments: &environments{v, map[string]*environment{}},
 		replayed: map[string]replayed{
 			"v2": {dropped, events.TypeModelVersionRegistered}, "v3": {unknown, events.TypeModelVersionRegistered},
 			"begun": {dropped, events.TypeRunStarted}, "fine": {happens, events.TypeRunStarted},
@@ -70,16 +71,21 @@ func TestAFactDependsOnMoreThanItsCause(t *testing.T) {
 		outcome             outcome
 		why                 string
 	}{
-		"a root that names nothing":         {typ: events.TypeTrainingAsked, payload: `{"model":"m"}`},
-		"its cause does not happen":         {typ: events.TypeReplicaReady, cause: "begun", payload: `{"model":"m"}`, outcome: dropped},
-		"its cause does, what it names not": {typ: events.TypeNoteAdded, cause: "fine", payload: `{"on":"begun"}`, outcome: dropped, why: "note_added at 7 depends on run_started, which does not happen"},
-		"a contributor does not":            {typ: events.TypeTrainingSetBuilt, cause: "fine", payload: `{"model":"m","contributors":["fine","begun"]}`, outcome: dropped, why: "training_set_built at 7 depends on run_started, which does not happen"},
-		"a version that is there":           {typ: events.TypePromotionAsked, payload: `{"model":"m","environment":"staging","version":1}`},
-		"a version that is not":             {typ: events.TypePromotionAsked, payload: `{"model":"m","environment":"staging","version":2}`, outcome: dropped, why: "promotion_asked at 7 depends on model_version_registered, which does not happen"},
-		"a version that is unknown":         {typ: events.TypePromotionAsked, payload: `{"model":"m","environment":"staging","version":3}`, outcome: unknown, why: "promotion_asked at 7 depends on model_version_registered, which differs"},
-		"a view's version is no model's":    {typ: events.TypeFeatureViewMaterialized, payload: `{"model":"m","view":"w","version":2}`},
-		"a run that is there":               {typ: events.TypeCancelAsked, payload: `{"model":"m","run":"r1"}`},
-		"a run that is not":                 {typ: events.TypeCancelAsked, payload: `{"model":"m","run":"r2"}`, outcome: dropped, why: "cancel_asked at 7 depends on run_started, which does not happen"},
+		"a root that names nothing": {typ: events.TypeTrainingAsked, payload: `{"model":"m"}`},
+		"its cause does not happen": {typ: events.TypeReplicaReady, cause: "begun", payload: `{"model":"m"}`, outcome: dropped},
+		"its cause does, what it names not": {typ: events.TypeNoteAdded, cause: "fine", payload: `{"on":"begun"}`, outcome: dropped,
+			why: "note_added at 7 depends on run_started, which does not happen"},
+		"a contributor does not": {typ: events.TypeTrainingSetBuilt, cause: "fine", payload: `{"model":"m","contributors":["fine","begun"]}`,
+			outcome: dropped, why: "training_set_built at 7 depends on run_started, which does not happen"},
+		"a version that is there": {typ: events.TypePromotionAsked, payload: `{"model":"m","environment":"staging","version":1}`},
+		"a version that is not": {typ: events.TypePromotionAsked, payload: `{"model":"m","environment":"staging","version":2}`, outcome: dropped,
+			why: "promotion_asked at 7 depends on model_version_registered, which does not happen"},
+		"a version that is unknown": {typ: events.TypePromotionAsked, payload: `{"model":"m","environment":"staging","version":3}`, outcome: unknown,
+			why: "promotion_asked at 7 depends on model_version_registered, which differs"},
+		"a view's version is no model's": {typ: events.TypeFeatureViewMaterialized, payload: `{"model":"m","view":"w","version":2}`},
+		"a run that is there":            {typ: events.TypeCancelAsked, payload: `{"model":"m","run":"r1"}`},
+		"a run that is not": {typ: events.TypeCancelAsked, payload: `{"model":"m","run":"r2"}`, outcome: dropped,
+			why: "cancel_asked at 7 depends on run_started, which does not happen"},
 		"a job that began with the champion": {typ: events.TypeRunCompleted, cause: "fine", payload: `{"model":"m","request":"job"}`, outcome: unknown,
 			why: "run_completed at 7 started from v1, and there is no champion"},
 		"a builtin that did not": {typ: events.TypeRunCompleted, cause: "fine", payload: `{"model":"m","request":"builtin"}`},
@@ -87,9 +93,11 @@ func TestAFactDependsOnMoreThanItsCause(t *testing.T) {
 			why: "candidate_measured at 7 was compared with v1, and there is no champion"},
 		"a rollback where nothing serves": {typ: events.TypeRollbackAsked, payload: `{"model":"m","environment":"production"}`, outcome: dropped,
 			why: "rollback_asked at 7 is about production, where nothing serves"},
-		"the same schedule":    {typ: events.TypeScheduleTicked, payload: tick, was: "@daily", is: "@daily"},
-		"another schedule":     {typ: events.TypeScheduleTicked, payload: tick, was: "@daily", is: "@hourly", outcome: unknown, why: `schedule_ticked at 7 is about the schedule "@daily"`},
-		"no schedule any more": {typ: events.TypeScheduleTicked, payload: tick, was: "@daily", outcome: dropped, why: `schedule_ticked at 7 is about the schedule "@daily"`},
+		"the same schedule": {typ: events.TypeScheduleTicked, payload: tick, was: "@daily", is: "@daily"},
+		"another schedule": {typ: events.TypeScheduleTicked, payload: tick, was: "@daily", is: "@hourly", outcome: unknown,
+			why: `schedule_ticked at 7 is about the schedule "@daily"`},
+		"no schedule any more": {typ: events.TypeScheduleTicked, payload: tick, was: "@daily", outcome: dropped,
+			why: `schedule_ticked at 7 is about the schedule "@daily"`},
 	} {
 		s := other()
 		s.declared.Spec.Retrain.Schedule, s.rules.spec.Retrain.Schedule = c.was, c.is
@@ -162,7 +170,8 @@ func TestWhatADecisionDecidesIsNotTheRuleItQuotes(t *testing.T) {
 		typ, was, is string
 		alike        bool
 	}{
-		"a gate's text":           {events.TypeCandidatePassed, `{"model":"m","version":1,"gates":[{"name":"g","cel":"a > 1","passed":true}]}`, `{"model":"m","version":1,"gates":[{"name":"g","cel":"a > 0","passed":true}]}`, true},
+		"a gate's text": {events.TypeCandidatePassed, `{"model":"m","version":1,"gates":[{"name":"g","cel":"a > 1","passed":true}]}`,
+			`{"model":"m","version":1,"gates":[{"name":"g","cel":"a > 0","passed":true}]}`, true},
 		"another version":         {events.TypeCandidatePassed, `{"model":"m","version":1,"gates":[]}`, `{"model":"m","version":2,"gates":[]}`, false},
 		"a definition's digest":   {events.TypeTrainingRequested, `{"model":"m","spec_digest":"a"}`, `{"model":"m","spec_digest":"b"}`, true},
 		"a contributor":           {events.TypeTrainingRequested, `{"model":"m","contributors":["a"]}`, `{"model":"m","contributors":["b"]}`, false},

@@ -87,8 +87,9 @@ func Simulate(ctx context.Context, trials Trials, recorded Recorded, q Question,
 	v := newVersions()
 	s := &simulation{
 		q: q, rules: rules, causes: map[string][]string{}, recorded: map[string]event.Event{}, over: map[string]event.Event{},
-		past: map[string]bool{}, replayed: map[string]replayed{}, instead: map[string]event.Event{}, versions: v, environments: &environments{v, map[string]*environment{}},
-		requests: map[string]request{}, runs: map[string]string{}, branches: map[string]*Branch{}, unknowns: map[string]bool{},
+		past: map[string]bool{}, replayed: map[string]replayed{}, instead: map[string]event.Event{}, versions: v,
+		environments: &environments{v, map[string]*environment{}},
+		requests:     map[string]request{}, runs: map[string]string{}, branches: map[string]*Branch{}, unknowns: map[string]bool{},
 		report: &Report{Model: q.Spec.Model, From: q.From, To: q.To},
 	}
 	declared, err := s.scan(recorded)

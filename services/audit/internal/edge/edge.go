@@ -234,7 +234,8 @@ func (e *Edge) replay(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if from < first && !e.raw.Archived() {
-		web.Problem(w, http.StatusGone, "Trimmed", fmt.Sprintf("the log's stream begins at %d, and what came before is not read from an archive here: ask from %d on", first, first))
+		web.Problem(w, http.StatusGone, "Trimmed", fmt.Sprintf("the log's stream begins at %d, and what came before is not read from an archive "+
+			"here: ask from %d on", first, first))
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")

@@ -171,7 +171,8 @@ func (e *Edge) name(w http.ResponseWriter, r *http.Request) (string, bool) {
 
 // bounded refuses names that nothing can have.
 func (e *Edge) bounded(w http.ResponseWriter, name string) bool {
-	if name == "" || len(name) > state.LongestName || strings.ContainsFunc(name, func(c rune) bool { return unicode.IsControl(c) || c == unicode.ReplacementChar }) {
+	if name == "" || len(name) > state.LongestName || strings.ContainsFunc(name,
+		func(c rune) bool { return unicode.IsControl(c) || c == unicode.ReplacementChar }) {
 		web.Problem(w, http.StatusBadRequest, "Bad name", fmt.Sprintf("a name has 1 to %d printable characters", state.LongestName))
 		return false
 	}

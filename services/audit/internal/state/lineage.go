@@ -22,7 +22,8 @@ type Neighbour struct {
 	Event Entry // the cause, asked for causes; the effect, asked for effects
 }
 
-const entryColumns = `v.sequence, v.id, v.type, v.source, v.subject, v.namespace, v.correlation, v.causation, v.source_sequence, v.hops, v.actor, v.time, v.contributors`
+const entryColumns = `v.sequence, v.id, v.type, v.source, v.subject, v.namespace, v.correlation, v.causation,
+	v.source_sequence, v.hops, v.actor, v.time, v.contributors`
 
 // mostAtOnce edges are read of whole ripples. A walk stays in a ripple for most of its
 // way, so that it needs a few queries and not one for each step.

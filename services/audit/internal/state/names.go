@@ -138,7 +138,8 @@ func There(ctx context.Context, r eventlog.Reader, namespace string) ([]string, 
 		UNION ALL (SELECT key FROM past WHERE namespace = $1 AND kind = 'version' AND until_sequence = $2 ORDER BY from_sequence DESC, key LIMIT $3)
 		UNION ALL (SELECT key FROM past WHERE namespace = $1 AND kind = 'alert' AND until_sequence = $2 ORDER BY from_sequence DESC, key LIMIT $3)
 		UNION ALL (SELECT dataset || '#' || number FROM commits WHERE namespace = $1 ORDER BY sequence DESC, dataset LIMIT $3)
-		UNION ALL (SELECT left(value->>'revision', 12) FROM past WHERE namespace = $1 AND kind = 'model' AND until_sequence = $2 ORDER BY from_sequence DESC, key LIMIT $3)`,
+		UNION ALL (SELECT left(value->>'revision', 12) FROM past WHERE namespace = $1 AND kind = 'model' AND until_sequence = $2
+			ORDER BY from_sequence DESC, key LIMIT $3)`,
 		namespace, Open, mostListed)
 	if err != nil {
 		return nil, err

@@ -61,7 +61,8 @@ const changeSQL = `WITH last AS (
 	ON CONFLICT (namespace, kind, key, from_sequence) DO UPDATE
 		SET until_sequence = excluded.until_sequence, event = excluded.event, at = excluded.at, value = excluded.value`
 
-const endSQL = `UPDATE past SET until_sequence = greatest($4, from_sequence) WHERE namespace = $1 AND kind = $2 AND key = $3 AND until_sequence = 9223372036854775807`
+const endSQL = `UPDATE past SET until_sequence = greatest($4, from_sequence) WHERE namespace = $1 AND kind = $2 AND key = $3
+	AND until_sequence = 9223372036854775807`
 
 func (c change) apply(tx *eventlog.Tx, e event.Event) error {
 	b, err := json.Marshal(c.value)

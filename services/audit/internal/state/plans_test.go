@@ -17,10 +17,12 @@ INSERT INTO events SELECT 'default', 'e' || i, i, 'io.freshet.x.v1.t' || i % 50,
 	CASE WHEN i % 50 = 0 THEN '' ELSE 'e' || i - 1 END, i, i % 50, '', '2001-01-06'::timestamptz + i * interval '1 minute', '{}' FROM generate_series(1, 100000) i;
 INSERT INTO moments SELECT time, sequence FROM events;
 INSERT INTO edges SELECT 'default', id, causation, 'cause' FROM events WHERE causation <> '';
-INSERT INTO commits SELECT 'default', 'flights', i, 'sha256:' || md5(i::text), 'e' || i * 50, i * 50, now(), i * 1000, 1000, 0, now(), now() FROM generate_series(1, 1999) i;
+INSERT INTO commits SELECT 'default', 'flights', i, 'sha256:' || md5(i::text), 'e' || i * 50, i * 50, now(), i * 1000, 1000, 0, now(), now()
+	FROM generate_series(1, 1999) i;
 INSERT INTO uses SELECT 'default', 'flights', i, 'e' || i * 50 + 2 FROM generate_series(1, 1999) i;
 INSERT INTO uses SELECT 'default', 'd' || i % 50, i, 'e' || i FROM generate_series(1, 20000) i;
-INSERT INTO materialisations SELECT 'default', 'view' || v, 1, 'c' || i, i * 50 + 1, i, 1000, now(), '', now() FROM generate_series(1, 1999) i, generate_series(1, 5) v;
+INSERT INTO materialisations SELECT 'default', 'view' || v, 1, 'c' || i, i * 50 + 1, i, 1000, now(), '', now()
+	FROM generate_series(1, 1999) i, generate_series(1, 5) v;
 INSERT INTO past SELECT 'default', 'environment', 'production/m' || k, i * 50 + k, CASE WHEN i = 1999 THEN 9223372036854775807 ELSE (i + 1) * 50 + k END,
 	'm' || k, 'e' || i * 50 + k, now(), '{"version": 1}' FROM generate_series(1, 1999) i, generate_series(1, 15) k;
 INSERT INTO links SELECT 'default', 'version', 'm@' || i, 'e' || i FROM generate_series(1, 20000) i;

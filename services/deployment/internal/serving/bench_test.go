@@ -26,7 +26,8 @@ func BenchmarkPredict(b *testing.B) {
 		tensor := func(name, datatype string, data []string) string {
 			return fmt.Sprintf(`{"name":%q,"shape":[%d],"datatype":%q,"data":[%s]}`, name, rows, datatype, strings.Join(data, ","))
 		}
-		body := []byte(`{"inputs":[` + tensor("flight_id", "BYTES", ids) + "," + tensor("late_share", "FP64", shares) + "," + tensor("log_distance", "FP64", distances) + `]}`)
+		body := []byte(`{"inputs":[` + tensor("flight_id", "BYTES", ids) + "," + tensor("late_share", "FP64", shares) + "," + tensor("log_distance", "FP64",
+			distances) + `]}`)
 		for name, e := range map[string]*Environment{"whole": whole, "split": split} {
 			b.Run(fmt.Sprintf("rows=%d/%s", rows, name), func(b *testing.B) {
 				b.ReportAllocs()

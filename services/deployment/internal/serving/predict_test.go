@@ -110,7 +110,8 @@ func version(t testing.TB, number int64, bias float64, columns ...events.Feature
 
 func environment(t testing.TB, champion, candidate *Version, weight int64) *Environment {
 	t.Helper()
-	e := &Environment{Namespace: "default", Model: "m", Environment: "production", Key: "flight_id", Champion: champion, Candidate: candidate, Weight: weight, seed: 7}
+	e := &Environment{Namespace: "default", Model: "m", Environment: "production", Key: "flight_id", Champion: champion, Candidate: candidate,
+		Weight: weight, seed: 7}
 	if candidate != nil {
 		var err error
 		e.joint, err = planOf(champion, candidate)
@@ -130,7 +131,8 @@ func flights(t *testing.T, n int, extra string) *wire.Request {
 	tensor := func(name, datatype string, data []string) string {
 		return fmt.Sprintf(`{"name":%q,"shape":[%d],"datatype":%q,"data":[%s]}`, name, n, datatype, strings.Join(data, ","))
 	}
-	body := `{"inputs":[` + tensor("flight_id", "BYTES", ids) + "," + tensor("origin", "BYTES", origins) + "," + tensor("distance", "INT64", distances) + extra + `]}`
+	body := `{"inputs":[` + tensor("flight_id", "BYTES", ids) + "," + tensor("origin", "BYTES", origins) + "," + tensor("distance", "INT64", distances) +
+		extra + `]}`
 	r, err := wire.Parse([]byte(body), "", 10_000)
 	require.NoError(t, err)
 	return r
@@ -142,7 +144,8 @@ var fifth = 0.2
 
 func TestPredictLooksFeaturesUpOnceForAllRows(t *testing.T) {
 	t.Parallel()
-	e := environment(t, version(t, 1, 0.5, column("late_share", "origin_delays", "late_share", &fifth), column("log_distance", "departure", "log_distance", nil)), nil, 0)
+	e := environment(t, version(t, 1, 0.5, column("late_share", "origin_delays", "late_share", &fifth),
+		column("log_distance", "departure", "log_distance", nil)), nil, 0)
 	server := &airports{}
 	p, failure := e.Predict(t.Context(), server, flights(t, 3, ""), nil)
 	require.Nil(t, failure)
@@ -218,11 +221,12 @@ func TestRefusalsSayWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	e := environment(t, version(t, 1, 0, column("late_share", "origin_delays", "late_share", nil)), nil, 0)
 	for name, c := range map[string]struct{ inputs, code, says string }{
-		"missing":  {`{"name":"flight_id","shape":[1],"datatype":"BYTES","data":["a"]}`, record.InvalidRequest, `input "origin" is missing`},
-		"unknown":  {`{"name":"orign","shape":[1],"datatype":"BYTES","data":["a"]}`, record.InvalidRequest, "neither a request field nor a feature"},
-		"type":     {`{"name":"distance","shape":[1],"datatype":"FP64","data":[1]}`, record.InvalidRequest, "a int64 is an integer type"},
-		"time":     {`{"name":"date","shape":[1],"datatype":"BYTES","data":["yesterday"]}`, record.InvalidRequest, "RFC 3339"},
-		"rows":     {`{"name":"origin","shape":[1],"datatype":"BYTES","data":["a"]},{"name":"distance","shape":[2],"datatype":"INT64","data":[1,2]}`, record.InvalidRequest, "has 2 rows"},
+		"missing": {`{"name":"flight_id","shape":[1],"datatype":"BYTES","data":["a"]}`, record.InvalidRequest, `input "origin" is missing`},
+		"unknown": {`{"name":"orign","shape":[1],"datatype":"BYTES","data":["a"]}`, record.InvalidRequest, "neither a request field nor a feature"},
+		"type":    {`{"name":"distance","shape":[1],"datatype":"FP64","data":[1]}`, record.InvalidRequest, "a int64 is an integer type"},
+		"time":    {`{"name":"date","shape":[1],"datatype":"BYTES","data":["yesterday"]}`, record.InvalidRequest, "RFC 3339"},
+		"rows": {`{"name":"origin","shape":[1],"datatype":"BYTES","data":["a"]},{"name":"distance","shape":[2],"datatype":"INT64","data":[1,2]}`,
+			record.InvalidRequest, "has 2 rows"},
 		"shape":    {`{"name":"origin","shape":[1,2],"datatype":"BYTES","data":["a","b"]}`, record.InvalidRequest, "one value a row"},
 		"no value": {`{"name":"origin","shape":[1],"datatype":"BYTES","data":["XXX"]}`, record.FeatureMissing, `no value for feature "late_share"`},
 	} {
@@ -240,7 +244,8 @@ func TestRefusalsSayWhatIsWrong(t *testing.T) {
 
 func TestARefusalNamesTheInputAndTheFeatureThatNeedsIt(t *testing.T) {
 	t.Parallel()
-	e := environment(t, version(t, 1, 0, column("late_share", "origin_delays", "late_share", nil), column("log_distance", "departure", "log_distance", nil)), nil, 0)
+	e := environment(t, version(t, 1, 0, column("late_share", "origin_delays", "late_share", nil), column("log_distance", "departure", "log_distance",
+		nil)), nil, 0)
 	ask := func(inputs string) *Failure {
 		r, err := wire.Parse([]byte(`{"inputs":[{"name":"origin","shape":[1],"datatype":"BYTES","data":["ORD"]}`+inputs+`]}`), "", 10)
 		require.NoError(t, err)
@@ -263,7 +268,8 @@ func TestARefusalNamesTheInputAndTheFeatureThatNeedsIt(t *testing.T) {
 func TestViewsThatReadOneKeyFromTwoColumnsAreAskedApart(t *testing.T) {
 	t.Parallel()
 	v := &Version{Number: 1,
-		Columns: []events.FeatureColumn{column("a", "origin_delays", "late_share", nil), column("b", "destination_delays", "late_share", nil), column("c", "departure", "hour", nil)},
+		Columns: []events.FeatureColumn{column("a", "origin_delays", "late_share", nil), column("b", "destination_delays", "late_share", nil),
+			column("c", "departure", "hour", nil)},
 		Uses: []events.FeatureUse{
 			{View: "origin_delays", Version: 1, Entity: []events.EntityKey{{Key: "airport", Column: "origin"}}},
 			{View: "destination_delays", Version: 1, Entity: []events.EntityKey{{Key: "airport", Column: "destination"}}},

@@ -31,7 +31,8 @@ type Examples struct {
 // ReadExamples evaluates a model's examples over files, which are the relation
 // Input of the session. What is a plain column is read as it is; DuckDB evaluates
 // what is an expression.
-func ReadExamples(ctx context.Context, s *duckdb.Session, model *events.ModelSpec, dataset *events.DatasetSpec, paths []string, windowed, onDemand []*View) (*Examples, error) {
+func ReadExamples(ctx context.Context, s *duckdb.Session, model *events.ModelSpec, dataset *events.DatasetSpec, paths []string, windowed,
+	onDemand []*View) (*Examples, error) {
 	plain, err := readPlain(model, dataset, paths, windowed)
 	if err != nil {
 		return nil, err

@@ -39,7 +39,8 @@ type Feature struct {
 type SyntaxError struct{ Feature, SQL, Reason string }
 
 func (e *SyntaxError) Error() string {
-	return fmt.Sprintf("feature %s: %q %s; a windowed feature is avg, sum, count, min, max or stddev of one expression over the dataset's row, such as avg((delay > 15)::int), or count(*)", e.Feature, e.SQL, e.Reason)
+	return fmt.Sprintf("feature %s: %q %s; a windowed feature is avg, sum, count, min, max or stddev of one expression over the dataset's row, "+
+		"such as avg((delay > 15)::int), or count(*)", e.Feature, e.SQL, e.Reason)
 }
 
 // ParseFeature reads agg(expr).

@@ -156,7 +156,8 @@ func (e *Edge) push(w http.ResponseWriter, r *http.Request) {
 	switch req.To {
 	case "", "online":
 	case "offline", "online_and_offline":
-		feastError(w, http.StatusUnprocessableEntity, "FeastError", "only to=online is taken: what training sees of a dataset are its data commits, which enter at POST /v1/arrivals")
+		feastError(w, http.StatusUnprocessableEntity, "FeastError", "only to=online is taken: what training sees of a dataset are its data commits, "+
+			"which enter at POST /v1/arrivals")
 		return
 	default:
 		feastError(w, http.StatusUnprocessableEntity, "FeastError", req.To+" is not a supported push format. Please specify 'online'.")
@@ -265,7 +266,8 @@ func (e *Edge) trainingSets(w http.ResponseWriter, r *http.Request) {
 	}
 	items := make([]trainingSetItem, 0, len(sets))
 	for _, s := range sets {
-		item := trainingSetItem{Request: s.Request, Model: s.Model, TrainingSet: s.TrainingSet, Reason: s.Failed, AsOf: s.AsOf, At: s.At, Built: s.Built, Status: "building"}
+		item := trainingSetItem{Request: s.Request, Model: s.Model, TrainingSet: s.TrainingSet, Reason: s.Failed, AsOf: s.AsOf, At: s.At, Built: s.Built,
+			Status: "building"}
 		switch {
 		case s.Failed != "":
 			item.Status = "failed"

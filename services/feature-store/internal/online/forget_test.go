@@ -42,7 +42,8 @@ func TestBatchesThatNoWindowSeesAreForgotten(t *testing.T) {
 			r.Headers = append(r.Headers, kafka.Header{Key: k, Value: []byte(v)})
 		}
 		seen := make(chan error, 1)
-		s.pushes.waiting.Store(e.ID(), &sender{&parquet.Table{Rows: 1, Columns: []parquet.Column{{Name: "date", Kind: parquet.Time, Times: []int64{at.UnixMicro()}}}}, seen})
+		s.pushes.waiting.Store(e.ID(), &sender{&parquet.Table{Rows: 1,
+			Columns: []parquet.Column{{Name: "date", Kind: parquet.Time, Times: []int64{at.UnixMicro()}}}}, seen})
 		require.NoError(t, s.pushes.apply(t.Context(), []kafka.Record{r}))
 		require.NoError(t, <-seen)
 	}

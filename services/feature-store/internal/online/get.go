@@ -142,7 +142,9 @@ func (g *getter) size() error {
 			return &InvalidError{fmt.Errorf("entities: %s: %w", name, err)}
 		}
 		if g.rows >= 0 && n != g.rows {
-			return &InvalidError{fmt.Errorf("All entity rows must have the same columns: %s has %d values, others have %d", name, n, g.rows)} //nolint:staticcheck,revive // Feast's words
+			//nolint:staticcheck,revive // Feast's words
+			return &InvalidError{fmt.Errorf("All entity rows must have the same columns: %s has %d values, others have %d", name, n,
+				g.rows)}
 		}
 		g.rows = n
 	}

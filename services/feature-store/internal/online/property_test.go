@@ -126,12 +126,14 @@ func BenchmarkGet(b *testing.B) {
 		{Name: "a", SQL: "sin(hour(date))"}, {Name: "b", SQL: "cos(hour(date))"}, {Name: "c", SQL: "hour(date)"}, {Name: "d", SQL: "ln(distance)"}}}, 1, "d")
 	require.NoError(b, err)
 	s.catalog.Store(&Catalog{spaces: map[string]*space{"default": {views: map[string][]*compute.View{"v": {v}, "od": {od}},
-		models: map[string]*events.ModelSpec{"m": {Features: []events.ViewUse{{View: "od"}}, Request: []events.TypedField{{Name: "date", Type: "timestamp"}, {Name: "distance", Type: "int64"}}}}}}})
+		models: map[string]*events.ModelSpec{"m": {Features: []events.ViewUse{{View: "od"}}, Request: []events.TypedField{{Name: "date", Type: "timestamp"},
+			{Name: "distance", Type: "int64"}}}}}}})
 	rows := newViewRows(v)
 	s.views[viewID{"default", "v", 1}] = rows
 	close(s.filled)
 	now := s.clock.Now().UnixMicro()
-	t := &parquet.Table{Rows: 20_000, Columns: []parquet.Column{{Name: "entity.who", Kind: parquet.String}, {Name: "key", Kind: parquet.String}, {Name: "time", Kind: parquet.Int}}}
+	t := &parquet.Table{Rows: 20_000, Columns: []parquet.Column{{Name: "entity.who", Kind: parquet.String}, {Name: "key", Kind: parquet.String},
+		{Name: "time", Kind: parquet.Int}}}
 	for i := range t.Rows {
 		t.Columns[0].Strings = append(t.Columns[0].Strings, fmt.Sprint("e", i%200))
 		t.Columns[1].Strings = append(t.Columns[1].Strings, fmt.Sprint("k", i))

@@ -22,7 +22,8 @@ func BenchmarkPush(b *testing.B) {
 	require.NoError(b, err)
 	s := New(Options{Engine: engine, Clock: clock.System(), Idle: time.Minute, Logger: slog.New(slog.DiscardHandler)})
 	defer func() { _ = s.Close() }()
-	dataset := &events.DatasetSpec{Dataset: "d", Keys: []string{"id"}, Time: "date", KnownAt: []events.KnownColumn{{Column: "delay", SQL: "date + to_minutes(greatest(delay, 0))"}}}
+	dataset := &events.DatasetSpec{Dataset: "d", Keys: []string{"id"}, Time: "date",
+		KnownAt: []events.KnownColumn{{Column: "delay", SQL: "date + to_minutes(greatest(delay, 0))"}}}
 	sp := &space{datasets: map[string]*events.DatasetSpec{"d": dataset}, views: map[string][]*compute.View{}}
 	window := events.Duration(3 * time.Hour)
 	for _, name := range []string{"a", "b"} {
@@ -40,7 +41,8 @@ func BenchmarkPush(b *testing.B) {
 		columns := map[string][]any{}
 		for i := range 700 {
 			at := time.UnixMicro(int64(batch)*3600_000_000 + int64(i)*5_000_000).UTC()
-			for name, v := range map[string]any{"id": fmt.Sprint(batch, "-", i), "date": at.Format(time.RFC3339), "delay": i % 60, "distance": i, "origin": fmt.Sprint("o", i%200), "destination": "x"} {
+			for name, v := range map[string]any{"id": fmt.Sprint(batch, "-", i), "date": at.Format(time.RFC3339), "delay": i % 60, "distance": i,
+				"origin": fmt.Sprint("o", i%200), "destination": "x"} {
 				columns[name] = append(columns[name], v)
 			}
 		}

@@ -39,7 +39,9 @@ var referencePattern = regexp.MustCompile(`^([^:@]+)(?:@([^:@]*))?:([^:]+)$`)
 func ParseReference(s string) (Reference, error) {
 	m := referencePattern.FindStringSubmatch(s)
 	if m == nil {
-		return Reference{}, fmt.Errorf("Invalid feature reference '%s'. Expected format: '<feature_view>:<feature>' or '<feature_view>@<version>:<feature>'", s) //nolint:staticcheck,revive // Feast's words
+		//nolint:staticcheck,revive // Feast's words
+		return Reference{}, fmt.Errorf("Invalid feature reference '%s'. Expected format: '<feature_view>:<feature>' or "+
+			"'<feature_view>@<version>:<feature>'", s)
 	}
 	r := Reference{View: m[1], Feature: m[3]}
 	switch v := strings.TrimLeft(strings.ToLower(m[2]), "v"); v {
@@ -93,7 +95,9 @@ func Collisions(refs, names []string) []string {
 // CollisionMessage is Feast's.
 func CollisionMessage(refs []string, full bool) string {
 	if full {
-		return "Duplicate features named " + strings.Join(refs, ", ") + " found.\nTo resolve this collision, please ensure that the feature views or their own features have different names."
+		return "Duplicate features named " + strings.Join(refs, ", ") + " found.\nTo resolve this collision, please ensure that the feature views or their " +
+			"own features have different names."
 	}
-	return "Duplicate features named " + strings.Join(refs, ", ") + " found.\nTo resolve this collision, either use the full feature name by setting 'full_feature_names=True', or ensure that the features in question have different names."
+	return "Duplicate features named " + strings.Join(refs, ", ") + " found.\nTo resolve this collision, either use the full feature name by setting " +
+		"'full_feature_names=True', or ensure that the features in question have different names."
 }

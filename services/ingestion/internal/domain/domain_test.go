@@ -63,7 +63,8 @@ func TestAnAddressIsWhatGitMaySee(t *testing.T) {
 		require.NoError(t, CheckAddress(good, true), good)
 	}
 	require.Error(t, CheckAddress("/srv/repo", false))
-	for _, bad := range []string{"-x", "ext::sh", "https://a@example.com/x", "ssh://a:b@example.com/x", "ssh://-oX=y/x", "https://example.com", "https://example.com/" + strings.Repeat("x", 2000)} {
+	for _, bad := range []string{"-x", "ext::sh", "https://a@example.com/x", "ssh://a:b@example.com/x", "ssh://-oX=y/x", "https://example.com",
+		"https://example.com/" + strings.Repeat("x", 2000)} {
 		require.ErrorIs(t, CheckAddress(bad, true), ErrAddress, bad)
 	}
 }

@@ -41,7 +41,8 @@ func (f *Files) take(ctx context.Context, a events.ArrivalFile) (events.ArrivedF
 	local, err := f.Objects.File(ctx, ref.Digest)
 	switch {
 	case errors.Is(err, objects.ErrNotFound), errors.Is(err, objects.ErrBadDigest):
-		return events.ArrivedFile{}, refuse(reasonFile, http.StatusBadRequest, "Bad file", "there is no object %s; upload the file with PUT /v1/files first", ref.Digest)
+		return events.ArrivedFile{}, refuse(reasonFile, http.StatusBadRequest, "Bad file",
+			"there is no object %s; upload the file with PUT /v1/files first", ref.Digest)
 	case err != nil:
 		return events.ArrivedFile{}, err
 	}
@@ -113,7 +114,8 @@ func (f *Files) fromInbox(ctx context.Context, name string) (objects.Ref, error)
 		return objects.Ref{}, bad("%.200q is not a regular file", name)
 	}
 	if info.Size() > f.Limit {
-		return objects.Ref{}, refuse(reasonTooLarge, http.StatusRequestEntityTooLarge, "File too large", "the file has %d bytes; at most %d are taken", info.Size(), f.Limit)
+		return objects.Ref{}, refuse(reasonTooLarge, http.StatusRequestEntityTooLarge, "File too large", "the file has %d bytes; at most %d are taken",
+			info.Size(), f.Limit)
 	}
 	ref, err := f.Objects.Put(ctx, &limited{r: r, left: f.Limit})
 	if errors.Is(err, errLimit) {

@@ -169,7 +169,8 @@ func (i *Intake) quarantine(ctx context.Context, input, via, position, namespace
 	if r.reason == reasonConflict {
 		level = slog.LevelError
 	}
-	i.logger.Log(ctx, level, "an outside event is quarantined", "input", input, "position", position, "reason", r.reason, "detail", r.detail, "source", source, "id", id)
+	i.logger.Log(ctx, level, "an outside event is quarantined", "input", input, "position", position, "reason", r.reason, "detail", r.detail, "source",
+		source, "id", id)
 	return i.inputs.Quarantine(ctx, inputs.Refused{Input: input, Position: position, Namespace: printable(namespace),
 		Reason: r.reason, Detail: printable(r.detail), Source: source, ID: id, Type: typ, Body: body, Received: i.clock.Now()})
 }

@@ -185,7 +185,8 @@ func (f *FromNATS) from(ctx context.Context, s jetstream.Stream) (uint64, error)
 	case err != nil && !errors.Is(err, jetstream.ErrMsgNotFound):
 		return 0, fmt.Errorf("the stream %s at %d: %w", InStream, read, err)
 	}
-	f.intake.logger.Error("the stream for outside events is not the one that was read; it is read from its first message again", "stream", InStream, "read", read, "last", state.LastSeq)
+	f.intake.logger.Error("the stream for outside events is not the one that was read; it is read from its first message again", "stream", InStream,
+		"read", read, "last", state.LastSeq)
 	return 1, f.intake.inputs.Forget(ctx, inputNATS, inputMark)
 }
 

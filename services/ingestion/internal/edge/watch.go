@@ -150,7 +150,8 @@ func (w *Watch) check(ctx context.Context, address, branch string) error {
 	defer cancel()
 	_, err := w.git.Head(bounded, address, branch)
 	if failed := (*git.Error)(nil); errors.As(err, &failed) {
-		return fmt.Errorf("%s is not a Git repository that can be read (%s); run git init and commit there, or give the directory that holds .git, or a bare repository", address, failed.Message)
+		return fmt.Errorf("%s is not a Git repository that can be read (%s); run git init and commit there, or give the directory that holds .git, "+
+			"or a bare repository", address, failed.Message)
 	}
 	return nil
 }

@@ -113,7 +113,8 @@ func (a *Archive) read(ctx context.Context, namespace string, args state.Archive
 		return clone.Blobs(ctx, entries, func(e git.Entry, blob []byte) error {
 			if spec.Relevant(e.Path) {
 				if e.Mode == git.Link {
-					problems = append(problems, events.Problem{File: e.Path, Line: 1, Message: "this is a symbolic link, which is not followed", Fix: "put the definitions into the file itself"})
+					problems = append(problems, events.Problem{File: e.Path, Line: 1, Message: "this is a symbolic link, which is not followed",
+						Fix: "put the definitions into the file itself"})
 				} else {
 					files[e.Path] = blob
 				}
@@ -257,7 +258,8 @@ func fit(a *events.CodeArchived) error {
 	}
 	a.Models, a.Datasets, a.Views = nil, nil, nil
 	if len(a.Problems) == 0 {
-		a.Problems = []events.Problem{{File: "freshet.yaml", Line: 1, Message: fmt.Sprintf("the definitions take %d bytes; one revision carries %d", n, maxPayload), Fix: "divide them between several repositories"}}
+		a.Problems = []events.Problem{{File: "freshet.yaml", Line: 1, Message: fmt.Sprintf("the definitions take %d bytes; one revision carries %d", n,
+			maxPayload), Fix: "divide them between several repositories"}}
 		return nil
 	}
 	for n > maxPayload && len(a.Problems) > 1 {

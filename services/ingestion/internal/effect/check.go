@@ -120,7 +120,8 @@ func (c *Check) check(ctx context.Context, args state.CheckArgs, d events.Datase
 	if out.Accepted == 0 {
 		return nil
 	}
-	if _, err := s.Export(ctx, accepted, fmt.Sprintf("SELECT * EXCLUDE (%[1]s) FROM data WHERE %[1]s NOT IN (SELECT %[1]s FROM refused) ORDER BY %[1]s", rowColumn)); err != nil {
+	if _, err := s.Export(ctx, accepted, fmt.Sprintf("SELECT * EXCLUDE (%[1]s) FROM data WHERE %[1]s NOT IN (SELECT %[1]s FROM refused) ORDER BY %[1]s",
+		rowColumn)); err != nil {
 		return err
 	}
 	return c.keep(ctx, args, d, accepted, out)

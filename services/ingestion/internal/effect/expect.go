@@ -30,7 +30,8 @@ func expectations(ctx context.Context, s *duckdb.Session, d events.DatasetSpec, 
 		return err
 	}
 	fail := func(rule string, hard bool, from string) error {
-		return s.Exec(ctx, fmt.Sprintf("INSERT INTO failures SELECT data.%s, %s, %t FROM data JOIN raw USING (%s) WHERE %s", rowColumn, duckdb.Quote(rule), hard, rowColumn, from))
+		return s.Exec(ctx, fmt.Sprintf("INSERT INTO failures SELECT data.%s, %s, %t FROM data JOIN raw USING (%s) WHERE %s", rowColumn, duckdb.Quote(rule),
+			hard, rowColumn, from))
 	}
 	for _, w := range wanted {
 		id := duckdb.Ident(w.name)
@@ -70,7 +71,8 @@ func expectations(ctx context.Context, s *duckdb.Session, d events.DatasetSpec, 
 	if err := fail("key:missing", true, strings.Join(nulls, " OR ")); err != nil {
 		return err
 	}
-	if err := fail("key:duplicate", true, fmt.Sprintf("data.%[1]s IN (SELECT %[1]s FROM (SELECT %[1]s, row_number() OVER (PARTITION BY %[2]s ORDER BY %[1]s) AS n FROM data) WHERE n > 1)",
+	if err := fail("key:duplicate", true, fmt.Sprintf("data.%[1]s IN (SELECT %[1]s "+
+		"FROM (SELECT %[1]s, row_number() OVER (PARTITION BY %[2]s ORDER BY %[1]s) AS n FROM data) WHERE n > 1)",
 		rowColumn, strings.Join(keys, ", "))); err != nil {
 		return err
 	}

@@ -15,8 +15,9 @@ import (
 
 // sound are the definitions that stand beside each broken file.
 var sound = map[string]string{
-	"datasets/flights.yaml":       "dataset: flights\nkeys: [flight_id]\ntime: date\n",
-	"features/origin_delays.yaml": "view: origin_delays\ndataset: flights\nentity: {airport: origin}\nwindow: 3h\nfeatures: {late_share: \"avg((delay > 15)::int)\"}\n",
+	"datasets/flights.yaml": "dataset: flights\nkeys: [flight_id]\ntime: date\n",
+	"features/origin_delays.yaml": "view: origin_delays\ndataset: flights\nentity: {airport: origin}\nwindow: 3h\nfeatures: {late_share: " +
+		"\"avg((delay > 15)::int)\"}\n",
 }
 
 func checker(t *testing.T) spec.SQL {

@@ -118,7 +118,8 @@ func (p *parser) timeColumn(x value, d *events.DatasetSpec) {
 		if s != "local" {
 			if _, err := time.LoadLocation(s); err != nil || strings.EqualFold(s, "local") {
 				fix := `write "local", "UTC" or an IANA name such as Europe/Zurich`
-				if near := nearest(s, []string{"local", "UTC", "Europe/Zurich", "Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago", "America/Los_Angeles", "Asia/Tokyo"}); near != "" {
+				if near := nearest(s, []string{"local", "UTC", "Europe/Zurich", "Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago",
+					"America/Los_Angeles", "Asia/Tokyo"}); near != "" {
 					fix = fmt.Sprintf("write %q instead", near)
 				}
 				y.problem(fmt.Sprintf("there is no time zone %q", s), fix)

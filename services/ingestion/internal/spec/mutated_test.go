@@ -16,7 +16,8 @@ func TestMutatedFilesAreReadOrExplained(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile("testdata/whole.yaml")
 	require.NoError(t, err)
-	pieces := []string{"", "\x00", "\t", "*x", "&x ", "{", "}", "[", "]", ": ", "- ", "\"", "'", "|\n", "---\n", "<<: ", "!!int ", "null", "~", "é", "\xff", "1e999", "-9223372036854775809", "%"}
+	pieces := []string{"", "\x00", "\t", "*x", "&x ", "{", "}", "[", "]", ": ", "- ", "\"", "'", "|\n", "---\n", "<<: ", "!!int ", "null", "~", "é",
+		"\xff", "1e999", "-9223372036854775809", "%"}
 	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same mutations every time
 	for range 400 {
 		b := append([]byte(nil), raw...)

@@ -168,7 +168,8 @@ func (v value) bounded() bool {
 			return walk(n.Alias, depth+1, at)
 		}
 		if count++; count > maxNodes || depth > maxDepth {
-			v.r.add(at.Line, at.Column, "", fmt.Sprintf("the document is nested more than %d deep or has more than %d values with its anchors expanded", maxDepth, maxNodes),
+			v.r.add(at.Line, at.Column, "", fmt.Sprintf("the document is nested more than %d deep or has more than %d values with its anchors expanded",
+				maxDepth, maxNodes),
 				"write it without nested anchors")
 			return false
 		}

@@ -138,7 +138,8 @@ func (p *parser) rule(env *cel.Env, v value, text string, s scope) bool {
 	}
 	if s.nullable != "" {
 		if _, _, err := program.Eval(s.sample(true)); err != nil {
-			v.problem(fmt.Sprintf("%s is null until a first version is live, and this rule then fails", s.nullable), fmt.Sprintf("write %s == null || %s", s.nullable, text))
+			v.problem(fmt.Sprintf("%s is null until a first version is live, and this rule then fails", s.nullable),
+				fmt.Sprintf("write %s == null || %s", s.nullable, text))
 			return false
 		}
 	}

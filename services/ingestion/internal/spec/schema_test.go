@@ -92,7 +92,8 @@ func TestEditorsAcceptWhatIsSound(t *testing.T) {
 }
 
 // odd are values that are wrong in most places.
-var odd = []string{`true`, `-1`, `0`, `7`, `0.5`, `1000`, `""`, `"x"`, `"flights"`, `"Not A Name"`, `"1h"`, `"90 minutes"`, `"5%"`, `"4GiB"`, `[]`, `["x"]`, `[1, 2]`, `{}`, `{"x": "y"}`, `{"x": 1}`}
+var odd = []string{`true`, `-1`, `0`, `7`, `0.5`, `1000`, `""`, `"x"`, `"flights"`, `"Not A Name"`, `"1h"`, `"90 minutes"`, `"5%"`, `"4GiB"`, `[]`,
+	`["x"]`, `[1, 2]`, `{}`, `{"x": "y"}`, `{"x": 1}`}
 
 // What an editor marks as wrong, the parser refuses: the schema asks for nothing
 // that the parser does not. The parser knows more, so the reverse does not hold.

@@ -86,7 +86,8 @@ func Files(dir fs.FS) (map[string][]byte, []events.Problem, error) {
 				return nil, nil, fmt.Errorf("%s: %w", name, err)
 			}
 			if info.Size() > maxFile {
-				problems = append(problems, events.Problem{File: name, Line: 1, Message: fmt.Sprintf("the file has %d bytes; at most %d are read", info.Size(), maxFile), Fix: "split it into several files"})
+				problems = append(problems, events.Problem{File: name, Line: 1, Message: fmt.Sprintf("the file has %d bytes; at most %d are read", info.Size(),
+					maxFile), Fix: "split it into several files"})
 				continue
 			}
 			if files[name], err = fs.ReadFile(dir, name); err != nil {
@@ -245,7 +246,8 @@ func (p *parser) expression(v value) (string, bool) {
 	s, ok := v.text()
 	if ok && p.o.SQL != nil {
 		if err := p.o.SQL.Expression(s); err != nil {
-			v.problem("this SQL expression cannot be read: "+err.Error(), "write one DuckDB expression over the columns of a row, without SELECT and without a semicolon")
+			v.problem("this SQL expression cannot be read: "+err.Error(), "write one DuckDB expression over the columns of a row, without "+
+				"SELECT and without a semicolon")
 			return "", false
 		}
 	}

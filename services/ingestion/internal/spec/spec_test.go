@@ -26,7 +26,8 @@ examples: {dataset: d, label: y > 0}
 training: {command: [python, train.py]}
 `)}, spec.Options{SQL: checker(t)})
 	require.Empty(t, d.Problems)
-	require.Equal(t, []events.DatasetSpec{{Dataset: "d", Keys: []string{"id"}, Time: "happened", Zone: "UTC", Rows: "quarantine", RejectCommitAbove: 0.05}}, d.Datasets)
+	require.Equal(t, []events.DatasetSpec{{Dataset: "d", Keys: []string{"id"}, Time: "happened", Zone: "UTC", Rows: "quarantine",
+		RejectCommitAbove: 0.05}}, d.Datasets)
 	require.Len(t, d.Views, 1)
 	m := d.Models[0]
 	require.NoError(t, events.Validate(&m))
@@ -54,7 +55,8 @@ func TestTheWholeOfAFreshetYAML(t *testing.T) {
 	require.EqualValues(t, 4<<30, m.Training.MemoryBytes)
 	require.Equal(t, map[string]string{"python": "3.12", "lock": "uv.lock"}, m.Training.Runtime)
 	require.Equal(t, map[string]any{"l2": 0.01}, m.Training.Params)
-	require.Equal(t, []events.Rule{{Name: "useful", CEL: "candidate.auc > naive.auc + 0.05"}, {Name: "better", CEL: "champion == null || candidate.log_loss < champion.log_loss"}}, m.Gates)
+	require.Equal(t, []events.Rule{{Name: "useful", CEL: "candidate.auc > naive.auc + 0.05"},
+		{Name: "better", CEL: "champion == null || candidate.log_loss < champion.log_loss"}}, m.Gates)
 	require.Equal(t, []int64{10, 50}, m.Environments[1].Rollout.Canary)
 	require.EqualValues(t, 3, m.Retrain.DataCommits)
 	require.Equal(t, []string{"code", "drift", "quality", "data", "schedule"}, m.Retrain.When)
@@ -95,7 +97,8 @@ func TestFilesThatAreNotRead(t *testing.T) {
 	require.Len(t, got, 2)
 	require.Contains(t, got[0].Fix, "datasets/a.yaml")
 	require.Len(t, spec.Parse(nil, spec.Options{}).Problems, 1)
-	twice := spec.Parse(map[string][]byte{"datasets/a.yaml": []byte("dataset: a\nkeys: [i]\ntime: t\n"), "datasets/b.yaml": []byte("dataset: a\nkeys: [i]\ntime: t\n")}, spec.Options{}).Problems
+	twice := spec.Parse(map[string][]byte{"datasets/a.yaml": []byte("dataset: a\nkeys: [i]\ntime: t\n"),
+		"datasets/b.yaml": []byte("dataset: a\nkeys: [i]\ntime: t\n")}, spec.Options{}).Problems
 	require.Len(t, twice, 1)
 	require.Contains(t, twice[0].Message, "datasets/a.yaml on line 1")
 }

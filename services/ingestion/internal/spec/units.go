@@ -13,8 +13,9 @@ import (
 
 var (
 	durationPart = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)([a-zA-Zµ]*)`)
-	durationUnit = map[string]time.Duration{"ms": time.Millisecond, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}
-	unitMeant    = map[string]string{
+	durationUnit = map[string]time.Duration{"ms": time.Millisecond, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour,
+		"w": 7 * 24 * time.Hour}
+	unitMeant = map[string]string{
 		"sec": "s", "secs": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m", "minutes": "m",
 		"hr": "h", "hrs": "h", "hour": "h", "hours": "h", "day": "d", "days": "d", "week": "w", "weeks": "w", "millis": "ms", "milliseconds": "ms",
 	}

@@ -41,7 +41,8 @@ func scanRepository(row pgx.CollectableRow) (Repository, error) {
 
 // Repositories are those of a namespace, or of all where it is empty.
 func Repositories(ctx context.Context, db eventlog.Reader, namespace string) ([]Repository, error) {
-	return collect(ctx, db, scanRepository, `SELECT `+repositoryColumns+` FROM repositories WHERE $1 = '' OR namespace = $1 ORDER BY namespace, repository`, namespace)
+	return collect(ctx, db, scanRepository, `SELECT `+repositoryColumns+
+		` FROM repositories WHERE $1 = '' OR namespace = $1 ORDER BY namespace, repository`, namespace)
 }
 
 // RepositoryOf finds a repository.
@@ -111,7 +112,8 @@ type Commit struct {
 	MaxTime     *time.Time        `json:"max_time,omitempty"`
 }
 
-const commitColumns = `number, digest, parent, event, arrival, committed, spec_digest, manifest, profile, added, rows, added_rows, quarantined, min_time, max_time`
+const commitColumns = `number, digest, parent, event, arrival, committed, spec_digest, manifest, profile,
+	added, rows, added_rows, quarantined, min_time, max_time`
 
 func scanCommit(row pgx.CollectableRow) (Commit, error) {
 	var c Commit
@@ -126,7 +128,8 @@ func scanCommit(row pgx.CollectableRow) (Commit, error) {
 
 // Commits are a dataset's, the newest first.
 func Commits(ctx context.Context, db eventlog.Reader, namespace, dataset string, limit int) ([]Commit, error) {
-	return collect(ctx, db, scanCommit, `SELECT `+commitColumns+` FROM commits WHERE namespace = $1 AND dataset = $2 ORDER BY number DESC LIMIT $3`, namespace, dataset, limit)
+	return collect(ctx, db, scanCommit, `SELECT `+commitColumns+` FROM commits WHERE namespace = $1 AND dataset = $2 ORDER BY number DESC LIMIT $3`,
+		namespace, dataset, limit)
 }
 
 // Arrival is one announcement of files.

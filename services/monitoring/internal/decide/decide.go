@@ -94,7 +94,8 @@ func (d *decider) judge(ctx context.Context, db eventlog.Reader, ns string, p ev
 		if res.True || res.Failed {
 			judged.Verdict = "fail"
 		}
-		judged.Rules = append(judged.Rules, events.GateResult{Name: r.Name, CEL: r.CEL, Passed: !res.True && !res.Failed, FailedToEvaluate: res.Failed, Values: res.Values})
+		judged.Rules = append(judged.Rules, events.GateResult{Name: r.Name, CEL: r.CEL, Passed: !res.True && !res.Failed, FailedToEvaluate: res.Failed,
+			Values: res.Values})
 	}
 	return eventlog.Decided(events.NewCanaryJudged(ns, c.Rollout, judged))
 }

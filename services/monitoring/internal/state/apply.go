@@ -45,7 +45,8 @@ func modelDeclared(_ context.Context, tx *eventlog.Tx, e event.Event, p events.M
 	return upsertModel(tx, eventlog.Namespace(e), s.Model, s.Examples.Dataset, s.Examples.Label, s.Task, s.Prediction, s.Request, s.Monitor, true)
 }
 
-func upsertModel(tx *eventlog.Tx, ns, model, dataset, label, task string, prediction, request []events.TypedField, monitor events.MonitorSpec, replace bool) error {
+func upsertModel(tx *eventlog.Tx, ns, model, dataset, label, task string, prediction, request []events.TypedField, monitor events.MonitorSpec,
+	replace bool) error {
 	alarms, err := rules(monitor.Alarms)
 	if err != nil {
 		return err

@@ -21,11 +21,14 @@ func TestEvaluate(t *testing.T) {
 		failed   bool
 		values   map[string]float64
 	}{
-		"passes":             {cel: "candidate.auc > naive.auc + 0.05", passed: true, values: map[string]float64{"candidate.auc": 0.66, "naive.auc": 0.5}},
-		"refuses":            {cel: "candidate.auc > 0.9", values: map[string]float64{"candidate.auc": 0.66}},
-		"no champion":        {cel: "champion == null || candidate.log_loss < champion.log_loss", passed: true, values: map[string]float64{"candidate.log_loss": 0.49}},
-		"a champion":         {cel: "champion == null || candidate.log_loss < champion.log_loss", champion: champion, passed: true, values: map[string]float64{"candidate.log_loss": 0.49, "champion.log_loss": 0.50}},
-		"an index":           {cel: "candidate['auc'] > champion[\"auc\"]", champion: champion, passed: true, values: map[string]float64{"candidate.auc": 0.66, "champion.auc": 0.64}},
+		"passes":  {cel: "candidate.auc > naive.auc + 0.05", passed: true, values: map[string]float64{"candidate.auc": 0.66, "naive.auc": 0.5}},
+		"refuses": {cel: "candidate.auc > 0.9", values: map[string]float64{"candidate.auc": 0.66}},
+		"no champion": {cel: "champion == null || candidate.log_loss < champion.log_loss", passed: true,
+			values: map[string]float64{"candidate.log_loss": 0.49}},
+		"a champion": {cel: "champion == null || candidate.log_loss < champion.log_loss", champion: champion, passed: true,
+			values: map[string]float64{"candidate.log_loss": 0.49, "champion.log_loss": 0.50}},
+		"an index": {cel: "candidate['auc'] > champion[\"auc\"]", champion: champion, passed: true,
+			values: map[string]float64{"candidate.auc": 0.66, "champion.auc": 0.64}},
 		"a whole number":     {cel: "candidate.auc < 1", passed: true, values: map[string]float64{"candidate.auc": 0.66}},
 		"a missing metric":   {cel: "candidate.f1 > 0.5", failed: true, values: map[string]float64{}},
 		"null read":          {cel: "candidate.auc > champion.auc", failed: true, values: map[string]float64{"candidate.auc": 0.66}},
@@ -34,7 +37,9 @@ func TestEvaluate(t *testing.T) {
 		"not a boolean":      {cel: "candidate.auc", failed: true, values: map[string]float64{"candidate.auc": 0.66}},
 		"present":            {cel: "!has(candidate.f1)", passed: true, values: map[string]float64{}},
 		"keys come in order": {cel: "candidate.map(k, k) == ['auc', 'log_loss']", passed: true, values: map[string]float64{}},
-		"costs too much":     {cel: "candidate.all(a, candidate.all(b, candidate.all(c, candidate.all(d, candidate.all(e, candidate.all(f, candidate.all(g, candidate.all(h, candidate.all(i, candidate.all(j, candidate.all(k, candidate.all(l, candidate.all(m, candidate.all(n, candidate.all(o, candidate.all(p, true))))))))))))))))", failed: true, values: map[string]float64{}},
+		"costs too much": {cel: "candidate.all(a, candidate.all(b, candidate.all(c, candidate.all(d, candidate.all(e, candidate.all(f, candidate.all(g, " +
+			"candidate.all(h, candidate.all(i, candidate.all(j, candidate.all(k, candidate.all(l, candidate.all(m, candidate.all(n, candidate.all(o, " +
+			"candidate.all(p, true))))))))))))))))", failed: true, values: map[string]float64{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

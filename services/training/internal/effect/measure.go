@@ -165,7 +165,8 @@ func (x *Effects) graph(ctx context.Context, digest string) (*onnx.Graph, error)
 // champion that needs a feature the candidate dropped cannot be measured: it has
 // no metrics then, and a gate that compares with it does not pass; a person may
 // still promote the candidate.
-func (x *Effects) championMetrics(ctx context.Context, champion *state.Champion, have []events.FeatureColumn, rows *measure.Rows, task string, at []int) (map[string]float64, error) {
+func (x *Effects) championMetrics(ctx context.Context, champion *state.Champion, have []events.FeatureColumn, rows *measure.Rows, task string,
+	at []int) (map[string]float64, error) {
 	columns := make([]string, len(champion.Columns))
 	for i, want := range champion.Columns {
 		for _, c := range have {

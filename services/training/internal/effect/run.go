@@ -115,7 +115,8 @@ func (x *Effects) unprepared(ctx context.Context, output *executor.Output, err e
 var errNothingToRun = errors.New("there is nothing to run")
 
 // prepare lays out a job's directory: its code, its inputs, its manifest.
-func (x *Effects) prepare(ctx context.Context, directory string, r state.Run, requested events.TrainingRequested, built events.TrainingSetBuilt) (executor.Job, error) {
+func (x *Effects) prepare(ctx context.Context, directory string, r state.Run, requested events.TrainingRequested,
+	built events.TrainingSetBuilt) (executor.Job, error) {
 	spec := requested.Spec.Training
 	j := executor.Job{
 		Directory: directory, Work: filepath.Join(directory, "code"), Manifest: filepath.Join(directory, "job.json"),
@@ -139,7 +140,8 @@ func (x *Effects) prepare(ctx context.Context, directory string, r state.Run, re
 	if m.Params == nil {
 		m.Params = map[string]any{}
 	}
-	for _, d := range []string{j.Work, m.Output, checkpoint, filepath.Join(directory, "home"), filepath.Join(directory, "tmp"), filepath.Join(directory, "inputs")} {
+	for _, d := range []string{j.Work, m.Output, checkpoint, filepath.Join(directory, "home"), filepath.Join(directory, "tmp"),
+		filepath.Join(directory, "inputs")} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return j, err
 		}

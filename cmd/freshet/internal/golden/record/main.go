@@ -88,7 +88,8 @@ var firstDay = time.Date(2001, 1, 6, 0, 0, 0, 0, time.UTC)
 
 // before lets the log begin with a part of the suite: the others come to an old log.
 func before(ctx context.Context, dir string, logger *slog.Logger) error {
-	s, err := suite.Start(ctx, suite.Options{DataDir: dir, Listen: "127.0.0.1:0", Services: []string{"ingestion", "audit"}, Clock: clock.NewDriven(firstDay), Logger: logger})
+	s, err := suite.Start(ctx, suite.Options{DataDir: dir, Listen: "127.0.0.1:0", Services: []string{"ingestion", "audit"},
+		Clock: clock.NewDriven(firstDay), Logger: logger})
 	if err != nil {
 		return err
 	}
@@ -141,7 +142,8 @@ func deny(ctx context.Context, url string) error {
 		return err
 	}
 	for _, w := range waiting.Items {
-		raw, err := json.Marshal(map[string]any{"model": w["model"], "version": w["version"], "environment": w["environment"], "verdict": "deny", "note": "not on a Friday"})
+		raw, err := json.Marshal(map[string]any{"model": w["model"], "version": w["version"], "environment": w["environment"], "verdict": "deny",
+			"note": "not on a Friday"})
 		if err != nil {
 			return err
 		}

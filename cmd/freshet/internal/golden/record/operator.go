@@ -56,7 +56,8 @@ func (o *operator) declare(ctx context.Context) error {
 		{"approve: approver", "approve: auto"},
 		{"{canary: [10, 50], step: {requests: 300, at_least: 1h, at_most: 36h}}", "{canary: [50], step: {requests: 0, at_least: 30m, at_most: 2h}}"},
 		{"{window: 24h, drift: {psi: 0.25}, alarms: {quality: live.auc < 0.58}}", "{window: 1h, drift: {psi: 0.25}, alarms: {quality: live.auc < 1.1}}"},
-		{"{when: [data, code, drift, quality], data_commits: 3, cooldown: 1h, per_day: 10, give_up_after: 5}", `{when: [code], schedule: "0 * * * *", cooldown: 10m, per_day: 50, give_up_after: 50}`},
+		{"{when: [data, code, drift, quality], data_commits: 3, cooldown: 1h, per_day: 10, give_up_after: 5}",
+			`{when: [code], schedule: "0 * * * *", cooldown: 10m, per_day: 50, give_up_after: 50}`},
 	} {
 		if !strings.Contains(changed, c[0]) {
 			return fmt.Errorf("the example's freshet.yaml has no %q any more", c[0])

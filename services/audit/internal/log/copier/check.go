@@ -44,7 +44,8 @@ func Check(ctx context.Context, client Kafka) error {
 		}
 	}
 	if len(wrong) > 0 {
-		return fmt.Errorf("%w: the broker would delete of it, for %s. Set it: kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name %s --add-config %s",
+		return fmt.Errorf("%w: the broker would delete of it, for %s. Set it: kafka-configs.sh --bootstrap-server … --alter --entity-type topics "+
+			"--entity-name %s --add-config %s",
 			ErrTopic, strings.Join(wrong, " and "), archive.Topic, strings.Join(right, ","))
 	}
 	return nil

@@ -65,7 +65,8 @@ func TestAGuardianWhoseSessionWasEndedStopsAttesting(t *testing.T) {
 		took <- err
 	}()
 	held := func(granted bool) (pids []int32) {
-		err := pool.QueryRow(ctx, "SELECT coalesce(array_agg(pid), '{}') FROM pg_locks WHERE locktype = 'advisory' AND granted = $1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())", granted).Scan(&pids)
+		err := pool.QueryRow(ctx, "SELECT coalesce(array_agg(pid), '{}') FROM pg_locks WHERE locktype = 'advisory' AND granted = $1 "+
+			"AND database = (SELECT oid FROM pg_database WHERE datname = current_database())", granted).Scan(&pids)
 		require.NoError(t, err)
 		return pids
 	}
@@ -93,7 +94,8 @@ func TestWhoHoldsUpTrimmingIsNamed(t *testing.T) {
 		require.NoError(t, err)
 	}
 	var told bytes.Buffer
-	g := New(Options{NATS: nc, Pool: database(t), Archive: archive.New(testkit.Kafka(t)), Trim: Trimming{LogBytes: 1}, Logger: slog.New(slog.NewTextHandler(&told, nil))})
+	g := New(Options{NATS: nc, Pool: database(t), Archive: archive.New(testkit.Kafka(t)), Trim: Trimming{LogBytes: 1},
+		Logger: slog.New(slog.NewTextHandler(&told, nil))})
 	require.NoError(t, g.register(t.Context(), epoch.Report{Service: "training", Epoch: 1, Sequence: 3}))
 	require.NoError(t, g.register(t.Context(), epoch.Report{Service: "lost"}))
 	r := &round{g: g, nc: nc, js: js, at: &attestation{stream: testkit.Stream}, archived: 3}

@@ -38,7 +38,8 @@ func (r *round) reopen(ctx context.Context, reason string, newest int, common ui
 		return nil
 	}
 	if missing := r.missing(known); len(missing) > 0 {
-		r.holdUp(false, "%s; before it is put right, everybody who applied it has to be heard: start %s; of one that will not come back, send audit DELETE /v1/log/services/SERVICE", reason, strings.Join(missing, ", "))
+		r.holdUp(false, "%s; before it is put right, everybody who applied it has to be heard: start %s; of one that will not come back, "+
+			"send audit DELETE /v1/log/services/SERVICE", reason, strings.Join(missing, ", "))
 		return nil
 	}
 	if waiting := r.tailsWanted(); waiting != "" {
@@ -125,7 +126,8 @@ func (r *round) order(ctx context.Context, after, end uint64, continues bool) ([
 			if e.digest == nil {
 				*e = entry{place: place{a.Source, a.SourceSequence}, digest: a.Digest, by: name}
 			} else if !bytes.Equal(e.digest, a.Digest) {
-				r.holdUp(true, "at %d %s has %s and %s applied %s: two histories, of which one has to be given up: restore all of them from one backup (freshet restore)", a.Sequence, e.by, digestText(e.digest), name, digestText(a.Digest))
+				r.holdUp(true, "at %d %s has %s and %s applied %s: two histories, of which one has to be given up: restore all of them from one "+
+					"backup (freshet restore)", a.Sequence, e.by, digestText(e.digest), name, digestText(a.Digest))
 				return nil, nil
 			}
 		}
@@ -145,7 +147,8 @@ func (r *round) order(ctx context.Context, after, end uint64, continues bool) ([
 	}
 	unknown = ranges(entries, after, func(e entry) bool { return e.digest == nil && e.id == "" })
 	if len(unknown) > 0 {
-		r.holdUp(true, "nobody knows which events stood at %s of the log: neither the log, the archive, a service nor audit's index has them: restore a backup (freshet restore)", text(unknown))
+		r.holdUp(true, "nobody knows which events stood at %s of the log: neither the log, the archive, a service nor audit's index has them: "+
+			"restore a backup (freshet restore)", text(unknown))
 		return nil, nil
 	}
 	return entries, nil
@@ -168,7 +171,8 @@ func (r *round) complete(reason string, entries []entry, after uint64) bool {
 			continue
 		}
 		if data != nil {
-			r.holdUp(true, "%s; event %d of %s belongs at %d of the log, and the outbox has another one under its number: restore all of them from one backup (freshet restore)", reason, e.sequence, e.source, sequence)
+			r.holdUp(true, "%s; event %d of %s belongs at %d of the log, and the outbox has another one under its number: restore all of them from one "+
+				"backup (freshet restore)", reason, e.sequence, e.source, sequence)
 			return false
 		}
 		if r.lacking[e.place] {
@@ -180,7 +184,8 @@ func (r *round) complete(reason string, entries []entry, after uint64) bool {
 	}
 	if len(gone) > 0 {
 		first := entries[gone[0].from-after-1]
-		r.holdUp(true, "%s; the events at %s of the log are in no outbox any more (the first is event %d of %s, as %s knows): restore its PostgreSQL, or the log's server, from a copy that has them",
+		r.holdUp(true, "%s; the events at %s of the log are in no outbox any more (the first is event %d of %s, as %s knows): restore its PostgreSQL, "+
+			"or the log's server, from a copy that has them",
 			reason, text(gone), first.sequence, first.source, first.by)
 		return false
 	}

@@ -49,7 +49,8 @@ func (g *Guardian) register(ctx context.Context, p epoch.Report) error {
 		digest = []byte{}
 	}
 	_, err := g.o.Pool.Exec(ctx, `INSERT INTO guardian_services (service, epoch, sequence, digest, stopped) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (service) DO UPDATE SET epoch = excluded.epoch, sequence = excluded.sequence, digest = excluded.digest, stopped = excluded.stopped, heard = now()`,
+		ON CONFLICT (service) DO UPDATE SET epoch = excluded.epoch, sequence = excluded.sequence, digest = excluded.digest,
+			stopped = excluded.stopped, heard = now()`,
 		p.Service, p.Epoch, int64(p.Sequence), digest, p.Leaves)
 	if err != nil {
 		return fmt.Errorf("remembering %s: %w", p.Service, err)
@@ -99,7 +100,8 @@ type Opened struct {
 }
 
 func (g *Guardian) opened(ctx context.Context, o Opened) error {
-	_, err := g.o.Pool.Exec(ctx, `INSERT INTO guardian_epochs (epoch, begins, archived, restored, reason) VALUES ($1, $2, $3, $4, $5)`, o.Epoch, int64(o.Begins), int64(o.Archived), int64(o.Restored), o.Reason)
+	_, err := g.o.Pool.Exec(ctx, `INSERT INTO guardian_epochs (epoch, begins, archived, restored, reason)
+		VALUES ($1, $2, $3, $4, $5)`, o.Epoch, int64(o.Begins), int64(o.Archived), int64(o.Restored), o.Reason)
 	if err != nil {
 		return fmt.Errorf("remembering epoch %d: %w", o.Epoch, err)
 	}

@@ -86,7 +86,8 @@ func (r *round) heldBack(service string, at uint64, state jetstream.StreamState)
 		return
 	}
 	r.held.warned = r.trimmed
-	r.g.o.Logger.Warn("the log is larger than it is to be, and cannot be trimmed before a service has applied it: start the service, or, if it will not come back, send audit DELETE /v1/log/services/"+service,
+	r.g.o.Logger.Warn("the log is larger than it is to be, and cannot be trimmed before a service has applied it: start the service, or, "+
+		"if it will not come back, send audit DELETE /v1/log/services/"+service,
 		"service", service, "applied", at, "log_begins", state.FirstSeq, "bytes", state.Bytes, "bound", bound)
 }
 

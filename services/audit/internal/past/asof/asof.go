@@ -117,7 +117,8 @@ func At(ctx context.Context, r eventlog.Reader, namespace, asked, model string, 
 		return a, ErrUnknownModel
 	}
 	a.Models, a.Champions, a.Environments = some(kinds[state.Models]), some(kinds[state.Champions]), some(kinds[state.Environments])
-	a.Rollouts, a.Approvals, a.Alerts, a.Trainings = some(kinds[state.Rollouts]), some(kinds[state.Approvals]), some(kinds[state.Alerts]), some(kinds[state.Trainings])
+	a.Rollouts, a.Approvals, a.Alerts, a.Trainings = some(kinds[state.Rollouts]), some(kinds[state.Approvals]), some(kinds[state.Alerts]),
+		some(kinds[state.Trainings])
 	sortBy(a.Approvals, "since")
 	sortBy(a.Alerts, "raised")
 	sortBy(a.Trainings, "requested_at")
@@ -136,7 +137,8 @@ func At(ctx context.Context, r eventlog.Reader, namespace, asked, model string, 
 
 // cut leaves so many items of each kind, once they are sorted and complete each other.
 func (a *Answer) cut(limit int) {
-	for _, list := range []*[]Item{&a.Models, &a.Champions, &a.Environments, &a.Rollouts, &a.Approvals, &a.Alerts, &a.Trainings, &a.Versions, &a.Datasets, &a.Views} {
+	for _, list := range []*[]Item{&a.Models, &a.Champions, &a.Environments, &a.Rollouts, &a.Approvals, &a.Alerts, &a.Trainings, &a.Versions,
+		&a.Datasets, &a.Views} {
 		if len(*list) > limit {
 			*list, a.Truncated = (*list)[:limit], true
 		}

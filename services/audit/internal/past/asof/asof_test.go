@@ -16,7 +16,8 @@ INSERT INTO past SELECT 'default', 'alert', 'a' || i, 1, 9223372036854775807, 'm
 INSERT INTO past SELECT 'default', 'approval', 'p' || i, 1, 9223372036854775807, 'm', 'e', now(),
 	jsonb_build_object('version', i, 'model', 'm', 'since', '2001-01-0' || 9 - i || 'T00:00:00Z') FROM generate_series(1, 3) i;
 INSERT INTO past VALUES ('default', 'model', 'm', 1, 9223372036854775807, 'm', 'e', now(), '{"model": "m", "dataset": "d3"}');
-INSERT INTO past SELECT 'default', 'dataset', 'd' || i, 1, 9223372036854775807, '', 'e', now(), jsonb_build_object('dataset', 'd' || i) FROM generate_series(1, 3) i;
+INSERT INTO past SELECT 'default', 'dataset', 'd' || i, 1, 9223372036854775807, '', 'e', now(), jsonb_build_object('dataset', 'd' || i)
+	FROM generate_series(1, 3) i;
 `
 
 // What does not fit is what came last, and the answer says that it is not all.

@@ -17,14 +17,16 @@ import (
 // dense is an index in which few events have many edges: e1 rests on 150 others, each of
 // them on the same ones; so many events as $1 says after a version rest on it.
 const dense = `
-INSERT INTO events SELECT 'default', 'e' || i, 1000 - i, 'io.freshet.x.v1.t', '/freshet/x', 's', 'r', '', i, 1, '', '2001-01-06'::timestamptz, '{}' FROM generate_series(1, 251) i;
+INSERT INTO events SELECT 'default', 'e' || i, 1000 - i, 'io.freshet.x.v1.t', '/freshet/x', 's', 'r', '', i, 1, '', '2001-01-06'::timestamptz, '{}'
+	FROM generate_series(1, 251) i;
 INSERT INTO edges SELECT 'default', 'e1', 'e' || i, 'contributor' FROM generate_series(2, 151) i;
 INSERT INTO edges SELECT 'default', 'e' || i, 'e' || j, 'contributor' FROM generate_series(2, 151) i, generate_series(152, 251) j WHERE (i + j) % 100 < 66;
 `
 
 // busy is a version, and ten thousand alerts and more that are about it.
 const busy = `
-INSERT INTO events SELECT 'default', 'a' || i, 2000 + i, 'io.freshet.monitoring.v1.alert_raised', '/freshet/monitoring', 's', 'q', '', i, 1, '', '2001-01-06'::timestamptz, '{}' FROM generate_series(0, 10001) i;
+INSERT INTO events SELECT 'default', 'a' || i, 2000 + i, 'io.freshet.monitoring.v1.alert_raised', '/freshet/monitoring', 's', 'q', '', i, 1, '',
+	'2001-01-06'::timestamptz, '{}' FROM generate_series(0, 10001) i;
 INSERT INTO links VALUES ('default', 'version', 'm@1', 'a0');
 INSERT INTO edges SELECT 'default', 'a' || i, 'a0', 'version' FROM generate_series(1, 10001) i;
 `
@@ -45,7 +47,8 @@ func (loose) Decode(b []byte) (event.Event, error) { return events.DecodeStructu
 type one struct{}
 
 func (one) Find(_ context.Context, sequence uint64, id string) (logread.Message, error) {
-	return logread.Message{Sequence: sequence, Data: []byte(`{"specversion":"1.0","id":"` + id + `","source":"/x","type":"t","data":{"model":"m","version":1}}`)}, nil
+	return logread.Message{Sequence: sequence, Data: []byte(`{"specversion":"1.0","id":"` + id +
+		`","source":"/x","type":"t","data":{"model":"m","version":1}}`)}, nil
 }
 
 // What one step cannot hold is said to be missing, where everything before it was told.

@@ -51,9 +51,10 @@ var sentences = map[string]sayer{
 		}
 		return fmt.Sprintf("v%d of %s became champion in %s, after v%d", p.Version, p.Model, p.Environment, *p.Previous)
 	}),
-	events.TypeRolloutCompleted: say(events.Parse[events.RolloutCompleted], func(_ context.Context, _ *Explainer, _ event.Event, p events.RolloutCompleted) string {
-		return fmt.Sprintf("its rollout in %s completed: v%d gets all the traffic", p.Environment, p.Version)
-	}),
+	events.TypeRolloutCompleted: say(events.Parse[events.RolloutCompleted],
+		func(_ context.Context, _ *Explainer, _ event.Event, p events.RolloutCompleted) string {
+			return fmt.Sprintf("its rollout in %s completed: v%d gets all the traffic", p.Environment, p.Version)
+		}),
 	events.TypeRolloutStepped: say(events.Parse[events.RolloutStepped], func(_ context.Context, _ *Explainer, _ event.Event, p events.RolloutStepped) string {
 		return fmt.Sprintf("the canary in %s stepped up: v%d got %d %% of the traffic", p.Environment, p.Version, p.Weight)
 	}),
@@ -75,12 +76,14 @@ var sentences = map[string]sayer{
 		return fmt.Sprintf("step %d of the canary in %s was judged %s%s", p.Step+1, p.Environment, p.Verdict, gates(": ", p.Rules))
 	}),
 	events.TypeWindowClosed: say(events.Parse[events.WindowClosed], windowClosed),
-	events.TypeModelVersionApproved: say(events.Parse[events.ModelVersionApproved], func(_ context.Context, _ *Explainer, _ event.Event, p events.ModelVersionApproved) string {
-		return fmt.Sprintf("v%d was approved for %s by %s", p.Version, p.Environment, map[string]string{"rule": "its rule", "person": "a person"}[p.By])
-	}),
-	events.TypeApprovalRequested: say(events.Parse[events.ApprovalRequested], func(_ context.Context, _ *Explainer, _ event.Event, p events.ApprovalRequested) string {
-		return fmt.Sprintf("v%d waited for a person's approval for %s", p.Version, p.Environment)
-	}),
+	events.TypeModelVersionApproved: say(events.Parse[events.ModelVersionApproved],
+		func(_ context.Context, _ *Explainer, _ event.Event, p events.ModelVersionApproved) string {
+			return fmt.Sprintf("v%d was approved for %s by %s", p.Version, p.Environment, map[string]string{"rule": "its rule", "person": "a person"}[p.By])
+		}),
+	events.TypeApprovalRequested: say(events.Parse[events.ApprovalRequested],
+		func(_ context.Context, _ *Explainer, _ event.Event, p events.ApprovalRequested) string {
+			return fmt.Sprintf("v%d waited for a person's approval for %s", p.Version, p.Environment)
+		}),
 	events.TypeApprovalGiven: say(events.Parse[events.ApprovalGiven], func(ctx context.Context, x *Explainer, e event.Event, p events.ApprovalGiven) string {
 		return fmt.Sprintf("%s approved v%d for %s%s", who(e), p.Version, p.Environment, x.quote(ctx, p.Note))
 	}),
@@ -99,9 +102,10 @@ var sentences = map[string]sayer{
 	events.TypeCandidatePassed: say(events.Parse[events.CandidatePassed], func(_ context.Context, _ *Explainer, _ event.Event, p events.CandidatePassed) string {
 		return fmt.Sprintf("v%d passed every gate%s", p.Version, gates(": ", p.Gates))
 	}),
-	events.TypeModelVersionRegistered: say(events.Parse[events.ModelVersionRegistered], func(_ context.Context, _ *Explainer, _ event.Event, p events.ModelVersionRegistered) string {
-		return fmt.Sprintf("run %s became v%d: %s", short(p.Run), p.Version, params(p.Lineage.Params))
-	}),
+	events.TypeModelVersionRegistered: say(events.Parse[events.ModelVersionRegistered],
+		func(_ context.Context, _ *Explainer, _ event.Event, p events.ModelVersionRegistered) string {
+			return fmt.Sprintf("run %s became v%d: %s", short(p.Run), p.Version, params(p.Lineage.Params))
+		}),
 	events.TypeCandidateMeasured: say(events.Parse[events.CandidateMeasured], candidateMeasured),
 	events.TypeRunCompleted: say(events.Parse[events.RunCompleted], func(_ context.Context, _ *Explainer, _ event.Event, p events.RunCompleted) string {
 		return fmt.Sprintf("run %s trained it in %.1f s", short(p.Run), p.Seconds)
@@ -113,9 +117,10 @@ var sentences = map[string]sayer{
 		}
 		return s
 	}),
-	events.TypeTrainingSetFailed: say(events.Parse[events.TrainingSetFailed], func(ctx context.Context, x *Explainer, _ event.Event, p events.TrainingSetFailed) string {
-		return fmt.Sprintf("no training set of %s could be built, %s%s", p.Model, strings.ReplaceAll(p.Reason, "_", " "), x.quote(ctx, p.Detail))
-	}),
+	events.TypeTrainingSetFailed: say(events.Parse[events.TrainingSetFailed],
+		func(ctx context.Context, x *Explainer, _ event.Event, p events.TrainingSetFailed) string {
+			return fmt.Sprintf("no training set of %s could be built, %s%s", p.Model, strings.ReplaceAll(p.Reason, "_", " "), x.quote(ctx, p.Detail))
+		}),
 	events.TypeTrainingSetBuilt:  say(events.Parse[events.TrainingSetBuilt], trainingSetBuilt),
 	events.TypeTrainingRequested: say(events.Parse[events.TrainingRequested], trainingRequested),
 	events.TypeScheduleTicked: say(events.Parse[events.ScheduleTicked], func(_ context.Context, _ *Explainer, _ event.Event, p events.ScheduleTicked) string {
@@ -143,25 +148,28 @@ var sentences = map[string]sayer{
 	events.TypeCodePushed: say(events.Parse[events.CodePushed], func(_ context.Context, _ *Explainer, _ event.Event, p events.CodePushed) string {
 		return fmt.Sprintf("revision %s was pushed to %s of %s", short(p.Revision), p.Branch, p.Repository)
 	}),
-	events.TypeRepositoryConnected: say(events.Parse[events.RepositoryConnected], func(_ context.Context, _ *Explainer, _ event.Event, p events.RepositoryConnected) string {
-		return fmt.Sprintf("the repository %s was connected", p.Repository)
-	}),
-	events.TypeFeatureViewDeclared: say(events.Parse[events.FeatureViewDeclared], func(_ context.Context, _ *Explainer, _ event.Event, p events.FeatureViewDeclared) string {
-		if p.Error != "" {
-			return fmt.Sprintf("view %s@%d was declared and cannot be computed: %s", p.View, p.Version, p.Error)
-		}
-		names := make([]string, len(p.Spec.Features))
-		for i, f := range p.Spec.Features {
-			names[i] = f.Name
-		}
-		return fmt.Sprintf("view %s@%d was declared: %s", p.View, p.Version, strings.Join(names, ", "))
-	}),
-	events.TypeFeatureViewMaterialized: say(events.Parse[events.FeatureViewMaterialized], func(_ context.Context, _ *Explainer, _ event.Event, p events.FeatureViewMaterialized) string {
-		if p.Error != "" {
-			return fmt.Sprintf("view %s@%d could not be computed for commit %s of %s: %s", p.View, p.Version, short(p.Commit), p.Dataset, p.Error)
-		}
-		return fmt.Sprintf("view %s@%d was computed for commit %s of %s: %s rows", p.View, p.Version, short(p.Commit), p.Dataset, count(p.Rows))
-	}),
+	events.TypeRepositoryConnected: say(events.Parse[events.RepositoryConnected],
+		func(_ context.Context, _ *Explainer, _ event.Event, p events.RepositoryConnected) string {
+			return fmt.Sprintf("the repository %s was connected", p.Repository)
+		}),
+	events.TypeFeatureViewDeclared: say(events.Parse[events.FeatureViewDeclared],
+		func(_ context.Context, _ *Explainer, _ event.Event, p events.FeatureViewDeclared) string {
+			if p.Error != "" {
+				return fmt.Sprintf("view %s@%d was declared and cannot be computed: %s", p.View, p.Version, p.Error)
+			}
+			names := make([]string, len(p.Spec.Features))
+			for i, f := range p.Spec.Features {
+				names[i] = f.Name
+			}
+			return fmt.Sprintf("view %s@%d was declared: %s", p.View, p.Version, strings.Join(names, ", "))
+		}),
+	events.TypeFeatureViewMaterialized: say(events.Parse[events.FeatureViewMaterialized],
+		func(_ context.Context, _ *Explainer, _ event.Event, p events.FeatureViewMaterialized) string {
+			if p.Error != "" {
+				return fmt.Sprintf("view %s@%d could not be computed for commit %s of %s: %s", p.View, p.Version, short(p.Commit), p.Dataset, p.Error)
+			}
+			return fmt.Sprintf("view %s@%d was computed for commit %s of %s: %s rows", p.View, p.Version, short(p.Commit), p.Dataset, count(p.Rows))
+		}),
 	events.TypeRunStarted: say(events.Parse[events.RunStarted], func(_ context.Context, _ *Explainer, _ event.Event, p events.RunStarted) string {
 		return fmt.Sprintf("run %s of %s began on training set %s", short(p.Run), p.Model, short(p.TrainingSet))
 	}),
@@ -174,18 +182,21 @@ var sentences = map[string]sayer{
 	events.TypeTrainingSkipped: say(events.Parse[events.TrainingSkipped], func(_ context.Context, _ *Explainer, _ event.Event, p events.TrainingSkipped) string {
 		return fmt.Sprintf("no training of %s because of %s: %s", p.Model, p.Trigger, strings.ReplaceAll(p.Reason, "_", " "))
 	}),
-	events.TypeCandidateRefused: say(events.Parse[events.CandidateRefused], func(_ context.Context, _ *Explainer, _ event.Event, p events.CandidateRefused) string {
-		return fmt.Sprintf("v%d was refused%s", p.Version, gates(" by ", refusals(p.Gates)))
-	}),
-	events.TypeModelVersionDenied: say(events.Parse[events.ModelVersionDenied], func(_ context.Context, _ *Explainer, _ event.Event, p events.ModelVersionDenied) string {
-		return fmt.Sprintf("v%d does not go to %s: %s", p.Version, p.Environment, strings.ReplaceAll(p.Reason, "_", " "))
-	}),
+	events.TypeCandidateRefused: say(events.Parse[events.CandidateRefused],
+		func(_ context.Context, _ *Explainer, _ event.Event, p events.CandidateRefused) string {
+			return fmt.Sprintf("v%d was refused%s", p.Version, gates(" by ", refusals(p.Gates)))
+		}),
+	events.TypeModelVersionDenied: say(events.Parse[events.ModelVersionDenied],
+		func(_ context.Context, _ *Explainer, _ event.Event, p events.ModelVersionDenied) string {
+			return fmt.Sprintf("v%d does not go to %s: %s", p.Version, p.Environment, strings.ReplaceAll(p.Reason, "_", " "))
+		}),
 	events.TypeApprovalDenied: say(events.Parse[events.ApprovalDenied], func(ctx context.Context, x *Explainer, e event.Event, p events.ApprovalDenied) string {
 		return fmt.Sprintf("%s denied v%d for %s%s", who(e), p.Version, p.Environment, x.quote(ctx, p.Note))
 	}),
-	events.TypeRolloutRolledBack: say(events.Parse[events.RolloutRolledBack], func(_ context.Context, _ *Explainer, _ event.Event, p events.RolloutRolledBack) string {
-		return fmt.Sprintf("its rollout in %s was rolled back, %s: v%d gets no traffic", p.Environment, strings.ReplaceAll(p.Reason, "_", " "), p.Version)
-	}),
+	events.TypeRolloutRolledBack: say(events.Parse[events.RolloutRolledBack],
+		func(_ context.Context, _ *Explainer, _ event.Event, p events.RolloutRolledBack) string {
+			return fmt.Sprintf("its rollout in %s was rolled back, %s: v%d gets no traffic", p.Environment, strings.ReplaceAll(p.Reason, "_", " "), p.Version)
+		}),
 	events.TypeRollbackRefused: say(events.Parse[events.RollbackRefused], func(_ context.Context, _ *Explainer, _ event.Event, p events.RollbackRefused) string {
 		return fmt.Sprintf("the rollback in %s was refused: %s", p.Environment, strings.ReplaceAll(p.Reason, "_", " "))
 	}),
@@ -276,7 +287,8 @@ func trainingSetBuilt(_ context.Context, _ *Explainer, _ event.Event, p events.T
 }
 
 func trainingRequested(_ context.Context, _ *Explainer, _ event.Event, p events.TrainingRequested) string {
-	because := map[string]string{"data": "new data", "code": "a code commit", "drift": "drift", "quality": "lost quality", "schedule": "its schedule", "person": "a person's wish"}[p.Trigger]
+	because := map[string]string{"data": "new data", "code": "a code commit", "drift": "drift", "quality": "lost quality", "schedule": "its schedule",
+		"person": "a person's wish"}[p.Trigger]
 	return fmt.Sprintf("training was requested because of %s, with code %s of %s and nothing known after %s",
 		because, short(p.Code.Revision), p.Code.Repository, date(p.AsOf))
 }

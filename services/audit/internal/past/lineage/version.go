@@ -123,7 +123,8 @@ func (x *Explainer) stands(ctx context.Context, namespace string, v version, pos
 			case kind == state.Champions && s.Version == v.Version:
 				since[s.Environment] = s.Since
 			case kind == state.Approvals && s.Version == v.Version:
-				facts = append(facts, Fact{What: "approved", Event: row.Event, Text: fmt.Sprintf("not yet for %s: a person is awaited since %s", s.Environment, date(s.Since))})
+				facts = append(facts, Fact{What: "approved", Event: row.Event, Text: fmt.Sprintf("not yet for %s: a person is awaited since %s", s.Environment,
+					date(s.Since))})
 			case kind == state.Environments && s.Version == v.Version:
 				text := fmt.Sprintf("%d %% of %s", 100-s.Weight, s.Environment)
 				if at, ok := since[s.Environment]; ok {

@@ -181,7 +181,8 @@ func title(of state.Named, nodes []Node, payloads payloads) string {
 	if len(nodes) == 0 {
 		return of.Name
 	}
-	if p, ok := first[events.ChampionChanged](nodes, payloads, events.TypeChampionChanged, events.Parse[events.ChampionChanged]); ok && of.Kind == state.Champions {
+	if p, ok := first[events.ChampionChanged](nodes, payloads, events.TypeChampionChanged, events.Parse[events.ChampionChanged]); ok &&
+		of.Kind == state.Champions {
 		return fmt.Sprintf("%s serves %s v%d since %s", p.Environment, p.Model, p.Version, date(nodes[0].Time))
 	}
 	for _, n := range nodes {

@@ -44,11 +44,13 @@ const (
 )
 
 const style = `svg{font:11.5px system-ui,sans-serif;background:#f4f6f5}
-.box{fill:#fff;stroke:#a9b8b4}.head{font-weight:600;font-size:12.5px;fill:#16211f}.aside,.more{fill:#5c6b68}.text{fill:#16211f}.title{font-size:15px;font-weight:600;fill:#16211f}
+.box{fill:#fff;stroke:#a9b8b4}.head{font-weight:600;font-size:12.5px;fill:#16211f}
+.aside,.more{fill:#5c6b68}.text{fill:#16211f}.title{font-size:15px;font-weight:600;fill:#16211f}
 .line{fill:none;stroke:#7d8f8a;stroke-width:1.5}.faint{stroke-dasharray:4 3;stroke:#a9b8b4}
 .bad .box{stroke:#b3261e}.asked .box{stroke:#0b6e7f;stroke-width:2.5}
 .bar{fill:#5f6b6a}` + light + `
-@media(prefers-color-scheme:dark){svg{background:#101716}.box{fill:#18211f;stroke:#566763}.head,.text,.title{fill:#e4ecea}.aside,.more{fill:#98a8a4}.line{stroke:#7d8f8a}.faint{stroke:#566763}.bad .box{stroke:#ff8a80}.asked .box{stroke:#4fb8c9}` + dark + `}`
+@media(prefers-color-scheme:dark){svg{background:#101716}.box{fill:#18211f;stroke:#566763}.head,.text,.title{fill:#e4ecea}
+.aside,.more{fill:#98a8a4}.line{stroke:#7d8f8a}.faint{stroke:#566763}.bad .box{stroke:#ff8a80}.asked .box{stroke:#4fb8c9}` + dark + `}`
 
 // Draw writes the picture. Boxes come in an order in which everything stands after what
 // is above it; lines to boxes that are not there are left out.

@@ -138,7 +138,8 @@ func (l *Library) export(w http.ResponseWriter, r *http.Request) {
 		web.NotFound(w, "no event about a model %q in namespace %q", model, web.Namespace(r))
 		return
 	case errors.Is(err, state.ErrTooMany):
-		web.Problem(w, http.StatusRequestEntityTooLarge, "Too much", fmt.Sprintf("the evidence is over %d events; name one version, or dump the whole archive", packLimit))
+		web.Problem(w, http.StatusRequestEntityTooLarge, "Too much",
+			fmt.Sprintf("the evidence is over %d events; name one version, or dump the whole archive", packLimit))
 		return
 	case err != nil:
 		l.problem(w, err)
@@ -163,13 +164,17 @@ func text(w http.ResponseWriter, b []byte) {
 func (l *Library) problem(w http.ResponseWriter, err error) {
 	switch {
 	case l.merkle.Altered():
-		web.Problem(w, http.StatusConflict, "The archive was altered", merkle.ErrAltered.Error()+"; nothing more is signed or proven until it is: restore the topic, and see the audit service's log")
+		web.Problem(w, http.StatusConflict, "The archive was altered", merkle.ErrAltered.Error()+"; nothing more is signed or proven until it is: "+
+			"restore the topic, and see the audit service's log")
 	case errors.Is(err, merkle.ErrAltered):
-		web.Problem(w, http.StatusConflict, "The event was altered", err.Error()+"; it is not proven: restore the topic, or the log's server, whichever has other bytes than were signed")
+		web.Problem(w, http.StatusConflict, "The event was altered", err.Error()+"; it is not proven: restore the topic, or the log's server, "+
+			"whichever has other bytes than were signed")
 	case errors.Is(err, merkle.ErrUncovered):
-		web.Problem(w, http.StatusServiceUnavailable, "Not yet", err.Error()+": a checkpoint is covered by the next one, which comes when something else happened; or another process signs, and it is worth another try")
+		web.Problem(w, http.StatusServiceUnavailable, "Not yet", err.Error()+": a checkpoint is covered by the next one, which comes when something else "+
+			"happened; or another process signs, and it is worth another try")
 	case errors.Is(err, context.DeadlineExceeded):
-		web.Problem(w, http.StatusServiceUnavailable, "Not yet", "no checkpoint over it could be signed in time: the archive may be behind the log, or Kafka away; try again")
+		web.Problem(w, http.StatusServiceUnavailable, "Not yet", "no checkpoint over it could be signed in time: the archive may be behind the log, "+
+			"or Kafka away; try again")
 	default:
 		web.Unreadable(w, "The evidence", err)
 	}

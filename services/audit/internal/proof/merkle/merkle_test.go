@@ -274,7 +274,8 @@ func TestAnAlteredArchive(t *testing.T) {
 		forged.await(l, 21)
 		_, err = l.Prove(3, message(3, events.TypeRunStarted, ""), c)
 		require.NoError(t, err)
-		require.NoError(t, forged.kafka.Produce(t.Context(), archive.Topic, kafka.Record{Value: []byte("{}"), Headers: append(headers, kafka.Header{Key: "by", Value: []byte("somebody")})}))
+		require.NoError(t, forged.kafka.Produce(t.Context(), archive.Topic,
+			kafka.Record{Value: []byte("{}"), Headers: append(headers, kafka.Header{Key: "by", Value: []byte("somebody")})}))
 		forged.more()
 		require.Eventually(t, l.Altered, time.Minute, time.Millisecond, name)
 		_, err = l.Prove(3, message(3, events.TypeRunStarted, ""), c)
