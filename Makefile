@@ -56,6 +56,14 @@ generate: ## write everything that is generated: events, AsyncAPI, what follows 
 	cd $(TOOLS) && GOWORK=off go run ./servicesgen -root ../..
 	cd $(TOOLS) && GOWORK=off go run ./modules -root ../..
 
+.PHONY: new-service
+new-service: ## add a service that builds, runs and has tests: NAME=pricing OWNER=@team
+	cd $(TOOLS) && GOWORK=off go run ./scaffold service -root ../.. -name '$(NAME)' -owner '$(OWNER)'
+
+.PHONY: new-event
+new-event: ## add an event type of a service: SERVICE=pricing NAME=price_changed KIND=fact (or decision)
+	cd $(TOOLS) && GOWORK=off go run ./scaffold event -root ../.. -service '$(SERVICE)' -name '$(NAME)' -kind '$(KIND)'
+
 .PHONY: check-generated
 check-generated: ## regenerate and fail if anything changed
 	@.ci/unchanged make --no-print-directory generate

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+
+	"github.com/freshet-io/freshet/libs/tools/goname"
 )
 
 // maxFields is how many members a reader's bit sets can tell apart.
@@ -31,7 +33,7 @@ func emitReaders(b *bytes.Buffer, c *catalogue) error {
 		}
 		fmt.Fprintf(b, "func (v *%[1]s) read(r *reader) {\nfor o := r.open(fieldsOf%[1]s); ; {\nswitch r.member(&o) {\n", name)
 		for i, p := range s.order {
-			call, err := readCall(s.Properties[p], "v."+goName(p), !s.requires(p))
+			call, err := readCall(s.Properties[p], "v."+goname.Of(p), !s.requires(p))
 			if err != nil {
 				return fmt.Errorf("%s: %s: %w", path, p, err)
 			}
@@ -68,7 +70,7 @@ func emitWriters(b *bytes.Buffer, c *catalogue) error {
 		s := c.schemas[path]
 		fmt.Fprintf(b, "func (v *%s) write(w *writer) {\nw.open()\n", refName(path))
 		for _, p := range s.order {
-			call, condition, err := writeCall(s.Properties[p], "v."+goName(p), !s.requires(p))
+			call, condition, err := writeCall(s.Properties[p], "v."+goname.Of(p), !s.requires(p))
 			if err != nil {
 				return fmt.Errorf("%s: %s: %w", path, p, err)
 			}

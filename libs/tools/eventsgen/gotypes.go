@@ -6,25 +6,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/freshet-io/freshet/libs/tools/goname"
 )
 
-var initialisms = map[string]string{"id": "ID", "url": "URL", "uri": "URI", "sql": "SQL", "cel": "CEL", "psi": "PSI", "kpi": "KPI", "cpu": "CPU",
-	"ml": "ML", "ms": "MS", "p50": "P50", "p99": "P99"}
-
-func goName(s string) string {
-	var b strings.Builder
-	for _, part := range strings.FieldsFunc(s, func(r rune) bool { return r == '_' || r == '-' || r == '.' }) {
-		if v, ok := initialisms[part]; ok {
-			b.WriteString(v)
-		} else {
-			b.WriteString(strings.ToUpper(part[:1]) + part[1:])
-		}
-	}
-	return b.String()
-}
-
 func refName(ref string) string {
-	return goName(strings.TrimSuffix(filepath.Base(ref), ".json"))
+	return goname.Of(strings.TrimSuffix(filepath.Base(ref), ".json"))
 }
 
 func goType(s *schema) (string, error) {
@@ -82,7 +69,7 @@ func emitTypes(b *bytes.Buffer, c *catalogue) error {
 			if d := s.Properties[p].Description; d != "" {
 				fmt.Fprintf(b, "// %s\n", d)
 			}
-			fmt.Fprintf(b, "%s %s `json:%q`\n", goName(p), t, tag)
+			fmt.Fprintf(b, "%s %s `json:%q`\n", goname.Of(p), t, tag)
 		}
 		b.WriteString("}\n\n")
 		if err := emitValidate(b, name, s); err != nil {
@@ -96,7 +83,7 @@ func emitValidate(b *bytes.Buffer, name string, s *schema) error {
 	fmt.Fprintf(b, "func (v *%s) validate(c *check) {\n", name)
 	for _, p := range s.order {
 		g := checkGen{b: b}
-		if err := g.field(s.Properties[p], "v."+goName(p), strconv.Quote(p), !s.requires(p)); err != nil {
+		if err := g.field(s.Properties[p], "v."+goname.Of(p), strconv.Quote(p), !s.requires(p)); err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
 	}

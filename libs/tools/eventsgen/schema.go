@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/freshet-io/freshet/libs/tools/goname"
 )
 
 // schema is the part of JSON Schema 2020-12 that contracts use.
@@ -167,9 +169,9 @@ func (ch channel) name() string { return ch.Type[strings.LastIndexByte(ch.Type, 
 // payload every service shares carry their owner's name.
 func (c *catalogue) constant(ch channel) string {
 	if c.schemas[ch.path()].Ref != "" {
-		return "Type" + goName(ch.Owner) + goName(ch.name())
+		return "Type" + goname.Of(ch.Owner) + goname.Of(ch.name())
 	}
-	return "Type" + goName(ch.name())
+	return "Type" + goname.Of(ch.name())
 }
 
 // payload is the name of the Go type of a type's payload.

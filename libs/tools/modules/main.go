@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"golang.org/x/mod/modfile"
+	versions "golang.org/x/mod/module"
 )
 
 func main() {
@@ -189,9 +190,7 @@ func writeMod(root string, m *module, modules []*module) error {
 			return err
 		}
 		if slices.Contains(m.imports, s.path) {
-			if err := f.AddRequire(s.path, unreleased); err != nil {
-				return err
-			}
+			need(f, s.path)
 		}
 	}
 	for _, s := range modules {
@@ -211,6 +210,20 @@ func writeMod(root string, m *module, modules []*module) error {
 		return err
 	}
 	return os.WriteFile(path, text, 0o644)
+}
+
+// need adds a requirement beside those that are direct, where it is not there.
+func need(f *modfile.File, path string) {
+	all := []*modfile.Require{{Mod: versions.Version{Path: path, Version: unreleased}}}
+	for _, r := range f.Require {
+		if r.Mod.Path == path && !r.Indirect {
+			return
+		}
+		if r.Mod.Path != path {
+			all = append(all, &modfile.Require{Mod: r.Mod, Indirect: r.Indirect})
+		}
+	}
+	f.SetRequireSeparateIndirect(all)
 }
 
 func writeWork(root string, modules []*module) error {
