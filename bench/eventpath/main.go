@@ -167,12 +167,12 @@ func run(n, producers, rounds int, latencyFor time.Duration, only bool) error {
 		}
 		fmt.Println()
 	}
-	if only {
-		return nil
-	}
 	goal := map[bool]string{true: "met", false: "missed"}
-	fmt.Printf("goals: ≥ 20,000 events/s %s; p50 ≤ 3 ms %s; ≥ 10× the forwarder %s\n",
-		goal[geometric(rates[0]) >= 20_000], goal[ours <= 3], goal[geometric(rates[0]) >= 10*geometric(rates[1])])
+	said := fmt.Sprintf("goals: ≥ 20,000 events/s %s; p50 ≤ 2 ms %s", goal[geometric(rates[0]) >= 20_000], goal[ours <= 2])
+	if !only {
+		said += "; ≥ 10× the forwarder " + goal[geometric(rates[0]) >= 10*geometric(rates[1])]
+	}
+	fmt.Println(said)
 	return nil
 }
 
