@@ -22,6 +22,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+
+	"github.com/freshet-io/freshet/libs/tools/services"
 )
 
 // services are where folds are; the other patterns are what they can reach.
@@ -30,6 +32,12 @@ var patterns = []string{
 	"github.com/freshet-io/freshet/events/...",
 	"github.com/freshet-io/freshet/libs/...",
 }
+
+// What is found at least where the check still recognizes handlers and their SQL.
+const (
+	fewestHandlers   = 80
+	fewestStatements = 150
+)
 
 func main() {
 	root := flag.String("root", ".", "directory with go.work")
@@ -44,6 +52,16 @@ func main() {
 	}
 	if len(report.findings) > 0 {
 		fmt.Printf("%d findings: a fold sees nothing but the event and its own tables\n", len(report.findings))
+		os.Exit(1)
+	}
+	list, err := services.Read(*root)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "purity:", err)
+		os.Exit(2)
+	}
+	if report.folds != len(list) || report.handlers < fewestHandlers || report.statements < fewestStatements {
+		fmt.Printf("only %d folds of %d services, %d handlers and %d statements were found: the check no longer sees what it is for\n",
+			report.folds, len(list), report.handlers, report.statements)
 		os.Exit(1)
 	}
 	fmt.Printf("%d folds are pure: %d functions and %d statements reached from %d handlers\n",

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/freshet-io/freshet/libs/tools/services"
 	"github.com/stretchr/testify/require"
 )
 
@@ -73,21 +72,4 @@ func TestBadExamplesAreRefused(t *testing.T) {
 	}))
 	require.Empty(t, left, "found where nothing is wrong")
 	require.Greater(t, examples, 30)
-}
-
-// What the folds of the suite do is checked by `make lint`; that there is
-// something to check, here.
-func TestHandlersAreFound(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("reads the whole repository")
-	}
-	r, err := check(filepath.Join("..", "..", ".."), patterns)
-	require.NoError(t, err)
-	require.Empty(t, r.findings)
-	list, err := services.Read(filepath.Join("..", "..", ".."))
-	require.NoError(t, err)
-	require.Equal(t, len(list), r.folds, "one per service")
-	require.Greater(t, r.handlers, 80)
-	require.Greater(t, r.statements, 150)
 }
