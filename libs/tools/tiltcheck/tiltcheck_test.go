@@ -173,7 +173,7 @@ func start(t *testing.T, r Resource) {
 		}
 	})
 	url := fmt.Sprintf("http://%s:%d%s", r.Probe.Host, r.Probe.Port, r.Probe.Path)
-	deadline := time.After(120 * time.Second)
+	deadline := time.After(5 * time.Minute)
 	for !answers(url) {
 		select {
 		case <-ended:
@@ -186,7 +186,7 @@ func start(t *testing.T, r Resource) {
 }
 
 func answers(url string) bool {
-	client := http.Client{Timeout: 2 * time.Second}
+	client := http.Client{Timeout: 10 * time.Second}
 	res, err := client.Get(url)
 	if err != nil {
 		return false
