@@ -43,6 +43,10 @@ lint: $(LINTER) ## run the linters over every module, and show that they refuse 
 	@.ci/forbidden-import $(CURDIR)/$(LINTER)
 	@$(MAKE) --no-print-directory purity
 
+.PHONY: words
+words: ## refuse words of .ci/words.txt, which have a better term, in names and messages
+	cd $(TOOLS) && GOWORK=off go run ./words -root ../..
+
 .PHONY: purity
 purity: ## check that every service's fold depends on the log alone
 	cd $(TOOLS) && GOWORK=off go run ./purity -root ../..

@@ -39,11 +39,11 @@ type contender interface {
 }
 
 func main() {
-	n := flag.Int("n", 60_000, "events per round of ours; peers get a share that takes about as long")
+	n := flag.Int("n", 60_000, "events per round of freshet; peers get a share that takes about as long")
 	producers := flag.Int("producers", 1024, "concurrent producers")
 	rounds := flag.Int("rounds", 3, "rounds, each in the order ABCCBA")
 	seconds := flag.Int("seconds", 4, "length of the latency measurement")
-	only := flag.Bool("only", false, "measure ours alone")
+	only := flag.Bool("only", false, "measure freshet alone")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of this process")
 	flag.Parse()
 	debug.SetGCPercent(400) // for every contender alike
@@ -141,7 +141,7 @@ func run(n, producers, rounds int, latencyFor time.Duration, only bool) error {
 		fmt.Println()
 	}
 	fmt.Println("record → applied at 500 events/s (ms)")
-	var ours float64
+	var freshet float64
 	for i, name := range names {
 		var took []time.Duration
 		err := measure(i, func(c contender) error {
@@ -161,14 +161,14 @@ func run(n, producers, rounds int, latencyFor time.Duration, only bool) error {
 		}
 		fmt.Printf("  %-42s p50 %7.2f  p99 %7.2f", name, p(0.5), p(0.99))
 		if i == 0 {
-			ours = p(0.5)
+			freshet = p(0.5)
 		} else {
-			fmt.Printf("   freshet is %.1f×", p(0.5)/ours)
+			fmt.Printf("   freshet is %.1f×", p(0.5)/freshet)
 		}
 		fmt.Println()
 	}
 	goal := map[bool]string{true: "met", false: "missed"}
-	said := fmt.Sprintf("goals: ≥ 20,000 events/s %s; p50 ≤ 2 ms %s", goal[geometric(rates[0]) >= 20_000], goal[ours <= 2])
+	said := fmt.Sprintf("goals: ≥ 20,000 events/s %s; p50 ≤ 2 ms %s", goal[geometric(rates[0]) >= 20_000], goal[freshet <= 2])
 	if !only {
 		said += "; ≥ 10× the forwarder " + goal[geometric(rates[0]) >= 10*geometric(rates[1])]
 	}

@@ -313,8 +313,8 @@ func (r result) print() error {
 		return err
 	}
 	fmt.Printf("goals: first start ≤ %d ms %s; warm start ≤ %d ms %s; PSS ≤ %d MB %s\n",
-		goalFirst.Milliseconds(), verdict(median(r.First) <= goalFirst.Milliseconds()),
-		goalWarm.Milliseconds(), verdict(median(r.Warm) <= goalWarm.Milliseconds()), goalMB, verdict(r.PSS <= goalMB))
+		goalFirst.Milliseconds(), goalMet(median(r.First) <= goalFirst.Milliseconds()),
+		goalWarm.Milliseconds(), goalMet(median(r.Warm) <= goalWarm.Milliseconds()), goalMB, goalMet(r.PSS <= goalMB))
 	return nil
 }
 
@@ -323,7 +323,7 @@ func share(measured, goal int64) string {
 	return fmt.Sprintf("%.2f×", float64(measured)/float64(goal))
 }
 
-func verdict(met bool) string {
+func goalMet(met bool) string {
 	if met {
 		return "met"
 	}

@@ -62,7 +62,7 @@ func main() {
 	flag.IntVar(&o.events, "n", 1_000_000, "events of the log, facts and decisions")
 	flag.IntVar(&o.rounds, "rounds", 2, "rounds, each in the order ABCDDCBA")
 	flag.Float64Var(&o.share, "share", 0.02, "of the log that the peer with a transaction per event folds; others fold five times as much")
-	flag.BoolVar(&o.only, "only", false, "measure ours alone")
+	flag.BoolVar(&o.only, "only", false, "measure own alone")
 	flag.BoolVar(&o.reads, "reads", false, "the decider reads the row of its aggregate before it decides")
 	flag.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the measurements of this process")
 	flag.Parse()
@@ -171,7 +171,7 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	fmt.Printf("verified: %d decisions made again in %d events, %d tables of %d rows: equal\n", s.report.Decisions, s.report.Events, s.report.Tables,
 		s.report.Rows)
-	tell(folders, o)
+	printReport(folders, o)
 	return nil
 }
 
@@ -205,14 +205,14 @@ func peers(ctx context.Context, o options, dir, postgresURL, natsURL string) (al
 		return nil, stop, fmt.Errorf("kafka: %w", err)
 	}
 	p := &peer{postgres: postgresURL}
-	ours := func(ctx context.Context, n int, fn func([]byte) error) error { return consume(ctx, natsURL, n, fn) }
-	theirs := func(ctx context.Context, n int, fn func([]byte) error) error { return fetch(ctx, ks.Addr(), n, fn) }
+	fromNATS := func(ctx context.Context, n int, fn func([]byte) error) error { return consume(ctx, natsURL, n, fn) }
+	fromKafka := func(ctx context.Context, n int, fn func([]byte) error) error { return fetch(ctx, ks.Addr(), n, fn) }
 	return append(all,
-		&folder{name: "Kafka consumer, transactions of 256", share: many, run: p.batches(theirs), state: p.state},
-		&folder{name: "consumer, transactions of 256", share: many, run: p.batches(ours), state: p.state},
-		&folder{name: "consumer, a transaction per event", share: few, run: p.rows(ours), state: p.state},
-		&folder{name: "Kafka consumer, reads and decodes only", share: many, run: decodes(theirs)},
-		&folder{name: "consumer, reads and decodes only", share: many, run: decodes(ours)},
+		&folder{name: "Kafka consumer, transactions of 256", share: many, run: p.batches(fromKafka), state: p.state},
+		&folder{name: "consumer, transactions of 256", share: many, run: p.batches(fromNATS), state: p.state},
+		&folder{name: "consumer, a transaction per event", share: few, run: p.rows(fromNATS), state: p.state},
+		&folder{name: "Kafka consumer, reads and decodes only", share: many, run: decodes(fromKafka)},
+		&folder{name: "consumer, reads and decodes only", share: many, run: decodes(fromNATS)},
 	), stop, nil
 }
 
@@ -246,25 +246,25 @@ func (x *folder) measure(ctx context.Context, n int, h *history, postmaster int)
 	return nil
 }
 
-func tell(folders []*folder, o options) {
+func printReport(folders []*folder, o options) {
 	fmt.Printf("%-40s %9s %9s   %-28s %s\n%-40s %9s %9s %10s %10s %8s %9s\n", "", "", "", "CPU µs per event", "others on",
 		"", "events/s", "events", "programs", "PostgreSQL", "both", "the CPUs")
 	for _, x := range folders {
 		fmt.Printf("%-40s %9.0f %9.0f %10.1f %10.1f %8.1f %9.1f\n", x.name, x.rate(), float64(o.events)*x.share, mean(x.programs), mean(x.database),
 			x.cpu(), mean(x.others))
 	}
-	for _, ours := range folders[:2] {
+	for _, own := range folders[:2] {
 		for _, other := range folders[2:] {
 			if other.state == nil {
 				continue
 			}
-			fmt.Printf("%s is %.1f× %s (%.1f× by CPU)\n", ours.name, ours.rate()/other.rate(), other.name, other.cpu()/ours.cpu())
+			fmt.Printf("%s is %.1f× %s (%.1f× by CPU)\n", own.name, own.rate()/other.rate(), other.name, other.cpu()/own.cpu())
 		}
 	}
 	goal := map[bool]string{true: "met", false: "missed"}
 	rebuilt, verified := folders[0].rate(), folders[1].rate()
 	if busy := mean(append(folders[0].others, folders[1].others...)); busy > 0.1 {
-		fmt.Printf("the machine was not free: %.1f of its %d processors worked for somebody else while ours ran\n", busy, runtime.NumCPU())
+		fmt.Printf("the machine was not free: %.1f of its %d processors worked for somebody else while own ran\n", busy, runtime.NumCPU())
 	}
 	fmt.Printf("goals: ≥ 25,000 events/s rebuilt %s (%.0f); ≥ 100,000 events/s verified %s (%.0f)\n",
 		goal[rebuilt >= 25_000], rebuilt, goal[verified >= 100_000], verified)

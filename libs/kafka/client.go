@@ -15,7 +15,7 @@ import (
 
 // ErrOffsetLost means that the broker no longer has, or never had, the offset to go on
 // with. Skipping would lose records silently, so somebody must decide.
-var ErrOffsetLost = errors.New("the topic no longer has the offset to go on with")
+var ErrOffsetLost = errors.New("the topic no longer has the next offset to read")
 
 const (
 	requestTimeout = 10 * time.Second
@@ -51,7 +51,7 @@ type Client struct {
 
 	mu         sync.Mutex
 	partitions map[string]int
-	lanes      map[lane]*producer
+	producers  map[partitionKey]*producer
 }
 
 // New returns a client of the cluster with these bootstrap addresses.
@@ -66,7 +66,7 @@ func New(addrs ...string) *Client {
 		client:     &kgo.Client{Addr: kgo.TCP(addrs...), Transport: transport},
 		transport:  transport,
 		partitions: map[string]int{},
-		lanes:      map[lane]*producer{},
+		producers:  map[partitionKey]*producer{},
 	}
 }
 

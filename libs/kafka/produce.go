@@ -9,13 +9,13 @@ import (
 	kgo "github.com/segmentio/kafka-go"
 )
 
-// A lane is what has one request in flight.
-type lane struct {
+// A partitionKey names a partition; each has one request in flight at most.
+type partitionKey struct {
 	topic     string
 	partition int
 }
 
-// producer sends one lane's batches, one request at a time. Calls that come while
+// producer sends one partition's batches, one request at a time. Calls that come while
 // a request is in flight share the next one.
 type producer struct {
 	mu      sync.Mutex
@@ -23,7 +23,7 @@ type producer struct {
 	busy    bool
 }
 
-// A batch is what one call of Produce has for one lane.
+// A batch is what one call of Produce has for one partition.
 type batch struct {
 	records []kgo.Record
 	bytes   int
@@ -54,7 +54,7 @@ func (c *Client) Produce(ctx context.Context, topic string, records ...Record) e
 		b.bytes += size(&records[i])
 	}
 	for p, b := range batches {
-		c.enqueue(lane{topic, p}, b)
+		c.enqueue(partitionKey{topic, p}, b)
 	}
 	var first error
 	for p, b := range batches {
@@ -70,12 +70,12 @@ func (c *Client) Produce(ctx context.Context, topic string, records ...Record) e
 	return first
 }
 
-func (c *Client) enqueue(l lane, b *batch) {
+func (c *Client) enqueue(l partitionKey, b *batch) {
 	c.mu.Lock()
-	p := c.lanes[l]
+	p := c.producers[l]
 	if p == nil {
 		p = &producer{}
-		c.lanes[l] = p
+		c.producers[l] = p
 	}
 	c.mu.Unlock()
 
@@ -89,7 +89,7 @@ func (c *Client) enqueue(l lane, b *batch) {
 }
 
 // flush sends what waits until nothing does.
-func (c *Client) flush(l lane, p *producer) {
+func (c *Client) flush(l partitionKey, p *producer) {
 	for {
 		p.mu.Lock()
 		if len(p.waiting) == 0 {
@@ -115,7 +115,7 @@ func (c *Client) flush(l lane, p *producer) {
 
 // send stores a group of batches: in one request, or in several where a single
 // call has more than a request should carry.
-func (c *Client) send(l lane, group []*batch) error {
+func (c *Client) send(l partitionKey, group []*batch) error {
 	var records []kgo.Record
 	for _, b := range group {
 		records = append(records, b.records...)
@@ -138,7 +138,7 @@ func (c *Client) send(l lane, group []*batch) error {
 	return nil
 }
 
-func (c *Client) request(l lane, records []kgo.Record) error {
+func (c *Client) request(l partitionKey, records []kgo.Record) error {
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
 	res, err := c.client.Produce(ctx, &kgo.ProduceRequest{

@@ -93,16 +93,16 @@ func (h *health) sample(ctx context.Context, s *Service) {
 // measureSkew compares this machine's clock with PostgreSQL's. The time that the query
 // took is not counted as skew.
 func measureSkew(ctx context.Context, pool *pgxpool.Pool) (skew time.Duration, _ error) {
-	var theirs time.Time
+	var postgresTime time.Time
 	before := time.Now()
-	if err := pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&theirs); err != nil {
+	if err := pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&postgresTime); err != nil {
 		return 0, nil //nolint:nilerr // that PostgreSQL does not answer is another check's finding
 	}
 	switch after := time.Now(); {
-	case theirs.Before(before):
-		skew = before.Sub(theirs)
-	case theirs.After(after):
-		skew = theirs.Sub(after)
+	case postgresTime.Before(before):
+		skew = before.Sub(postgresTime)
+	case postgresTime.After(after):
+		skew = postgresTime.Sub(after)
 	}
 	if skew > maxClockSkew {
 		return skew, fmt.Errorf("this machine's clock differs from PostgreSQL's by %s: synchronize both with the same time server", skew.Round(time.Second))

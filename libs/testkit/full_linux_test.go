@@ -18,7 +18,7 @@ import (
 
 // A store that could not write stays so when there is room again, until its server
 // is started anew: which it does by itself, and clients come back.
-func TestALogWhoseDiskWasFullHealsItself(t *testing.T) {
+func TestALogWhoseDiskWasFullRecoversItself(t *testing.T) {
 	t.Parallel()
 	if !testkit.OwnMounts(t) {
 		return

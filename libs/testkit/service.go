@@ -29,8 +29,8 @@ import (
 // Stream is the log's name in tests, in its first epoch.
 const Stream = "FRESHET_1"
 
-// patience is how long a test waits for what must come.
-const patience = 2 * time.Minute
+// waitLimit is how long a test waits for an event that must come.
+const waitLimit = 2 * time.Minute
 
 // A Running service, alone on a log of its own, with everything real.
 type Running struct {
@@ -78,7 +78,7 @@ func Service(t testing.TB, name string, language service.Events, module ...servi
 		Clock: r.Clock, Logger: logger(t),
 	})
 	routes.set(r.service.Handler())
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	t.Cleanup(func() {
 		server.CloseClientConnections()
@@ -182,7 +182,7 @@ func (r *Running) Events() []event.Event {
 	r.t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.t.Context()), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.t.Context()), waitLimit)
 	defer cancel()
 	info, err := r.stream.Info(ctx)
 	if err != nil {
@@ -207,7 +207,7 @@ func (r *Running) AwaitType(typ string, n int) event.Event {
 	r.t.Helper()
 	missing := fmt.Sprintf("no %s number %d", typ, n)
 	seen := map[string]bool{}
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(waitLimit)
 	defer deadline.Stop()
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
@@ -227,7 +227,7 @@ func (r *Running) AwaitType(typ string, n int) event.Event {
 		case err := <-r.service.Failed():
 			r.t.Fatalf("%s; the service failed: %v\n%s", missing, err, r.describe(all))
 		case <-deadline.C:
-			r.t.Fatalf("%s came within %s; the log has\n%s%s", missing, patience, r.describe(all), r.status())
+			r.t.Fatalf("%s came within %s; the log has\n%s%s", missing, waitLimit, r.describe(all), r.status())
 		case <-poll.C:
 		}
 	}
@@ -253,7 +253,7 @@ func (r *Running) status() string {
 // whole log, its outbox is empty, no effect is open, all progress is 0.
 func (r *Running) Settle(ctx context.Context) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, waitLimit)
 	defer cancel()
 	for quiet := 0; quiet < 2; {
 		if r.service.Status(ctx).Settled {
@@ -266,7 +266,7 @@ func (r *Running) Settle(ctx context.Context) {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			r.t.Fatalf("the service is not settled within %s: %s", patience, r.status())
+			r.t.Fatalf("the service is not settled within %s: %s", waitLimit, r.status())
 		}
 	}
 }

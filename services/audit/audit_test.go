@@ -87,9 +87,9 @@ func (b *bundle) raw() [][]byte {
 	return out
 }
 
-// story is all that led to a champion: a data commit and a code commit, a training,
+// scenario is all that led to a champion: a data commit and a code commit, a training,
 // gates, a canary judged on a window of its own, a person.
-func (b *bundle) story() (champion event.Event) {
+func (b *bundle) scenario() (champion event.Event) {
 	none := event.Event{}
 	note, err := b.Objects.PutBytes(b.t.Context(), []byte("rain matters"))
 	require.NoError(b.t, err)
@@ -195,7 +195,7 @@ func spec() events.ModelSpec {
 func TestWhy(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	champion := b.story()
+	champion := b.scenario()
 	b.Settle(t.Context())
 	status, _, body := b.get("/v1/why/production/flight-delays")
 	require.Equal(t, 200, status, string(body))
@@ -233,7 +233,7 @@ func TestWhy(t *testing.T) {
 func TestEventsAreShownAsTheyAre(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.story()
+	b.scenario()
 	b.Settle(t.Context())
 	raw := b.raw()
 	log := b.Events()
@@ -292,7 +292,7 @@ func TestEventsAreShownAsTheyAre(t *testing.T) {
 func TestTheServiceArchives(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.story()
+	b.scenario()
 	b.Settle(t.Context()) // which waits for the archive too
 	raw := b.raw()
 	records, _, err := b.Kafka.Fetch(t.Context(), archive.Topic, 0, 0, time.Second)
@@ -308,7 +308,7 @@ func TestTheServiceArchives(t *testing.T) {
 func TestAReplayIsWholeOrCutOff(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.story()
+	b.scenario()
 	b.Settle(t.Context())
 	raw := b.raw()
 	js, err := jetstream.New(b.NATS)
@@ -339,7 +339,7 @@ func TestTail(t *testing.T) {
 	r, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
 	defer r.Body.Close()
-	champion := b.story()
+	champion := b.scenario()
 	lines := bufio.NewScanner(r.Body)
 	for lines.Scan() {
 		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {

@@ -1,6 +1,6 @@
 // Package audit remembers: it copies the log, message by message and byte by byte, to
-// Kafka, keeps an index of every event, and answers from both why something is so, what
-// came of it, and how everything stood at any point of the log.
+// Kafka, keeps an index of every event, and answers from both why something is so,
+// what its effects are, and how everything stood at any point of the log.
 //
 // # State
 //

@@ -38,7 +38,7 @@ func TestEveryEventIsProven(t *testing.T) {
 	b := setup(t)
 	status, _, _ := b.get("/v1/checkpoints/newest")
 	require.Equal(t, 404, status)
-	b.story()
+	b.scenario()
 	b.Settle(t.Context())
 	key := b.publicKey()
 	for i, raw := range b.raw() { // the first asks for a checkpoint, and it becomes an event itself
@@ -122,7 +122,7 @@ func TestAPackHasWhatWhyNames(t *testing.T) {
 func TestThePackOfAModel(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.story()
+	b.scenario()
 	// A ripple of another model does not belong to it.
 	e, err := events.NewTrainingAsked(namespace, "another", events.TrainingAsked{Model: "another"})
 	require.NoError(t, err)
@@ -168,7 +168,7 @@ func TestThePackOfAModel(t *testing.T) {
 func TestACheckpointComesByItself(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.story()
+	b.scenario()
 	b.Settle(t.Context())
 	require.Len(t, b.Events(), countOthers(b))
 	b.Clock.Set(b.Clock.Now().Add(time.Hour))
@@ -185,7 +185,7 @@ func TestACheckpointComesByItself(t *testing.T) {
 func TestNothingIsProvenOfAnAlteredArchive(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.story()
+	b.scenario()
 	b.Settle(t.Context())
 	event := "/v1/events/" + b.Events()[0].ID() + "/proof"
 	asked := []string{event, "/v1/evidence/flight-delays", "/v1/checkpoints/growth?from=1&to=3"}

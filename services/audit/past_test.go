@@ -275,10 +275,10 @@ func TestImpactIsWhyTheOtherWay(t *testing.T) {
 }
 
 // How a parked event was answered came of that event.
-func TestImpactTellsHowAParkedEventWasAnswered(t *testing.T) {
+func TestImpactShowsHowAParkedEventWasResolved(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	champion := b.story()
+	champion := b.scenario()
 	e := event.New()
 	e.SetType(events.TypeRegistryEventDiscarded)
 	e.SetSubject(champion.ID())

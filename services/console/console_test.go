@@ -143,7 +143,7 @@ func TestTriggers(t *testing.T) {
 	require.True(t, r.Open)
 }
 
-func TestWishes(t *testing.T) {
+func TestRequests(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	status, a := b.post("/v1/trainings", `{"model":"flight-delays"}`)

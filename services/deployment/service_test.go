@@ -126,10 +126,10 @@ func (b *bundle) approveBytes(environment string, version int64, model []byte, c
 	}))
 }
 
-func (b *bundle) judge(rollout string, version, step int64, verdict string) {
+func (b *bundle) completeStep(rollout string, version, step int64, result string) {
 	b.T.Helper()
 	b.foreign(events.NewCanaryJudged("default", rollout, events.CanaryJudged{Rollout: rollout, Model: "delays", Environment: "production",
-		Version: version, Step: step, Verdict: verdict, Rules: []events.GateResult{}}))
+		Version: version, Step: step, Verdict: result, Rules: []events.GateResult{}}))
 }
 
 func (b *bundle) post(path, body string, header ...string) (int, string, http.Header) {
@@ -264,12 +264,12 @@ func TestAVersionIsServedCanariedAndRolledBack(t *testing.T) {
 	require.Equal(t, events.RolloutStepped{Rollout: started.ID(), Model: "delays", Environment: "production", Version: 2, Step: 0, Weight: 10}, stepped)
 	b.Settle(t.Context())
 	require.InDelta(t, 100, b.shareOf(2, 1000), 45)
-	b.judge(started.ID(), 2, 1, "fail")
-	b.judge(started.ID(), 2, 0, "pass")
+	b.completeStep(started.ID(), 2, 1, "fail")
+	b.completeStep(started.ID(), 2, 0, "pass")
 	b.AwaitType(events.TypeRolloutStepped, 2)
 	b.Settle(t.Context())
 	require.InDelta(t, 500, b.shareOf(2, 1000), 80)
-	b.judge(started.ID(), 2, 1, "pass")
+	b.completeStep(started.ID(), 2, 1, "pass")
 	b.AwaitType(events.TypeRolloutCompleted, 2)
 	b.Settle(t.Context())
 	require.Equal(t, 1000, b.shareOf(2, 1000))
@@ -284,7 +284,7 @@ func TestAVersionIsServedCanariedAndRolledBack(t *testing.T) {
 	require.Equal(t, "unknown_version", refused.Reason)
 
 	// It fails: all traffic is the second's again, and it still is nothing to go back to.
-	b.judge(third.ID(), 3, 0, "fail")
+	b.completeStep(third.ID(), 3, 0, "fail")
 	back, err := events.Parse[events.RolloutRolledBack](b.AwaitType(events.TypeRolloutRolledBack, 1))
 	require.NoError(t, err)
 	require.Equal(t, "canary", back.Reason)

@@ -144,11 +144,11 @@ func TestDriftOfADayIsFoundOnceAndResolved(t *testing.T) {
 	b.send(flights(1000, 0, 1, 1)) // as in training
 	b.Settle(t.Context())
 	b.at(7, 0)
-	calm := window(b, 1)
-	require.Equal(t, time.Date(2001, 1, 6, 0, 0, 0, 0, time.UTC), calm.From.UTC())
-	require.Equal(t, time.Date(2001, 1, 7, 0, 0, 0, 0, time.UTC), calm.To.UTC())
-	require.Equal(t, int64(1000), calm.Slices[0].Requests)
-	require.InDelta(t, 0, calm.Drift[0].PSI, 1e-9)
+	stable := window(b, 1)
+	require.Equal(t, time.Date(2001, 1, 6, 0, 0, 0, 0, time.UTC), stable.From.UTC())
+	require.Equal(t, time.Date(2001, 1, 7, 0, 0, 0, 0, time.UTC), stable.To.UTC())
+	require.Equal(t, int64(1000), stable.Slices[0].Requests)
+	require.InDelta(t, 0, stable.Drift[0].PSI, 1e-9)
 
 	b.at(7, 12)
 	b.send(flights(1000, 0.5, 0.5, 1)) // the storm

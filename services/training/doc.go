@@ -1,5 +1,5 @@
-// Package training decides when a model is trained, trains it, and measures what
-// came of it.
+// Package training decides when a model is trained, trains it, and measures its
+// result.
 //
 // # What it decides
 //

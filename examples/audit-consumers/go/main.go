@@ -37,7 +37,7 @@ func main() {
 	since := flag.String("since", "", "only what was recorded from this time on (RFC 3339)")
 	ripple := flag.String("ripple", "", "only this ripple")
 	model := flag.String("model", "", "only events about this model")
-	follow := flag.Bool("follow", false, "go on with what comes")
+	follow := flag.Bool("follow", false, "continue with new events")
 	flag.Parse()
 	if err := read(ctx, *broker, *since, *ripple, *model, *follow); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "audit:", err)

@@ -255,7 +255,7 @@ func (c *checker) follow(service, name string, b body, deciding bool) {
 
 // visit judges a body and follows what it names.
 func (c *checker) visit(service string, b body, deciding bool) {
-	j := &judge{c: c, service: service, p: b.pkg, deciding: deciding, generated: c.generated[b.pkg.Fset.Position(b.node.Pos()).Filename]}
+	j := &analyzer{c: c, service: service, p: b.pkg, deciding: deciding, generated: c.generated[b.pkg.Fset.Position(b.node.Pos()).Filename]}
 	ast.Inspect(b.node, j.look)
 	ast.Inspect(b.node, func(n ast.Node) bool {
 		id, ok := n.(*ast.Ident)

@@ -52,8 +52,8 @@ func forbidden(path string, fn *types.Func) string {
 	return ""
 }
 
-// A judge looks at one body.
-type judge struct {
+// An analyzer looks at one body.
+type analyzer struct {
 	c        *checker
 	service  string
 	p        *packages.Package
@@ -64,7 +64,7 @@ type judge struct {
 	sorted    map[ast.Node]bool // calls of maps.Keys and the like whose order does not matter
 }
 
-func (j *judge) look(n ast.Node) bool {
+func (j *analyzer) look(n ast.Node) bool {
 	switch n := n.(type) {
 	case *ast.GoStmt:
 		j.c.find(j.p, n.Pos(), "go: a fold runs in one order")
@@ -110,7 +110,7 @@ func (j *judge) look(n ast.Node) bool {
 }
 
 // call judges what iterates over a map: its order must not matter.
-func (j *judge) call(n *ast.CallExpr) {
+func (j *analyzer) call(n *ast.CallExpr) {
 	if j.sorted == nil {
 		j.sorted = map[ast.Node]bool{}
 	}
@@ -156,7 +156,7 @@ func orderless(n *ast.RangeStmt) bool {
 }
 
 // write judges an assignment: what a fold remembers is in its tables.
-func (j *judge) write(to ast.Expr) {
+func (j *analyzer) write(to ast.Expr) {
 	for {
 		switch e := ast.Unparen(to).(type) {
 		case *ast.IndexExpr:
@@ -183,7 +183,7 @@ var statement = regexp.MustCompile(`(?is)^\s*(SELECT|INSERT\s+INTO|UPDATE\s+\w+\
 
 // text judges SQL: the largest constant expressions that are statements. What is
 // put together when it runs cannot be judged.
-func (j *judge) text(e ast.Expr) bool {
+func (j *analyzer) text(e ast.Expr) bool {
 	if v := j.p.TypesInfo.Types[e].Value; v != nil {
 		if s := constantText(v); statement.MatchString(s) {
 			j.statement(e, s)
@@ -201,7 +201,7 @@ func (j *judge) text(e ast.Expr) bool {
 	return true
 }
 
-func (j *judge) statement(e ast.Expr, sql string) {
+func (j *analyzer) statement(e ast.Expr, sql string) {
 	t := j.c.tables[j.service]
 	if t == nil {
 		return

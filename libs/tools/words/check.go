@@ -33,13 +33,13 @@ func (f finding) String() string {
 
 // A checker collects findings of files.
 type checker struct {
-	list     []rule
+	list     list
 	findings []finding
 }
 
 // check reads all files of a tree and returns the findings and the number of files.
-func check(tree fs.FS, list []rule) ([]finding, int, error) {
-	c := &checker{list: list}
+func check(tree fs.FS, l list) ([]finding, int, error) {
+	c := &checker{list: l}
 	files := 0
 	err := fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -49,6 +49,9 @@ func check(tree fs.FS, list []rule) ([]finding, int, error) {
 			if base := d.Name(); base == "testdata" || base == "node_modules" || base == "bin" || len(base) > 1 && base[0] == '.' {
 				return fs.SkipDir
 			}
+			return nil
+		}
+		if under(l.skipped, name) {
 			return nil
 		}
 		extension := path.Ext(name)
@@ -178,7 +181,7 @@ func markKeys(call *ast.CallExpr, coded map[ast.Node]string) {
 
 func (c *checker) name(file string, line int, what, name string) {
 	words := nameWords(name)
-	for _, r := range c.list {
+	for _, r := range c.list.rules {
 		if r.names {
 			c.try(r, file, line, what, name, words)
 		}
@@ -186,7 +189,7 @@ func (c *checker) name(file string, line int, what, name string) {
 }
 
 func (c *checker) message(file string, line int, what, text string, words []string) {
-	for _, r := range c.list {
+	for _, r := range c.list.rules {
 		if r.messages {
 			c.try(r, file, line, what, text, words)
 		}
@@ -194,7 +197,7 @@ func (c *checker) message(file string, line int, what, text string, words []stri
 }
 
 func (c *checker) try(r rule, file string, line int, what, text string, words []string) {
-	if word := r.match(words); word != "" && !r.excepts(file) {
+	if word := r.match(words); word != "" && !under(r.exceptions, file) {
 		c.findings = append(c.findings, finding{file: file, line: line, what: what, text: text, word: word, term: r.term})
 	}
 }

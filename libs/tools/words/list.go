@@ -15,21 +15,45 @@ type rule struct {
 	exceptions []string   // path prefixes where the word is right
 }
 
+// A list is what to refuse, and under which paths nothing is refused.
+type list struct {
+	rules   []rule
+	skipped []string
+}
+
 // parseList reads the list. An error begins with the line's number.
-func parseList(text string) ([]rule, error) {
-	var list []rule
+func parseList(text string) (list, error) {
+	var l list
 	for i, line := range strings.Split(text, "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
+		if rest, ok := strings.CutPrefix(line, "skip "); ok {
+			path, err := parseException(rest)
+			if err != nil {
+				return list{}, fmt.Errorf("%d: %w", i+1, err)
+			}
+			l.skipped = append(l.skipped, path)
+			continue
+		}
 		r, err := parseRule(line)
 		if err != nil {
-			return nil, fmt.Errorf("%d: %w", i+1, err)
+			return list{}, fmt.Errorf("%d: %w", i+1, err)
 		}
-		list = append(list, r)
+		l.rules = append(l.rules, r)
 	}
-	return list, nil
+	return l, nil
+}
+
+// parseException reads PATH: REASON.
+func parseException(text string) (path string, err error) {
+	path, reason, _ := strings.Cut(text, ":")
+	path = strings.TrimSpace(path)
+	if path == "" || strings.TrimSpace(reason) == "" {
+		return "", fmt.Errorf("exception %q has no path or no reason; write PATH: REASON", strings.TrimSpace(text))
+	}
+	return path, nil
 }
 
 // parseRule reads FORM, FORM | TERM | PATH: REASON, of which the last part is optional and
@@ -54,19 +78,18 @@ func parseRule(line string) (rule, error) {
 		r.forms = append(r.forms, words)
 	}
 	for _, part := range parts[2:] {
-		path, reason, _ := strings.Cut(part, ":")
-		path = strings.TrimSpace(path)
-		if path == "" || strings.TrimSpace(reason) == "" {
-			return rule{}, fmt.Errorf("exception %q has no path or no reason; write PATH: REASON", strings.TrimSpace(part))
+		path, err := parseException(part)
+		if err != nil {
+			return rule{}, err
 		}
 		r.exceptions = append(r.exceptions, path)
 	}
 	return r, nil
 }
 
-// excepts reports whether a file may use the word.
-func (r rule) excepts(file string) bool {
-	return slices.ContainsFunc(r.exceptions, func(path string) bool {
+// under reports whether a file is one of the paths or in one of them.
+func under(paths []string, file string) bool {
+	return slices.ContainsFunc(paths, func(path string) bool {
 		return file == path || strings.HasPrefix(file, strings.TrimSuffix(path, "/")+"/")
 	})
 }

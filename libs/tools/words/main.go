@@ -48,9 +48,9 @@ func run(root string) (findings []finding, files int, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	list, err := parseList(string(text))
+	l, err := parseList(string(text))
 	if err != nil {
 		return nil, 0, fmt.Errorf("%s:%w", listFile, err)
 	}
-	return check(os.DirFS(root), list)
+	return check(os.DirFS(root), l)
 }

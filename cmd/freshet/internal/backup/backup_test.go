@@ -230,7 +230,7 @@ func TestABackupKeepsModesAndLinks(t *testing.T) {
 	require.NoDirExists(t, filepath.Join(back, "tmp"))
 }
 
-func TestAFileBesideABackupsIsNamed(t *testing.T) {
+func TestAFileThatIsNotOfTheBackupIsNamed(t *testing.T) {
 	t.Parallel()
 	_, dir := small(t)
 	m, err := backup.Check(t.Context(), dir)

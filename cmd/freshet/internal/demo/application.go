@@ -85,8 +85,8 @@ func (a *application) ask(ctx context.Context, flights []flight) error {
 	return nil
 }
 
-// tell pushes outcomes to the online feature store.
-func (a *application) tell(ctx context.Context, flights []flight) error {
+// pushOutcomes pushes outcomes to the online feature store.
+func (a *application) pushOutcomes(ctx context.Context, flights []flight) error {
 	if len(flights) == 0 {
 		return nil
 	}

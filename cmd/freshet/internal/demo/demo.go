@@ -148,7 +148,7 @@ func (d *demo) run(ctx context.Context) error {
 		after = "freshet up --data-dir " + o.DataDir + " brings it back"
 	}
 	_, _ = fmt.Fprintf(o.Out, `
-The suite stays up, and its clock goes on at %.0f times real time. To go on:
+The suite stays up, and its clock continues at %.0f times real time. To continue:
   - open %s and watch; approve there what waits for a person
   - edit l2 in %s, then: git -C %s commit -am "less penalty"
   - freshet events tail, freshet models list, freshet why %s
@@ -245,10 +245,10 @@ func (d *demo) live(ctx context.Context, end time.Time, pace time.Duration) erro
 		}
 		d.at = from.Add(step)
 		d.clock.Set(d.at)
-		if err := d.application.tell(ctx, d.world.becameKnown(from, d.at)); err != nil {
+		if err := d.application.pushOutcomes(ctx, d.world.becameKnown(from, d.at)); err != nil {
 			return err
 		}
-		if err := d.happenings(ctx); err != nil {
+		if err := d.dailyWork(ctx); err != nil {
 			return err
 		}
 		if err := d.settle(ctx); err != nil {
@@ -279,8 +279,8 @@ func (d *demo) live(ctx context.Context, end time.Time, pace time.Duration) erro
 	return nil
 }
 
-// happenings are what people do at an instant: publish, commit.
-func (d *demo) happenings(ctx context.Context) error {
+// dailyWork are what people do at an instant: publish, commit.
+func (d *demo) dailyWork(ctx context.Context) error {
 	day := int(d.at.Sub(firstDay).Hours() / 24)
 	midnight := d.at.Equal(firstDay.AddDate(0, 0, day))
 	if midnight {

@@ -158,7 +158,7 @@ func VerifyPack(files map[string][]byte, keys ...string) Pack {
 	}
 	for i, e := range l.events {
 		if e.Type() == events.TypeCandidateMeasured {
-			if v, ok := l.judge(i); ok {
+			if v, ok := l.decideAgain(i); ok {
 				p.Versions = append(p.Versions, v)
 			}
 		}
@@ -231,8 +231,8 @@ func (l *ledger) trainedOn(v Version) {
 	}
 }
 
-// judge decides over a measured candidate again and compares with what was recorded.
-func (l *ledger) judge(at int) (v Version, ok bool) {
+// decideAgain decides over a measured candidate again and compares with what was recorded.
+func (l *ledger) decideAgain(at int) (v Version, ok bool) {
 	measured, err := events.Parse[events.CandidateMeasured](l.events[at])
 	if err != nil {
 		l.find(l.where(at), "it cannot be read: %v", err)
@@ -271,7 +271,7 @@ func (l *ledger) judge(at int) (v Version, ok bool) {
 	if registered.Artifact != measured.Artifact || registered.Run != measured.Run || registered.Lineage.TrainingSet != measured.Lineage.TrainingSet {
 		l.find(l.where(at), "version %d was registered with another artifact, run or training set than were measured", registered.Version)
 	}
-	results, passed, err := registry.Judge(measured)
+	results, passed, err := registry.Evaluate(measured)
 	switch {
 	case err != nil:
 		l.find(l.where(at), "its gates cannot be decided again: %v", err)

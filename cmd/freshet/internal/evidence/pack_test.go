@@ -48,7 +48,7 @@ func judgedOn(t require.TestingT, data func(*events.DataCommitted) bool,
 		From: at, To: at.Add(time.Hour),
 		RequestFields: []events.TypedField{}, Prediction: []events.TypedField{}, Task: "binary-classification", Label: "late", ExamplesDataset: "flights",
 		Monitor: monitor}
-	results, ok, err := registry.Judge(measured)
+	results, ok, err := registry.Evaluate(measured)
 	require.NoError(t, err)
 	require.True(t, ok)
 	passed := events.CandidatePassed{Model: "m", Version: 1, Gates: results}

@@ -208,7 +208,7 @@ func tamper(t *rapid.T, files fstest.MapFS) (changed fstest.MapFS, how string) {
 }
 
 // A file beside a copy is under no signature: it is named, and harms nothing.
-func TestAFileBesideACopyIsNamed(t *testing.T) {
+func TestAFileThatIsNotOfTheCopyIsNamed(t *testing.T) {
 	t.Parallel()
 	m := makeLog(t, 23, 10)
 	files := copyOf(t, m, 25)

@@ -69,7 +69,7 @@ func (g *goldenLog) fold(t *testing.T, f *eventlog.Fold, o eventlog.Options, set
 	t.Helper()
 	admin, pool := guarded(t, f.Service, settings)
 	l, stop := g.run(t, f, o, pool)
-	require.Eventually(t, func() bool { return l.Status(t.Context()).Position >= g.end }, patience, tick, "%s: %v", f.Service, l.Status(t.Context()))
+	require.Eventually(t, func() bool { return l.Status(t.Context()).Position >= g.end }, waitLimit, tick, "%s: %v", f.Service, l.Status(t.Context()))
 	stop()
 	schema := strings.ReplaceAll(f.Service, "-", "_")
 	return folded{tables: dump(t, admin, schema), added: added(t, admin, schema, f.Service)}
@@ -85,7 +85,7 @@ func (g *goldenLog) refuses(t *testing.T, f *eventlog.Fold) error {
 	require.Eventually(t, func() bool {
 		held = l.Status(t.Context()).Err
 		return held != nil && strings.Contains(held.Error(), "apply") || l.Status(t.Context()).Position >= g.end
-	}, patience, tick)
+	}, waitLimit, tick)
 	return held
 }
 

@@ -229,6 +229,6 @@ func folds(t *testing.T) map[string]*eventlog.Fold {
 }
 
 const (
-	patience = 2 * time.Minute
-	tick     = 5 * time.Millisecond
+	waitLimit = 2 * time.Minute
+	tick      = 5 * time.Millisecond
 )

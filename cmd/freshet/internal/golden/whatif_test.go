@@ -83,7 +83,7 @@ func ask(t *testing.T) *asked {
 		a.logs[name] = l
 	}
 	for name, l := range a.logs {
-		require.Eventually(t, func() bool { return l.Status(t.Context()).Position >= server.end }, patience, tick, "%s: %v", name, l.Status(t.Context()))
+		require.Eventually(t, func() bool { return l.Status(t.Context()).Position >= server.end }, waitLimit, tick, "%s: %v", name, l.Status(t.Context()))
 	}
 	return a
 }

@@ -66,7 +66,7 @@ func TestADamagedArchiveIsFilledAgain(t *testing.T) {
 					_, err := archive.New(client).Tail(context.Background())
 					require.NoError(t, err, "it was said to be ready")
 					return h.suite.Status(context.Background()).Settled
-				}, patience, poll)
+				}, waitLimit, poll)
 				client.Close()
 				require.Equal(t, before, h.whole()[:len(before)], "round %d", round)
 				if round == 2 {
@@ -91,7 +91,7 @@ func TestADamagedArchiveThatNobodyCanFillIsTold(t *testing.T) {
 	h.stop()
 	h.flip(rand.New(rand.NewPCG(1, 1)), 0.05, 0.1)
 	err := h.tryStart()
-	require.ErrorContains(t, err, "in no outbox any more")
+	require.ErrorContains(t, err, "no outbox has the events")
 	require.ErrorContains(t, err, "event 5 of /freshet/training")
 	require.ErrorContains(t, err, fmt.Sprintf("and the log begins at %d", len(before)-4))
 }
@@ -112,12 +112,12 @@ func TestWithoutItsArchiveAuditIsNotReady(t *testing.T) {
 	require.Eventually(t, func() bool {
 		code, body := ready()
 		return code == http.StatusServiceUnavailable && strings.Contains(body, `"archive":`) && strings.Contains(body, `"merkle":`)
-	}, patience, poll)
+	}, waitLimit, poll)
 	back()
 	require.Eventually(t, func() bool {
 		code, _ := ready()
 		return code == http.StatusOK
-	}, patience, poll)
+	}, waitLimit, poll)
 	h.settled()
 	h.whole()
 }

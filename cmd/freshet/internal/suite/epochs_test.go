@@ -19,7 +19,7 @@ import (
 
 // While services live, the log's server comes back with an older copy of its store, of
 // the last epoch or of one before. Within a minute everything is there again.
-func TestPromise02ARolledBackBrokerIsPutRight(t *testing.T) {
+func TestPromise02ARolledBackBrokerIsRepaired(t *testing.T) {
 	t.Parallel()
 	h := newFaulty(t)
 	h.record(20)
@@ -45,7 +45,7 @@ func TestPromise02ARolledBackBrokerIsPutRight(t *testing.T) {
 
 // While the log's server is away callers notice nothing; when it is back, what they
 // said is in the log and applied within two minutes.
-func TestPromise11ABrokerThatIsAwayIsHiddenFromCallers(t *testing.T) {
+func TestPromise11AnUnavailableBrokerIsHiddenFromCallers(t *testing.T) {
 	t.Parallel()
 	h := newFaulty(t, "audit", "ingestion", "training", "console")
 	h.settled()

@@ -25,7 +25,7 @@ import (
 // no gap, causes come first, and nothing that was acknowledged is missing.
 func (h *faultySuite) whole() [][]byte {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
 	defer cancel()
 	js, err := jetstream.New(h.suite.infra.admin)
 	require.NoError(h.t, err)
@@ -79,7 +79,7 @@ func (h *faultySuite) dump() string {
 			var at uint64
 			err := conn.QueryRow(ctx, "SELECT sequence FROM "+pgx.Identifier{schema, "fold_position"}.Sanitize()).Scan(&at)
 			return err == nil && at == h.suite.Status(ctx).End
-		}, patience, poll)
+		}, waitLimit, poll)
 	}
 	rows, err := conn.Query(ctx, "SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema = ANY($1) ORDER BY 1, 2", h.schemas())
 	require.NoError(h.t, err)

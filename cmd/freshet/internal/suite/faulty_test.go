@@ -23,8 +23,8 @@ import (
 )
 
 const (
-	patience = 2 * time.Minute
-	poll     = 20 * time.Millisecond
+	waitLimit = 2 * time.Minute
+	poll      = 20 * time.Millisecond
 )
 
 // A faultySuite is a suite into whose stores faults are injected.
@@ -125,7 +125,7 @@ func (h *faultySuite) log(name string) *eventlog.Log {
 func (h *faultySuite) record(n int) {
 	h.t.Helper()
 	for range n {
-		require.NoError(h.t, h.tryRecord(patience))
+		require.NoError(h.t, h.tryRecord(waitLimit))
 	}
 }
 
@@ -146,17 +146,17 @@ func (h *faultySuite) tryRecord(within time.Duration) error {
 // applied waits until every service has applied the whole log.
 func (h *faultySuite) applied() {
 	h.t.Helper()
-	calm := 0
+	stable := 0
 	var last Status
 	require.Eventually(h.t, func() bool {
 		last = h.suite.Status(context.Background())
 		if !drained(last) {
-			calm = 0
+			stable = 0
 			return false
 		}
-		calm++
-		return calm > 2
-	}, patience, poll, "%+v", &last)
+		stable++
+		return stable > 2
+	}, waitLimit, poll, "%+v", &last)
 }
 
 // drained tells whether every service has published what it recorded and applied the
@@ -205,7 +205,7 @@ func (h *faultySuite) everywhere(n int, subject string) bool {
 
 func (h *faultySuite) settled() {
 	h.t.Helper()
-	h.settledWithin(patience)
+	h.settledWithin(waitLimit)
 }
 
 func (h *faultySuite) settledWithin(within time.Duration) {

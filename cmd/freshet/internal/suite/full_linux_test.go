@@ -51,18 +51,18 @@ func TestPromise10BoundedDiskFullDamage(t *testing.T) {
 				h.record(1)
 				err := h.suite.infra.nats.Healthy()
 				return err != nil && strings.Contains(err.Error(), "no space left on device")
-			}, patience, poll)
+			}, waitLimit, poll)
 			h.alarm("no space left on device")
 			h.record(10)
 		}},
 		{"postgres", func() {
-			require.Eventually(t, func() bool { return h.tryRecord(time.Second) != nil }, patience, poll)
+			require.Eventually(t, func() bool { return h.tryRecord(time.Second) != nil }, waitLimit, poll)
 			// A new piece of its own log finds no room either, and PostgreSQL ends.
 			first := h.suite.infra.postgres.PID()
 			require.Eventually(t, func() bool {
 				h.newWAL()
 				return h.suite.infra.postgres.PID() != first
-			}, patience, poll)
+			}, waitLimit, poll)
 		}},
 		{"kafka", func() { h.record(50) }},
 		{"objects", func() {
@@ -85,7 +85,7 @@ func TestPromise10BoundedDiskFullDamage(t *testing.T) {
 			var code int
 			code, last = h.readyz()
 			return code == http.StatusOK
-		}, patience, poll, "after %s was full: %s", full.disk, &last)
+		}, waitLimit, poll, "after %s was full: %s", full.disk, &last)
 		t.Logf("%s: an alarm after %s; ready %s after there was room", full.disk, alarmed, time.Since(began))
 		h.record(1)
 		h.settled()

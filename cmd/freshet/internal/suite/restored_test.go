@@ -197,7 +197,7 @@ func RequireStoresSetBack(t *testing.T, run func(dir string, days int, meanwhile
 
 // An archive that went back is filled again: from the log, and where the log begins
 // later, from what services and audit's index know.
-func TestAnArchiveThatWentBackIsFilledAgain(t *testing.T) {
+func TestAnArchiveThatWasRolledBackIsFilledAgain(t *testing.T) {
 	t.Parallel()
 	for name, trimmed := range map[string]bool{"the log has it": false, "the log was trimmed": true} {
 		t.Run(name, func(t *testing.T) {
@@ -253,7 +253,7 @@ func TestWhatIsGoneIsToldAndNobodyGoesOn(t *testing.T) {
 			told = err.Error()
 		}
 		return errors.Is(err, eventlog.ErrAlarm) && strings.Contains(told, "event 13 of /freshet/training")
-	}, patience, poll, "%s", &told)
+	}, waitLimit, poll, "%s", &told)
 	for _, s := range h.suite.services {
 		require.EqualValues(t, end, s.Log().Status(context.Background()).Position, s.Name())
 	}
@@ -266,7 +266,7 @@ func TestWhatIsGoneIsToldAndNobodyGoesOn(t *testing.T) {
 	_ = h.suite.Stop(context.Background())
 	h.suite = nil
 	err = h.tryStart()
-	require.ErrorContains(t, err, "in no outbox any more")
+	require.ErrorContains(t, err, "no outbox has the events")
 	require.ErrorContains(t, err, "event 13 of /freshet/training")
 }
 
@@ -282,7 +282,7 @@ func TestTheLogIsTrimmed(t *testing.T) {
 	require.Eventually(t, func() bool {
 		s, err := js.Stream(context.Background(), h.stream())
 		return err == nil && s.CachedInfo().State.FirstSeq == uint64(len(before)-20+1)
-	}, patience, poll)
+	}, waitLimit, poll)
 	code, body := asked(t, http.MethodGet, h.suite.URL()+"/v1/events?limit=1")
 	require.Equal(t, http.StatusOK, code)
 	var list struct{ Items []struct{ ID string } }

@@ -210,21 +210,21 @@ func side(w *bytes.Buffer, name string, events, others []Brief) {
 // differing are the fields of an event that differ from another version of it; where
 // there is no other, those that fit a line.
 func differing(data, other json.RawMessage) string {
-	var mine, theirs map[string]json.RawMessage
-	if json.Unmarshal(data, &mine) != nil || other != nil && json.Unmarshal(other, &theirs) != nil {
+	var fields, others map[string]json.RawMessage
+	if json.Unmarshal(data, &fields) != nil || other != nil && json.Unmarshal(other, &others) != nil {
 		return ""
 	}
 	var out strings.Builder
-	for _, k := range slices.Sorted(maps.Keys(mine)) {
-		if theirs != nil && sameData(mine[k], theirs[k]) {
+	for _, k := range slices.Sorted(maps.Keys(fields)) {
+		if others != nil && sameData(fields[k], others[k]) {
 			continue
 		}
-		switch text := inShort(mine[k]); {
+		switch text := inShort(fields[k]); {
 		case text != "":
 			fmt.Fprintf(&out, "  %s: %s", k, text)
-		case theirs != nil && len(mine[k]) <= longestField:
-			fmt.Fprintf(&out, "  %s: %s", k, mine[k])
-		case theirs != nil:
+		case others != nil && len(fields[k]) <= longestField:
+			fmt.Fprintf(&out, "  %s: %s", k, fields[k])
+		case others != nil:
 			fmt.Fprintf(&out, "  %s: …", k)
 		}
 	}

@@ -134,7 +134,7 @@ func (e *Edge) why(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a, err := e.explainer.Why(r.Context(), web.Namespace(r), name, position)
-	e.tell(w, r, name, position, a, err)
+	e.respond(w, r, name, position, a, err)
 }
 
 // impact answers what came of something.
@@ -157,7 +157,7 @@ func (e *Edge) impact(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a, err := e.explainer.Impact(r.Context(), web.Namespace(r), name, position, told)
-	e.tell(w, r, name, position, a, err)
+	e.respond(w, r, name, position, a, err)
 }
 
 // name is what the path names: one part, or an environment and a model.
@@ -179,9 +179,9 @@ func (e *Edge) bounded(w http.ResponseWriter, name string) bool {
 	return true
 }
 
-// tell writes a graph as JSON, or as a picture where that is asked for. What came after
+// respond writes a graph as JSON, or as a picture where that is asked for. What came after
 // the position that was asked for was unknown then.
-func (e *Edge) tell(w http.ResponseWriter, r *http.Request, name string, position int64, a lineage.Answer, err error) {
+func (e *Edge) respond(w http.ResponseWriter, r *http.Request, name string, position int64, a lineage.Answer, err error) {
 	at := r.URL.Query().Get("at")
 	if err == nil && at != "" && a.Began() > position {
 		err = state.ErrUnknown

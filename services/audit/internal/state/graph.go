@@ -68,8 +68,8 @@ func relink(tx *eventlog.Tx, e event.Event, kind, key string) {
 		ON CONFLICT (namespace, kind, key) DO UPDATE SET event = excluded.event`, eventlog.Namespace(e), kind, key, e.ID())
 }
 
-// restsOn adds an edge to the event behind a name, if the log has named it before.
-func restsOn(tx *eventlog.Tx, e event.Event, kind, linked, key string) {
+// addDependency adds an edge to the event behind a name, if the log has named it before.
+func addDependency(tx *eventlog.Tx, e event.Event, kind, linked, key string) {
 	tx.Exec(toLinkSQL, eventlog.Namespace(e), e.ID(), kind, linked, key)
 }
 
@@ -89,13 +89,13 @@ var graph = []handler{
 		link(tx, e, Revision, RevisionKey(p.Repository, p.Revision))
 	}),
 	applies(func(tx *eventlog.Tx, e event.Event, p events.ModelDeclared) {
-		restsOn(tx, e, OfCode, Revision, RevisionKey(p.Code.Repository, p.Code.Revision))
+		addDependency(tx, e, OfCode, Revision, RevisionKey(p.Code.Repository, p.Code.Revision))
 	}),
 	applies(func(tx *eventlog.Tx, e event.Event, p events.FeatureViewDeclared) {
 		link(tx, e, View, VersionKey(p.View, p.Version))
 	}),
 	applies(func(tx *eventlog.Tx, e event.Event, p events.TrainingRequested) {
-		restsOn(tx, e, OfCode, Revision, RevisionKey(p.Code.Repository, p.Code.Revision))
+		addDependency(tx, e, OfCode, Revision, RevisionKey(p.Code.Repository, p.Code.Revision))
 		for _, d := range p.Data {
 			tx.Exec(`INSERT INTO uses (namespace, dataset, number, event) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
 				eventlog.Namespace(e), d.Dataset, d.Number, e.ID())
@@ -104,7 +104,7 @@ var graph = []handler{
 	applies(func(tx *eventlog.Tx, e event.Event, p events.TrainingSetBuilt) {
 		link(tx, e, TrainingSet, p.TrainingSet)
 		for _, u := range p.Uses {
-			restsOn(tx, e, OfView, View, VersionKey(u.View, u.Version))
+			addDependency(tx, e, OfView, View, VersionKey(u.View, u.Version))
 		}
 	}),
 	applies(func(tx *eventlog.Tx, e event.Event, p events.RunStarted) {
@@ -126,20 +126,20 @@ var graph = []handler{
 		verdict(tx, e, p.Model, p.Version)
 	}),
 	applies(func(tx *eventlog.Tx, e event.Event, p events.ApprovalRequested) {
-		restsOn(tx, e, OfVerdict, Verdict, VersionKey(p.Model, p.Version))
+		addDependency(tx, e, OfVerdict, Verdict, VersionKey(p.Model, p.Version))
 	}),
 	applies(func(tx *eventlog.Tx, e event.Event, p events.ModelVersionApproved) {
-		restsOn(tx, e, OfVerdict, Verdict, VersionKey(p.Model, p.Version))
+		addDependency(tx, e, OfVerdict, Verdict, VersionKey(p.Model, p.Version))
 	}),
 	applies(func(tx *eventlog.Tx, e event.Event, p events.ModelVersionDenied) {
-		restsOn(tx, e, OfVersion, Version, VersionKey(p.Model, p.Version))
+		addDependency(tx, e, OfVersion, Version, VersionKey(p.Model, p.Version))
 	}),
 	applies(func(tx *eventlog.Tx, e event.Event, p events.PromotionAsked) {
-		restsOn(tx, e, OfVersion, Version, VersionKey(p.Model, p.Version))
+		addDependency(tx, e, OfVersion, Version, VersionKey(p.Model, p.Version))
 	}),
 	applies(func(tx *eventlog.Tx, e event.Event, p events.RolloutStarted) {
 		link(tx, e, Rollout, p.Rollout)
-		restsOn(tx, e, OfVersion, Version, VersionKey(p.Model, p.Version))
+		addDependency(tx, e, OfVersion, Version, VersionKey(p.Model, p.Version))
 	}),
 	applies(func(tx *eventlog.Tx, e event.Event, p events.RolloutStepped) {
 		follows(tx, e, OfRollout, Rollouts, p.Rollout)
@@ -161,7 +161,7 @@ var graph = []handler{
 		follows(tx, e, OfChampion, Champions, EnvironmentKey(p.Environment, p.Model))
 	}),
 	applies(func(tx *eventlog.Tx, e event.Event, p events.AlertResolved) {
-		restsOn(tx, e, OfAlert, Alert, p.Alert)
+		addDependency(tx, e, OfAlert, Alert, p.Alert)
 	}),
 	applies(func(tx *eventlog.Tx, e event.Event, p events.NoteAdded) {
 		about(tx, e, p.On)
@@ -196,7 +196,7 @@ func about(tx *eventlog.Tx, e event.Event, id string) {
 
 func verdict(tx *eventlog.Tx, e event.Event, model string, version int64) {
 	link(tx, e, Verdict, VersionKey(model, version))
-	restsOn(tx, e, OfVersion, Version, VersionKey(model, version))
+	addDependency(tx, e, OfVersion, Version, VersionKey(model, version))
 }
 
 // RevisionKey is a revision's key among the links.

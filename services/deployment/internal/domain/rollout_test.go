@@ -79,7 +79,7 @@ func TestRolloutKeepsItsPromises(t *testing.T) {
 	})
 }
 
-func TestVerdictAboutAnotherStepIsLate(t *testing.T) {
+func TestAResultOfAnotherStepIsLate(t *testing.T) {
 	t.Parallel()
 	one := int64(1)
 	r := Rollout{State: Stepping, Step: 1, Weight: 50, Steps: []int64{10, 50}, Previous: &one}

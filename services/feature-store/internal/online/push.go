@@ -231,7 +231,7 @@ func (p *pushes) apply(ctx context.Context, records []kafka.Record) error {
 	for _, r := range records {
 		id, who, t, err := p.decode(c, r)
 		if err != nil {
-			p.store.logger.Warn("a record of pushed rows was passed over", "offset", r.Offset, "error", err)
+			p.store.logger.Warn("a record of pushed rows was skipped", "offset", r.Offset, "error", err)
 			p.answer(who, err)
 			continue
 		}

@@ -21,20 +21,20 @@ const pushedRank = 0
 type viewRows struct {
 	view *compute.View
 
-	mu       sync.RWMutex
-	entities map[string]*domain.Rows
-	places   map[string]place // of each row, by its key
-	horizon  int64            // rows up to here have been dropped
+	mu        sync.RWMutex
+	entities  map[string]*domain.Rows
+	positions map[string]position // of each row, by its key
+	horizon   int64               // rows up to here have been dropped
 }
 
-type place struct {
+type position struct {
 	entity string
 	time   int64
 	rank   int64
 }
 
 func newViewRows(v *compute.View) *viewRows {
-	return &viewRows{view: v, entities: map[string]*domain.Rows{}, places: map[string]place{}, horizon: math.MinInt64}
+	return &viewRows{view: v, entities: map[string]*domain.Rows{}, positions: map[string]position{}, horizon: math.MinInt64}
 }
 
 // add enters the rows of a table that compute.Rows made. A row whose key is there
@@ -62,13 +62,13 @@ func (w *viewRows) merge(entity string, rows *domain.Rows, rank int64) {
 		if rows.Time[i] <= w.horizon {
 			continue
 		}
-		if old, ok := w.places[key]; ok {
+		if old, ok := w.positions[key]; ok {
 			if old.rank > rank {
 				continue
 			}
 			w.remove(key, old)
 		}
-		w.places[key] = place{entity, rows.Time[i], rank}
+		w.positions[key] = position{entity, rows.Time[i], rank}
 		insert(into, rows, i)
 	}
 	if len(into.Time) == 0 {
@@ -76,7 +76,7 @@ func (w *viewRows) merge(entity string, rows *domain.Rows, rank int64) {
 	}
 }
 
-func (w *viewRows) remove(key string, p place) {
+func (w *viewRows) remove(key string, p position) {
 	r := w.entities[p.entity]
 	if r == nil {
 		return
@@ -103,7 +103,7 @@ func find(r *domain.Rows, time int64, key string) (int, bool) {
 	})
 }
 
-// insert puts row i of from at its place in r.
+// insert puts row i of from at its position in r.
 func insert(r, from *domain.Rows, i int) {
 	at, _ := find(r, from.Time[i], from.Keys[i])
 	for f := range r.Values {
@@ -136,7 +136,7 @@ func (w *viewRows) prune(horizon int64) {
 			continue
 		}
 		for _, key := range r.Keys[:n] {
-			delete(w.places, key)
+			delete(w.positions, key)
 		}
 		if n == len(r.Time) {
 			delete(w.entities, entity)

@@ -58,10 +58,10 @@ func codeArchived(ctx context.Context, db eventlog.Reader, e event.Event, p even
 	}
 	code := events.CodeRevision{Repository: p.Repository, Revision: p.Revision, Archive: *p.Archive}
 	for _, m := range p.Models {
-		before, known := others.mine[m.Model]
+		before, known := others.own[m.Model]
 		d.Add(declare(ns, m, code, p.CodeDigest, views, before.TrainingDigest))
 		if known {
-			delete(others.mine, m.Model)
+			delete(others.own, m.Model)
 		}
 	}
 	for _, m := range others.models {
@@ -77,7 +77,7 @@ func codeArchived(ctx context.Context, db eventlog.Reader, e event.Event, p even
 		}
 		d.Add(declare(ns, m.Spec, m.Code, m.CodeDigest, views, m.TrainingDigest))
 	}
-	for _, name := range slices.Sorted(maps.Keys(others.mine)) {
+	for _, name := range slices.Sorted(maps.Keys(others.own)) {
 		d.Add(events.NewModelWithdrawn(ns, name, events.ModelWithdrawn{Model: name, Repository: p.Repository, Revision: p.Revision}))
 	}
 	return d.Result()
@@ -141,12 +141,12 @@ func usesOneOf(m events.ModelSpec, views []events.ViewSpec) bool {
 type others struct {
 	owner  map[string]string // "dataset flights" → repository, of other repositories
 	views  map[string]events.ViewSpec
-	mine   map[string]state.Model
+	own    map[string]state.Model
 	models []state.Model // of other repositories
 }
 
 func readOthers(ctx context.Context, db eventlog.Reader, ns, repository string) (others, error) {
-	o := others{owner: map[string]string{}, views: map[string]events.ViewSpec{}, mine: map[string]state.Model{}}
+	o := others{owner: map[string]string{}, views: map[string]events.ViewSpec{}, own: map[string]state.Model{}}
 	datasets, err := state.Datasets(ctx, db, ns)
 	if err != nil {
 		return o, err
@@ -172,7 +172,7 @@ func readOthers(ctx context.Context, db eventlog.Reader, ns, repository string) 
 	}
 	for _, m := range models {
 		if m.Code.Repository == repository {
-			o.mine[m.Spec.Model] = m
+			o.own[m.Spec.Model] = m
 		} else {
 			o.models = append(o.models, m)
 			o.owner["model "+m.Spec.Model] = m.Code.Repository

@@ -255,9 +255,9 @@ type capped struct {
 }
 
 func (c *capped) Write(p []byte) (int, error) {
-	if room := c.limit - int64(c.Len()); int64(len(p)) > room {
+	if left := c.limit - int64(c.Len()); int64(len(p)) > left {
 		c.over = true
-		c.Buffer.Write(p[:max(room, 0)])
+		c.Buffer.Write(p[:max(left, 0)])
 		return len(p), nil
 	}
 	return c.Buffer.Write(p)

@@ -46,7 +46,7 @@ func Register(f *eventlog.Fold) error {
 func (d *decider) window(ctx context.Context, db eventlog.Reader, e event.Event, p events.WindowClosed, _ time.Time) ([]event.Event, error) {
 	ns := eventlog.Namespace(e)
 	if p.Kind == domain.Canary {
-		return d.judge(ctx, db, ns, p)
+		return d.evaluate(ctx, db, ns, p)
 	}
 	model, err := state.ModelOf(ctx, db, ns, p.Model)
 	if errors.Is(err, state.ErrNone) {
@@ -69,10 +69,10 @@ func (d *decider) window(ctx context.Context, db eventlog.Reader, e event.Event,
 	return out.Result()
 }
 
-// judge gives the verdict on a canary's step: any rule that is true, or that
+// evaluate gives the verdict on a canary's step: any rule that is true, or that
 // cannot be evaluated, fails it. A window of a rollout that has ended or moved on
 // decides nothing.
-func (d *decider) judge(ctx context.Context, db eventlog.Reader, ns string, p events.WindowClosed) ([]event.Event, error) {
+func (d *decider) evaluate(ctx context.Context, db eventlog.Reader, ns string, p events.WindowClosed) ([]event.Event, error) {
 	c, err := state.CanaryOf(ctx, db, ns, p.Rollout)
 	if errors.Is(err, state.ErrNone) {
 		return nil, nil

@@ -101,7 +101,7 @@ func (b *Inbox) take(ctx context.Context, records []kafka.Record) error {
 		offsets[r.Partition] = max(offsets[r.Partition], r.Offset+1)
 		row, err := parse(r)
 		if err != nil {
-			b.logger.Warn("an inference record is set aside", "partition", r.Partition, "offset", r.Offset, "error", err)
+			b.logger.Warn("an inference record is skipped", "partition", r.Partition, "offset", r.Offset, "error", err)
 			batch.Queue(`INSERT INTO refused_records (topic, partition, position, reason, value) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
 				Topic, r.Partition, r.Offset, text(err.Error(), 1000), r.Value[:min(len(r.Value), 4096)])
 			continue

@@ -23,14 +23,14 @@ func (o *Output) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := len(b)
-	if room := o.limit - len(o.head); room > 0 {
-		take := min(room, len(b))
+	if left := o.limit - len(o.head); left > 0 {
+		take := min(left, len(b))
 		o.head = append(o.head, b[:take]...)
 		b = b[take:]
 	}
 	for len(b) > 0 {
-		if room := o.limit - len(o.tail); room > 0 {
-			take := min(room, len(b))
+		if left := o.limit - len(o.tail); left > 0 {
+			take := min(left, len(b))
 			o.tail = append(o.tail, b[:take]...)
 			b = b[take:]
 			continue

@@ -31,23 +31,23 @@ type process struct {
 // measure learns of new descendants and returns what all use together.
 func (t *tree) measure() (residentBytes, processes int64) {
 	all := list()
-	if p, alive := all[t.root]; alive && t.known[t.root] == "" {
+	if p, running := all[t.root]; running && t.known[t.root] == "" {
 		t.known[t.root] = p.started
 	}
 	for pid, started := range t.known {
-		if p, alive := all[pid]; !alive || p.started != started {
+		if p, running := all[pid]; !running || p.started != started {
 			delete(t.known, pid)
 		}
 	}
-	for grown := true; grown; {
-		grown = false
+	for found := true; found; {
+		found = false
 		for pid, p := range all {
 			if _, known := t.known[pid]; known {
 				continue
 			}
-			if _, ours := t.known[p.parent]; ours {
+			if _, known := t.known[p.parent]; known {
 				t.known[pid] = p.started
-				grown = true
+				found = true
 			}
 		}
 	}

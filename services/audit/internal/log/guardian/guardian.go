@@ -80,7 +80,7 @@ func New(o Options) *Guardian { return &Guardian{o: o} }
 
 const (
 	advanceEvery = 50 * time.Millisecond
-	lookEvery    = time.Second // at an attested stream
+	checkEvery   = time.Second // at an attested stream
 	retryFirst   = 50 * time.Millisecond
 	retryLast    = 2 * time.Second
 	askTimeout   = 10 * time.Second
@@ -101,7 +101,7 @@ func (g *Guardian) Run(ctx context.Context) {
 		if time.Since(began) > time.Minute {
 			pause = retryFirst
 		}
-		g.o.Logger.Warn("the log is looked at again", "because", err)
+		g.o.Logger.Warn("the log is checked again", "reason", err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -124,7 +124,7 @@ func (g *Guardian) session(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	r := &round{g: g, nc: nc, js: js, server: epoch.Server(nc), began: began, heard: map[string]*heard{}, found: map[place][]byte{}, lacking: map[place]bool{}}
+	r := &round{g: g, nc: nc, js: js, server: epoch.Server(nc), began: began, heard: map[string]*heard{}, found: map[origin][]byte{}, lacking: map[origin]bool{}}
 	if r.registered, err = g.registered(ctx); err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (g *Guardian) session(ctx context.Context) error {
 	if _, err := nc.ChanSubscribe(epoch.Subject, reports); err != nil {
 		return fmt.Errorf("listening for reports: %w", err)
 	}
-	g.o.Logger.Info("the log's server is new; the log is to be attested", "server", r.server)
+	g.o.Logger.Info("the log's server is new; its log must be attested", "server", r.server)
 	tick := time.NewTicker(advanceEvery)
 	defer tick.Stop()
 	for {
@@ -158,7 +158,7 @@ func (g *Guardian) session(ctx context.Context) error {
 func (r *round) attest(stream string, created time.Time) {
 	r.at = &attestation{stream: stream, created: created}
 	r.g.at.Store(r.at)
-	r.found, r.lacking, r.wanted = map[place][]byte{}, map[place]bool{}, nil
+	r.found, r.lacking, r.wanted = map[origin][]byte{}, map[origin]bool{}, nil
 	r.g.o.Logger.Info("the log is attested", "stream", stream, "server", r.server)
 }
 
@@ -170,7 +170,7 @@ func (r *round) report(ctx context.Context, m *nats.Msg) error {
 		return nil
 	}
 	if p.Server == r.server && !p.Follows {
-		if err := r.take(ctx, p); err != nil {
+		if err := r.note(ctx, p); err != nil {
 			return err
 		}
 		if r.at == nil {

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	patience = 2 * time.Minute
-	poll     = 5 * time.Millisecond
+	waitLimit = 2 * time.Minute
+	poll      = 5 * time.Millisecond
 )
 
 // database returns one with the guardian's tables.
@@ -54,7 +54,7 @@ func TestAGuardianWhoseSessionWasEndedStopsAttesting(t *testing.T) {
 		<-done
 	})
 	attests := func() bool { return g.at.Load() != nil }
-	require.Eventually(t, attests, patience, poll)
+	require.Eventually(t, attests, waitLimit, poll)
 
 	next, err := pool.Acquire(ctx)
 	require.NoError(t, err)
@@ -70,20 +70,20 @@ func TestAGuardianWhoseSessionWasEndedStopsAttesting(t *testing.T) {
 		require.NoError(t, err)
 		return pids
 	}
-	require.Eventually(t, func() bool { return len(held(false)) == 1 }, patience, poll)
+	require.Eventually(t, func() bool { return len(held(false)) == 1 }, waitLimit, poll)
 	_, err = pool.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid", held(true))
 	require.NoError(t, err)
 	require.NoError(t, <-took)
-	require.Eventually(t, func() bool { return !attests() }, patience, poll)
+	require.Eventually(t, func() bool { return !attests() }, waitLimit, poll)
 
 	_, err = next.Exec(ctx, "SELECT pg_advisory_unlock_all()")
 	require.NoError(t, err)
-	require.Eventually(t, attests, patience, poll)
+	require.Eventually(t, attests, waitLimit, poll)
 }
 
 // A service that does not come back holds up all trimming: that is told, with the way
 // out, once it stands still, and not again at every turn.
-func TestWhoHoldsUpTrimmingIsNamed(t *testing.T) {
+func TestAServiceThatBlocksTrimmingIsNamed(t *testing.T) {
 	t.Parallel()
 	nc := testkit.NATS(t)
 	require.NoError(t, eventlog.EnsureStream(t.Context(), nc, testkit.Stream))
@@ -110,7 +110,7 @@ func TestWhoHoldsUpTrimmingIsNamed(t *testing.T) {
 	require.Empty(t, turn(), "it may be on its way")
 	require.Contains(t, turn(), "DELETE /v1/log/services/lost")
 	require.Empty(t, turn())
-	r.held.warned = r.held.warned.Add(-warnAgain)
+	r.blocked.warned = r.blocked.warned.Add(-warnAgain)
 	require.Contains(t, turn(), "service=lost")
 
 	known, err := g.Forget(t.Context(), "lost")

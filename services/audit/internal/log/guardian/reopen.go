@@ -34,16 +34,17 @@ func (r *round) reopen(ctx context.Context, reason string, newest int, common ui
 		known = max(known, r.current.last)
 	}
 	if runs := r.running(); len(runs) > 0 {
-		r.holdUp(true, "%s, but %s went on with it under an earlier attestation of the same server: restart the log's server", reason, strings.Join(runs, ", "))
+		r.withhold(true, "%s, but %s already continued with it under an earlier attestation of the same server: "+
+			"restart the log's server", reason, strings.Join(runs, ", "))
 		return nil
 	}
 	if missing := r.missing(known); len(missing) > 0 {
-		r.holdUp(false, "%s; before it is put right, everybody who applied it has to be heard: start %s; of one that will not come back, "+
-			"send audit DELETE /v1/log/services/SERVICE", reason, strings.Join(missing, ", "))
+		r.withhold(false, "%s; every service that applied the log must report before the log can be repaired: start %s; "+
+			"to remove a service that will not start again, send audit DELETE /v1/log/services/SERVICE", reason, strings.Join(missing, ", "))
 		return nil
 	}
 	if waiting := r.tailsWanted(); waiting != "" {
-		r.holdUp(false, "%s; %s", reason, waiting)
+		r.withhold(false, "%s; %s", reason, waiting)
 		return nil
 	}
 	end := known
@@ -57,7 +58,7 @@ func (r *round) reopen(ctx context.Context, reason string, newest int, common ui
 	if entries == nil || !r.complete(reason, entries, tail.Sequence) {
 		return nil // told already
 	}
-	r.g.o.Logger.Error("the log's next epoch is opened", "because", reason, "epoch", newest+1, "begins", common+1, "archived", tail.Sequence, "restored", end)
+	r.g.o.Logger.Error("the log's next epoch is opened", "reason", reason, "epoch", newest+1, "begins", common+1, "archived", tail.Sequence, "restored", end)
 	if s := r.current; s != nil && !s.retired {
 		if err := r.retire(ctx, s); err != nil {
 			return err
@@ -90,7 +91,7 @@ func (r *round) reopen(ctx context.Context, reason string, newest int, common ui
 		return err
 	}
 	return r.g.opened(ctx, Opened{Epoch: newest + 1, Begins: common + 1, Archived: tail.Sequence, Restored: end, Reason: reason})
-	// The next look finds it whole, and attests it.
+	// The next checkStream finds it whole, and attests it.
 }
 
 func (r *round) running() []string {
@@ -124,10 +125,10 @@ func (r *round) order(ctx context.Context, after, end uint64, continues bool) ([
 			}
 			e := &entries[a.Sequence-after-1]
 			if e.digest == nil {
-				*e = entry{place: place{a.Source, a.SourceSequence}, digest: a.Digest, by: name}
+				*e = entry{origin: origin{a.Source, a.SourceSequence}, digest: a.Digest, by: name}
 			} else if !bytes.Equal(e.digest, a.Digest) {
-				r.holdUp(true, "at %d %s has %s and %s applied %s: two histories, of which one has to be given up: restore all of them from one "+
-					"backup (freshet restore)", a.Sequence, e.by, digestText(e.digest), name, digestText(a.Digest))
+				r.withhold(true, "event %d differs: %s has %s and %s applied %s. The log has two histories: restore all servers and services "+
+					"from one backup (freshet restore)", a.Sequence, e.by, digestText(e.digest), name, digestText(a.Digest))
 				return nil, nil
 			}
 		}
@@ -147,7 +148,7 @@ func (r *round) order(ctx context.Context, after, end uint64, continues bool) ([
 	}
 	unknown = ranges(entries, after, func(e entry) bool { return e.digest == nil && e.id == "" })
 	if len(unknown) > 0 {
-		r.holdUp(true, "nobody knows which events stood at %s of the log: neither the log, the archive, a service nor audit's index has them: "+
+		r.withhold(true, "the events at %s of the log are unknown: neither the log, the archive, a service nor audit's index has them: "+
 			"restore a backup (freshet restore)", text(unknown))
 		return nil, nil
 	}
@@ -165,26 +166,26 @@ func (r *round) complete(reason string, entries []entry, after uint64) bool {
 		if e.data != nil {
 			continue
 		}
-		data := r.found[e.place]
+		data := r.found[e.origin]
 		if data != nil && e.is(data) {
 			e.data = data
 			continue
 		}
 		if data != nil {
-			r.holdUp(true, "%s; event %d of %s belongs at %d of the log, and the outbox has another one under its number: restore all of them from one "+
-				"backup (freshet restore)", reason, e.sequence, e.source, sequence)
+			r.withhold(true, "%s; event %d of %s belongs at %d of the log, and the outbox has another event under its number: restore all servers "+
+				"and services from one backup (freshet restore)", reason, e.sequence, e.source, sequence)
 			return false
 		}
-		if r.lacking[e.place] {
+		if r.lacking[e.origin] {
 			gone = extend(gone, sequence)
 			continue
 		}
-		r.wanted = append(r.wanted, e.place)
+		r.wanted = append(r.wanted, e.origin)
 		waiting[strings.TrimPrefix(e.source, sourcePrefix)]++
 	}
 	if len(gone) > 0 {
 		first := entries[gone[0].from-after-1]
-		r.holdUp(true, "%s; the events at %s of the log are in no outbox any more (the first is event %d of %s, as %s knows): restore its PostgreSQL, "+
+		r.withhold(true, "%s; no outbox has the events at %s of the log (the first is event %d of %s, according to %s): restore its PostgreSQL, "+
 			"or the log's server, from a copy that has them",
 			reason, text(gone), first.sequence, first.source, first.by)
 		return false
@@ -199,7 +200,7 @@ func (r *round) complete(reason string, entries []entry, after uint64) bool {
 		}
 		from = append(from, service)
 	}
-	r.holdUp(false, "%s; %d events are fetched from the outbox of %s", reason, len(r.wanted), strings.Join(from, ", "))
+	r.withhold(false, "%s; %d events are fetched from the outbox of %s", reason, len(r.wanted), strings.Join(from, ", "))
 	return false
 }
 
@@ -220,7 +221,7 @@ func (e *entry) is(data []byte) bool {
 func (r *round) restoreArchive(ctx context.Context, through uint64) error {
 	reason := fmt.Sprintf("the archive ends at %d and the log begins at %d", r.archived, through+1)
 	if waiting := r.tailsWanted(); waiting != "" {
-		r.holdUp(false, "%s; %s", reason, waiting)
+		r.withhold(false, "%s; %s", reason, waiting)
 		return nil
 	}
 	entries, err := r.order(ctx, r.archived, through, false)
@@ -230,7 +231,7 @@ func (r *round) restoreArchive(ctx context.Context, through uint64) error {
 	if entries == nil || !r.complete(reason, entries, r.archived) {
 		return nil
 	}
-	r.g.o.Logger.Error("the archive is restored from what services have", "because", reason)
+	r.g.o.Logger.Error("the archive is restored from what services have", "reason", reason)
 	records := make([]kafka.Record, 0, len(entries))
 	for i, e := range entries {
 		records = append(records, archive.NewRecord(r.current.name, r.archived+1+uint64(i), "", e.data, time.Time{}))
@@ -263,7 +264,7 @@ func text(spans []span) string {
 	var out []string
 	for i, s := range spans {
 		if i == maxRanges {
-			out = append(out, fmt.Sprintf("and %d more places up to %d", len(spans)-i, spans[len(spans)-1].to))
+			out = append(out, fmt.Sprintf("and %d more ranges up to %d", len(spans)-i, spans[len(spans)-1].to))
 			break
 		}
 		if s.from == s.to {
@@ -287,7 +288,7 @@ type appender struct {
 
 func (a *appender) add(ctx context.Context, sequence uint64, data []byte) error {
 	if want := a.last + uint64(len(a.batch)) + 1; sequence != want {
-		return fmt.Errorf("%s goes on with %d, and %d comes", a.stream, want, sequence)
+		return fmt.Errorf("stream %s needs event %d next, and got %d", a.stream, want, sequence)
 	}
 	e, err := a.r.g.o.Codec.Decode(data)
 	if err != nil {

@@ -19,15 +19,15 @@ import (
 
 const sourcePrefix = "/freshet/"
 
-// A place is an event's in its source: what an outbox finds it by.
-type place struct {
+// A origin is an event's in its source: what an outbox finds it by.
+type origin struct {
 	source   string
 	sequence uint64
 }
 
 // An entry is what belongs at a sequence of the log.
 type entry struct {
-	place
+	origin
 	digest []byte // nil where only the id is known
 	id     string
 	data   []byte // nil where its owner has to give it
@@ -63,34 +63,34 @@ type round struct {
 	examined bool
 	archived uint64
 	current  *stream
-	looked   time.Time // at the attested stream
+	checked  time.Time // at the attested stream
 	trimmed  time.Time
-	held     held
+	blocked  blocked
 
-	wanted  []place          // events that their owners are asked for
-	found   map[place][]byte // what they gave
-	lacking map[place]bool   // what they do not have
+	wanted  []origin          // events that their owners are asked for
+	found   map[origin][]byte // what they gave
+	lacking map[origin]bool   // what they do not have
 
 	wait  string
 	alarm bool
 	at    *attestation
 }
 
-// holdUp says why the log is not attested.
-func (r *round) holdUp(alarm bool, format string, args ...any) {
+// withhold logs, and answers to services, why the log is not attested.
+func (r *round) withhold(alarm bool, format string, args ...any) {
 	wait := fmt.Sprintf(format, args...)
 	if wait != r.wait {
 		if alarm {
-			r.g.o.Logger.Error("the log cannot be attested", "because", wait)
+			r.g.o.Logger.Error("the log cannot be attested", "reason", wait)
 		} else {
-			r.g.o.Logger.Info("the log is not attested yet", "because", wait)
+			r.g.o.Logger.Info("the log is not attested yet", "reason", wait)
 		}
 	}
 	r.wait, r.alarm = wait, alarm
 }
 
-// take notes what a service says of itself.
-func (r *round) take(ctx context.Context, p epoch.Report) error {
+// note notes what a service says of itself.
+func (r *round) note(ctx context.Context, p epoch.Report) error {
 	if err := r.g.register(ctx, p); err != nil {
 		return err
 	}
@@ -119,11 +119,11 @@ func (r *round) take(ctx context.Context, p epoch.Report) error {
 	}
 	source := sourcePrefix + p.Service
 	for _, e := range p.Events {
-		r.found[place{source, e.Sequence}] = e.Data
-		delete(r.lacking, place{source, e.Sequence})
+		r.found[origin{source, e.Sequence}] = e.Data
+		delete(r.lacking, origin{source, e.Sequence})
 	}
 	for _, n := range p.Lacks {
-		r.lacking[place{source, n}] = true
+		r.lacking[origin{source, n}] = true
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (r *round) missing(known uint64) []string {
 	var out []string
 	for name, p := range r.registered {
 		if r.heard[name] == nil && (!p.stopped || p.sequence > known) {
-			out = append(out, fmt.Sprintf("%s (last heard at %d)", name, p.sequence))
+			out = append(out, fmt.Sprintf("%s (last reported at %d)", name, p.sequence))
 		}
 	}
 	slices.Sort(out)
@@ -153,27 +153,27 @@ func (r *round) advance(ctx context.Context) error {
 		}
 	}
 	if r.at != nil {
-		return r.look(ctx)
+		return r.checkStream(ctx)
 	}
 	return r.examine(ctx)
 }
 
-// look makes sure that the attested stream is still there.
-func (r *round) look(ctx context.Context) error {
-	if time.Since(r.looked) < lookEvery {
+// checkStream makes sure that the attested stream is still there.
+func (r *round) checkStream(ctx context.Context) error {
+	if time.Since(r.checked) < checkEvery {
 		return nil
 	}
 	began := time.Now()
-	r.looked = began
+	r.checked = began
 	s, err := r.js.Stream(ctx, r.at.stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("the log's stream %s is gone", r.at.stream)
+		return fmt.Errorf("the log's stream %s no longer exists", r.at.stream)
 	}
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", r.at.stream, err)
 	}
 	if !s.CachedInfo().Created.Equal(r.at.created) {
-		return fmt.Errorf("the log's stream %s was made anew", r.at.stream)
+		return fmt.Errorf("the log's stream %s was deleted and created again", r.at.stream)
 	}
 	if r.g.o.Archive != nil {
 		if tail, err := r.g.o.Archive.Tail(ctx); err == nil { // while it is away, nothing more is in it
@@ -189,12 +189,12 @@ func (r *round) examine(ctx context.Context) error {
 	if r.g.o.Archive != nil {
 		var err error
 		if tail, err = r.g.o.Archive.Tail(ctx); err != nil {
-			r.holdUp(errors.Is(err, archive.ErrForeign), "%v", err)
+			r.withhold(errors.Is(err, archive.ErrForeign), "%v", err)
 			return nil
 		}
 	}
 	if tail.Sequence < r.archived {
-		return fmt.Errorf("the archive ended at %d and ends at %d now", r.archived, tail.Sequence)
+		return fmt.Errorf("the archive ended at %d before and ends at %d now", r.archived, tail.Sequence)
 	}
 	r.archived = tail.Sequence
 	streams, err := streams(ctx, r.js)
@@ -228,7 +228,7 @@ func (r *round) examine(ctx context.Context) error {
 	common := uint64(0)
 	if r.current != nil {
 		if common, err = r.common(ctx, tail); err != nil {
-			r.holdUp(errors.Is(err, archive.ErrMissing) || errors.Is(err, archive.ErrForeign), "%v", err)
+			r.withhold(errors.Is(err, archive.ErrMissing) || errors.Is(err, archive.ErrForeign), "%v", err)
 			return nil
 		}
 		if first := r.current.first; older == "" && first > tail.Sequence+1 && r.g.o.Archive != nil {
@@ -247,14 +247,14 @@ func (r *round) examine(ctx context.Context) error {
 	}
 	if older == "" {
 		if waiting := r.tailsWanted(); waiting != "" {
-			r.holdUp(false, "%s", waiting)
+			r.withhold(false, "%s", waiting)
 			return nil
 		}
 		if missing := r.missing(r.current.last); len(missing) > 0 && time.Since(r.began) < r.g.o.Wait {
-			r.holdUp(false, "waiting for %s", strings.Join(missing, ", "))
+			r.withhold(false, "waiting for %s", strings.Join(missing, ", "))
 			return nil
 		} else if len(missing) > 0 {
-			r.g.o.Logger.Warn("the log is attested without having heard of all who apply it; they compare it themselves when they come", "missing", missing)
+			r.g.o.Logger.Warn("the log is attested before all services have reported; the missing ones compare it themselves when they start", "missing", missing)
 		}
 		r.attest(r.current.name, r.current.created)
 		return nil
@@ -266,11 +266,11 @@ func (r *round) examine(ctx context.Context) error {
 func (r *round) older(newest int) string {
 	switch {
 	case r.current == nil:
-		return "the log's server has none"
+		return "the log's server has no stream of the log"
 	case r.current.number < newest:
-		return fmt.Sprintf("the log's server has epoch %d, and epoch %d was gone on with", r.current.number, newest)
+		return fmt.Sprintf("the log's server has epoch %d, and epoch %d was already in use", r.current.number, newest)
 	case r.current.retired:
-		return fmt.Sprintf("epoch %d was closed and the next one never opened", r.current.number)
+		return fmt.Sprintf("epoch %d was closed, and the next one was never opened", r.current.number)
 	}
 	return ""
 }

@@ -53,7 +53,7 @@ func (g *Guardian) register(ctx context.Context, p epoch.Report) error {
 			stopped = excluded.stopped, heard = now()`,
 		p.Service, p.Epoch, int64(p.Sequence), digest, p.Leaves)
 	if err != nil {
-		return fmt.Errorf("remembering %s: %w", p.Service, err)
+		return fmt.Errorf("storing the position of %s: %w", p.Service, err)
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func (g *Guardian) register(ctx context.Context, p epoch.Report) error {
 func (g *Guardian) Forget(ctx context.Context, service string) (known bool, err error) {
 	tag, err := g.o.Pool.Exec(ctx, "DELETE FROM guardian_services WHERE service = $1", service)
 	if err != nil {
-		return false, fmt.Errorf("forgetting %s: %w", service, err)
+		return false, fmt.Errorf("removing service %s: %w", service, err)
 	}
 	g.forgotten.Store(true)
 	return tag.RowsAffected() > 0, nil
@@ -83,7 +83,7 @@ func (g *Guardian) indexed(ctx context.Context, from, to uint64) (map[uint64]ent
 	var sequence, number int64
 	var source, id string
 	_, err = pgx.ForEachRow(rows, []any{&sequence, &source, &number, &id}, func() error {
-		out[uint64(sequence)] = entry{place: place{source, uint64(number)}, id: id, by: "audit's index"}
+		out[uint64(sequence)] = entry{origin: origin{source, uint64(number)}, id: id, by: "audit's index"}
 		return nil
 	})
 	if err != nil {
@@ -103,7 +103,7 @@ func (g *Guardian) opened(ctx context.Context, o Opened) error {
 	_, err := g.o.Pool.Exec(ctx, `INSERT INTO guardian_epochs (epoch, begins, archived, restored, reason)
 		VALUES ($1, $2, $3, $4, $5)`, o.Epoch, int64(o.Begins), int64(o.Archived), int64(o.Restored), o.Reason)
 	if err != nil {
-		return fmt.Errorf("remembering epoch %d: %w", o.Epoch, err)
+		return fmt.Errorf("storing epoch %d: %w", o.Epoch, err)
 	}
 	return nil
 }

@@ -105,7 +105,7 @@ func (s *stream) read(ctx context.Context, js jetstream.JetStream, from, to uint
 			return err
 		}
 		if meta.Sequence.Stream != next {
-			return fmt.Errorf("%s goes from %d to %d", s.name, next-1, meta.Sequence.Stream)
+			return fmt.Errorf("stream %s jumps from %d to %d", s.name, next-1, meta.Sequence.Stream)
 		}
 		if err := fn(message{next, m.Data(), meta.Timestamp}); err != nil {
 			return err
@@ -125,7 +125,7 @@ func (r *round) create(ctx context.Context, name string, after uint64) error {
 	}
 	_, err := r.js.CreateStream(ctx, config)
 	if err != nil {
-		return fmt.Errorf("making %s: %w", name, err)
+		return fmt.Errorf("creating stream %s: %w", name, err)
 	}
 	return nil
 }
@@ -139,12 +139,12 @@ func (r *round) retire(ctx context.Context, s *stream) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("closing %s: %w", s.name, err)
+		return fmt.Errorf("retiring stream %s: %w", s.name, err)
 	}
 	config := old.CachedInfo().Config
 	config.Subjects = retiredSubjects(s.number)
 	if _, err := r.js.UpdateStream(ctx, config); err != nil {
-		return fmt.Errorf("closing %s: %w", s.name, err)
+		return fmt.Errorf("retiring stream %s: %w", s.name, err)
 	}
 	return nil
 }

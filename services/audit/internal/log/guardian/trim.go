@@ -24,7 +24,7 @@ func (t Trimming) off() bool { return t.KeepEvents == 0 && t.KeepFor == 0 && t.L
 
 const (
 	trimEvery = 5 * time.Second
-	trimTurn  = 5000 // events that are compared and removed at once
+	trimBatch = 5000 // events that are compared and removed at once
 	warnAgain = time.Hour
 )
 
@@ -50,8 +50,8 @@ func (r *round) trim(ctx context.Context) error {
 			through, last = at, name
 		}
 	}
-	r.heldBack(last, through, state)
-	through = min(through, state.FirstSeq+trimTurn-1)
+	r.warnBlocked(last, through, state)
+	through = min(through, state.FirstSeq+trimBatch-1)
 	if through, err = r.g.o.Trim.through(ctx, r, state, through); err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (r *round) trim(ctx context.Context) error {
 	}
 	current := &stream{name: r.at.stream, first: state.FirstSeq, last: state.LastSeq}
 	if err := r.verified(ctx, current, through); err != nil {
-		r.g.o.Logger.Error("the log is not trimmed", "because", err)
+		r.g.o.Logger.Error("the log is not trimmed", "reason", err)
 		return nil
 	}
 	if err := s.Purge(ctx, jetstream.WithPurgeSequence(through+1)); err != nil {
@@ -70,29 +70,29 @@ func (r *round) trim(ctx context.Context) error {
 	return nil
 }
 
-// heldBack warns of a service that stands still where the log is to be made smaller: it may
+// warnBlocked warns of a service that stands still where the log is to be made smaller: it may
 // not come back, and until somebody says so the log only grows.
-func (r *round) heldBack(service string, at uint64, state jetstream.StreamState) {
+func (r *round) warnBlocked(service string, at uint64, state jetstream.StreamState) {
 	bound := r.g.o.Trim.LogBytes
 	if service == "" || at >= state.FirstSeq || bound == 0 || state.Bytes <= bound {
-		r.held = held{}
+		r.blocked = blocked{}
 		return
 	}
-	if service != r.held.service || at != r.held.at {
-		r.held = held{service: service, at: at} // it may be on its way
+	if service != r.blocked.service || at != r.blocked.at {
+		r.blocked = blocked{service: service, at: at} // it may be on its way
 		return
 	}
-	if r.trimmed.Sub(r.held.warned) < warnAgain {
+	if r.trimmed.Sub(r.blocked.warned) < warnAgain {
 		return
 	}
-	r.held.warned = r.trimmed
-	r.g.o.Logger.Warn("the log is larger than it is to be, and cannot be trimmed before a service has applied it: start the service, or, "+
-		"if it will not come back, send audit DELETE /v1/log/services/"+service,
+	r.blocked.warned = r.trimmed
+	r.g.o.Logger.Warn("the log is larger than its limit, and cannot be trimmed before a service has applied it: start the service, or, "+
+		"if it will not start again, send audit DELETE /v1/log/services/"+service,
 		"service", service, "applied", at, "log_begins", state.FirstSeq, "bytes", state.Bytes, "bound", bound)
 }
 
-// held is who held up trimming at the last turn, where it was, and when that was told.
-type held struct {
+// blocked is who blocked up trimming at the last turn, where it was, and when that was told.
+type blocked struct {
 	service string
 	at      uint64
 	warned  time.Time
@@ -150,7 +150,7 @@ func (r *round) verified(ctx context.Context, s *stream, through uint64) error {
 	err = r.g.o.Archive.Read(ctx, s.first, through, func(batch []archive.Record) error {
 		for _, one := range batch {
 			if one.Digest != digests[n] {
-				return fmt.Errorf("the archive has another event than the log at %d", one.Sequence)
+				return fmt.Errorf("the archive and the log have different events at %d", one.Sequence)
 			}
 			n++
 		}

@@ -69,7 +69,7 @@ func TestRunEndsWhereTheConsumerFellSilent(t *testing.T) {
 }
 
 // What the archive lacks is missing; what it cannot be asked for is not known to be.
-func TestAnArchiveThatIsAwayLacksNothing(t *testing.T) {
+func TestAnUnavailableArchiveLacksNothing(t *testing.T) {
 	t.Parallel()
 	_, nc, publish := newLog(t)
 	publish(`{}`)

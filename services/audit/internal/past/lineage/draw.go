@@ -55,19 +55,19 @@ func (a Answer) Draw(w io.Writer) error {
 // alike groups data commits that are told for the same training alone. The first of a
 // group has the others as its value, the others nil.
 func (a Answer) alike() map[string][]string {
-	beside := map[string]string{} // a node's edges, as one text
+	others := map[string]string{} // a node's edges, as one text
 	for _, e := range a.Edges {
-		beside[e.Effect] += "<" + e.Cause
+		others[e.Effect] += "<" + e.Cause
 		if e.Kind == state.OfData || e.Kind == state.Contributed {
-			beside[e.Cause] += ">" + e.Effect
+			others[e.Cause] += ">" + e.Effect
 		} else {
-			beside[e.Cause] += "!" + e.Effect
+			others[e.Cause] += "!" + e.Effect
 		}
 	}
 	groups := map[string][]string{}
 	for _, n := range a.Nodes {
-		if n.More && n.Type == events.TypeDataCommitted && !strings.ContainsAny(beside[n.ID], "<!") {
-			effects := strings.Split(beside[n.ID], ">")
+		if n.More && n.Type == events.TypeDataCommitted && !strings.ContainsAny(others[n.ID], "<!") {
+			effects := strings.Split(others[n.ID], ">")
 			slices.Sort(effects)
 			key := strings.Join(slices.Compact(effects), ">")
 			groups[key] = append(groups[key], n.ID)

@@ -13,9 +13,9 @@ import (
 const through = "through"
 
 // Impact tells what came of the event that a name stands for: everything that it caused or
-// that rests on it, however far away. At most tell events are told, the weightiest; all
+// that depends on it, however far away. At most limit events are shown, the most important; all
 // that were found are counted.
-func (x *Explainer) Impact(ctx context.Context, namespace, name string, position int64, tell int) (Answer, error) {
+func (x *Explainer) Impact(ctx context.Context, namespace, name string, position int64, limit int) (Answer, error) {
 	of, start, err := x.start(ctx, namespace, name, position)
 	if err != nil {
 		return Answer{}, err
@@ -32,8 +32,8 @@ func (x *Explainer) Impact(ctx context.Context, namespace, name string, position
 			a.Counts[e.Type]++
 		}
 	}
-	chosen := weightiest(all, start.ID, tell)
-	if a.Nodes, _, err = x.tell(ctx, chosen); err != nil {
+	chosen := mostImportant(all, start.ID, limit)
+	if a.Nodes, _, err = x.describe(ctx, chosen); err != nil {
 		return Answer{}, err
 	}
 	a.Edges = sortedEdges(contracted(g, all, chosen), a.Nodes)
@@ -52,18 +52,18 @@ func (x *Explainer) forward(ctx context.Context, namespace string, start state.E
 	g.events[start.ID] = &found{Entry: start}
 	forth := state.Forth(x.index, namespace)
 	for len(level) > 0 && !truncated {
-		room := mostEffects - len(g.edges)
-		effects, err := forth.Of(ctx, level, room+1)
+		left := mostEffects - len(g.edges)
+		effects, err := forth.Of(ctx, level, left+1)
 		if err != nil {
 			return g, false, err
 		}
-		trained, err := x.trained(ctx, namespace, level, room+1)
+		trained, err := x.trained(ctx, namespace, level, left+1)
 		if err != nil {
 			return g, false, err
 		}
 		effects = append(effects, trained...)
-		if len(effects) > room {
-			effects, truncated = effects[:room], true
+		if len(effects) > left {
+			effects, truncated = effects[:left], true
 		}
 		level = level[:0:0]
 		for _, c := range effects {
@@ -103,8 +103,8 @@ var weights = map[string]int{
 	events.TypeQualityDegraded: 5, events.TypeAlertResolved: 4, events.TypeTrainingSkipped: 3, events.TypeFeatureViewMaterialized: 2,
 }
 
-// weightiest are the events to tell, in the log's order.
-func weightiest(all []state.Entry, start string, most int) []state.Entry {
+// mostImportant are the events to show, in the log's order.
+func mostImportant(all []state.Entry, start string, most int) []state.Entry {
 	if len(all) <= most {
 		return all
 	}

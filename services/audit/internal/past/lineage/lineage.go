@@ -123,9 +123,9 @@ func New(index eventlog.Reader, log Log, codec eventlog.Codec, objects Objects) 
 	return &Explainer{index: index, log: log, codec: codec, objects: objects, seen: map[string]event.Event{}}
 }
 
-// tell reads the payloads of nodes and says in words what they mean. An event that nothing
-// has any more is named by what the index knows of it.
-func (x *Explainer) tell(ctx context.Context, entries []state.Entry) ([]Node, map[string]event.Event, error) {
+// describe reads the payloads of nodes and puts them into words. An event that neither the
+// log nor the archive has is named by what the index knows of it.
+func (x *Explainer) describe(ctx context.Context, entries []state.Entry) ([]Node, map[string]event.Event, error) {
 	nodes := make([]Node, len(entries))
 	payloads := make(map[string]event.Event, len(entries))
 	errs := make([]error, len(entries))

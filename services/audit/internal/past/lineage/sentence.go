@@ -31,10 +31,10 @@ func (x *Explainer) sentence(ctx context.Context, e event.Event) string {
 	return text
 }
 
-type sayer func(ctx context.Context, x *Explainer, e event.Event) (string, error)
+type formatter func(ctx context.Context, x *Explainer, e event.Event) (string, error)
 
 // say adapts a typed sentence.
-func say[P any](parse func(event.Event) (P, error), fn func(ctx context.Context, x *Explainer, e event.Event, p P) string) sayer {
+func say[P any](parse func(event.Event) (P, error), fn func(ctx context.Context, x *Explainer, e event.Event, p P) string) formatter {
 	return func(ctx context.Context, x *Explainer, e event.Event) (string, error) {
 		p, err := parse(e)
 		if err != nil {
@@ -44,7 +44,7 @@ func say[P any](parse func(event.Event) (P, error), fn func(ctx context.Context,
 	}
 }
 
-var sentences = map[string]sayer{
+var sentences = map[string]formatter{
 	events.TypeChampionChanged: say(events.Parse[events.ChampionChanged], func(_ context.Context, _ *Explainer, _ event.Event, p events.ChampionChanged) string {
 		if p.Previous == nil {
 			return fmt.Sprintf("v%d of %s became the first champion in %s", p.Version, p.Model, p.Environment)
@@ -253,17 +253,17 @@ func candidateMeasured(_ context.Context, _ *Explainer, _ event.Event, p events.
 	var parts []string
 	for _, metric := range slices.Sorted(maps.Keys(p.Candidate.Metrics)) {
 		s := metric + " " + number(p.Candidate.Metrics[metric])
-		var beside []string
+		var others []string
 		if p.Champion != nil {
 			if v, ok := p.Champion.Metrics[metric]; ok {
-				beside = append(beside, fmt.Sprintf("champion v%d %s", p.Champion.Version, number(v)))
+				others = append(others, fmt.Sprintf("champion v%d %s", p.Champion.Version, number(v)))
 			}
 		}
 		if v, ok := p.Naive.Metrics[metric]; ok {
-			beside = append(beside, "naive "+number(v))
+			others = append(others, "naive "+number(v))
 		}
-		if len(beside) > 0 {
-			s += " (" + strings.Join(beside, ", ") + ")"
+		if len(others) > 0 {
+			s += " (" + strings.Join(others, ", ") + ")"
 		}
 		parts = append(parts, s)
 	}

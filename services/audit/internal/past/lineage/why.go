@@ -42,7 +42,7 @@ func (x *Explainer) Why(ctx context.Context, namespace, name string, position in
 	if err := w.walk(ctx, starts); err != nil {
 		return Answer{}, err
 	}
-	nodes, payloads, err := x.tell(ctx, w.graph.sorted(true))
+	nodes, payloads, err := x.describe(ctx, w.graph.sorted(true))
 	if err != nil {
 		return Answer{}, err
 	}

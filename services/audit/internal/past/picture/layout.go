@@ -109,7 +109,7 @@ func (l *layout) connect(a, b int, faint bool) {
 	p := path{nodes: []int{a}, layout: l, faint: faint}
 	last := a
 	for layer := l.nodes[a].layer + 1; layer < l.nodes[b].layer; layer++ {
-		l.nodes = append(l.nodes, node{layer: layer, width: lane})
+		l.nodes = append(l.nodes, node{layer: layer, width: column})
 		n := len(l.nodes) - 1
 		l.layers[layer] = append(l.layers[layer], n)
 		l.join(last, n)
@@ -147,15 +147,15 @@ func (l *layout) place() (width, height int) {
 	for i, layer := range l.layers {
 		for _, n := range layer {
 			l.nodes[n].x = margin + int(l.nodes[n].centre-float64(l.nodes[n].width)/2-left)
-			l.nodes[n].y = headRoom + i*(boxHeight+down)
+			l.nodes[n].y = headSpace + i*(boxHeight+down)
 			width = max(width, l.nodes[n].x+l.nodes[n].width+margin)
 		}
 	}
-	return width, headRoom + len(l.layers)*(boxHeight+down) - down + margin
+	return width, headSpace + len(l.layers)*(boxHeight+down) - down + margin
 }
 
 func (l *layout) arrange(layer []int, fromAbove, reorder bool) {
-	wish := func(n int) (float64, bool) {
+	preferred := func(n int) (float64, bool) {
 		joined := l.nodes[n].below
 		if fromAbove {
 			joined = l.nodes[n].above
@@ -171,7 +171,7 @@ func (l *layout) arrange(layer []int, fromAbove, reorder bool) {
 	}
 	if reorder {
 		at := func(n int) float64 {
-			if w, ok := wish(n); ok {
+			if w, ok := preferred(n); ok {
 				return w
 			}
 			return l.nodes[n].centre
@@ -186,12 +186,12 @@ func (l *layout) arrange(layer []int, fromAbove, reorder bool) {
 			return 0
 		})
 	}
-	l.fit(layer, wish)
+	l.fit(layer, preferred)
 }
 
-// fit gives the nodes of a layer, in their order, the places nearest to where they wish
+// fit gives the nodes of a layer, in their order, the places nearest to the preferred ones
 // to be: the least squares under the distances that their widths ask for.
-func (l *layout) fit(layer []int, wish func(int) (float64, bool)) {
+func (l *layout) fit(layer []int, preferred func(int) (float64, bool)) {
 	type block struct {
 		mean  float64
 		count int
@@ -202,7 +202,7 @@ func (l *layout) fit(layer []int, wish func(int) (float64, bool)) {
 	}
 	var blocks []block
 	for i, n := range layer {
-		w, ok := wish(n)
+		w, ok := preferred(n)
 		if !ok {
 			w = l.nodes[n].centre
 		}

@@ -35,12 +35,12 @@ type Line struct {
 const (
 	boxWidth  = 304
 	boxHeight = 62
-	lane      = 14 // of a line that passes a layer
+	column    = 14 // of a line that passes a layer
 	across    = 22
 	down      = 34
 	margin    = 20
 	perLine   = 46 // characters
-	headRoom  = 44
+	headSpace = 44
 )
 
 const style = `svg{font:11.5px system-ui,sans-serif;background:#f4f6f5}

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	listDefault = 100
-	listLimit   = 10_000
-	patience    = 15 * time.Second // for a checkpoint
+	listDefault       = 100
+	listLimit         = 10_000
+	checkpointTimeout = 15 * time.Second // for a checkpoint
 )
 
 // Register adds the routes.
@@ -48,7 +48,7 @@ func (l *Library) list(w http.ResponseWriter, r *http.Request) {
 
 // sign answers with a checkpoint over all that the archive has now.
 func (l *Library) sign(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	ctx, cancel := context.WithTimeout(r.Context(), checkpointTimeout)
 	defer cancel()
 	c, err := l.merkle.Checkpoint(ctx)
 	switch {
@@ -102,7 +102,7 @@ func (l *Library) growth(w http.ResponseWriter, r *http.Request) {
 }
 
 func (l *Library) prove(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	ctx, cancel := context.WithTimeout(r.Context(), checkpointTimeout)
 	defer cancel()
 	p, err := l.Proof(ctx, web.Namespace(r), r.PathValue("id"))
 	if errors.Is(err, state.ErrUnknown) {
@@ -127,7 +127,7 @@ func (l *Library) export(w http.ResponseWriter, r *http.Request) {
 		}
 		version = n
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), 4*patience)
+	ctx, cancel := context.WithTimeout(r.Context(), 4*checkpointTimeout)
 	defer cancel()
 	files, err := l.Pack(ctx, web.Namespace(r), model, version)
 	switch {

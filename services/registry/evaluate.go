@@ -5,9 +5,9 @@ import (
 	"github.com/freshet-io/freshet/services/registry/internal/gate"
 )
 
-// Judge evaluates a measured candidate's gates on its recorded metrics, as the
+// Evaluate evaluates a measured candidate's gates on its recorded metrics, as the
 // service did when it decided: whoever holds the event can decide it again.
-func Judge(p events.CandidateMeasured) (results []events.GateResult, passed bool, err error) {
+func Evaluate(p events.CandidateMeasured) (results []events.GateResult, passed bool, err error) {
 	gates, err := gate.New()
 	if err != nil {
 		return nil, false, err
