@@ -105,8 +105,8 @@ func (a *api) settled(ctx context.Context) (int, error) {
 		} else {
 			quiet = 0
 		}
-		if time.Since(moved) > patience {
-			return 0, fmt.Errorf("the suite did not settle: for %s it said %s", patience, last)
+		if time.Since(moved) > idleTimeout {
+			return 0, fmt.Errorf("the suite did not settle: for %s it said %s", idleTimeout, last)
 		}
 		select {
 		case <-time.After(pause):

@@ -32,7 +32,7 @@ type Options struct {
 
 const (
 	step         = 30 * time.Minute
-	patience     = 2 * time.Minute // with a suite in which nothing moves
+	idleTimeout  = 2 * time.Minute // with a suite in which nothing moves
 	stayPace     = 2 * time.Second // real time per step when the demo stays up
 	changeDay    = 9               // the code commit comes on the day after so many, at ten
 	badFileDay   = 5               // the producer's mistake comes at the end of this day
@@ -183,7 +183,7 @@ type demo struct {
 // begin connects everybody and has the model declared.
 func (d *demo) begin(ctx context.Context, s *suite.Suite) error {
 	d.suite = s
-	d.api = &api{url: s.URL(), http: &http.Client{Timeout: patience}}
+	d.api = &api{url: s.URL(), http: &http.Client{Timeout: idleTimeout}}
 	d.application = &application{api: d.api, answers: map[string]answer{}}
 	var (
 		stop func()

@@ -95,7 +95,7 @@ func (s *observer) caughtUp(ctx context.Context, events int) error {
 // when returns when a condition holds, which it looks at after each event. A suite may
 // take as long as it needs; one in which nothing happens for long is given up.
 func (s *observer) when(ctx context.Context, holds func() bool) error {
-	idle := time.NewTimer(patience)
+	idle := time.NewTimer(idleTimeout)
 	defer idle.Stop()
 	for {
 		s.mu.Lock()
@@ -107,9 +107,9 @@ func (s *observer) when(ctx context.Context, holds func() bool) error {
 		s.mu.Unlock()
 		select {
 		case <-more:
-			idle.Reset(patience)
+			idle.Reset(idleTimeout)
 		case <-idle.C:
-			return fmt.Errorf("nothing more was in the log for %s", patience)
+			return fmt.Errorf("nothing more was in the log for %s", idleTimeout)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
