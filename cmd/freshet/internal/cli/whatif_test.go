@@ -97,7 +97,7 @@ func TestWhatIfSaysWhatIsWrong(t *testing.T) {
 		{[]string{"--to", "3"}, fmt.Sprintf("--to 3: the model flight-delays is declared after it, at %d", declared)},
 		{[]string{"--from", "soon"}, `--from "soon" is neither a position of the log nor a time such as 2001-01-19 or 2001-01-19T04:00:00Z`},
 		{[]string{"-n", "other"}, "the model flight-delays is not declared in the log of namespace other"},
-		{nil, "feature-store: no trial of feature-store"},
+		{nil, "deployment: no trial of deployment"},
 	} {
 		_, err := run(t, append([]string{"replay", "what-if", "--url", url, "--model", "flight-delays", "--spec", same}, c.args...)...)
 		require.ErrorContains(t, err, c.err, "%s", c.args)
