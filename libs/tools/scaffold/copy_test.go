@@ -24,8 +24,8 @@ import (
 
 const repository = "../../.."
 
-// patience is what a suite may take to start or to stop where the machine is busy.
-const patience = 3 * time.Minute
+// waitLimit is what a suite may take to start or to stop where the machine is busy.
+const waitLimit = 3 * time.Minute
 
 // A copy is a tree of the repository's files with one service more.
 type copied struct {
@@ -171,12 +171,12 @@ func TestAServiceIsAdded(t *testing.T) {
 			Services map[string]struct{ Position uint64 }
 		}
 		return json.Unmarshal([]byte(s.get("/statusz", http.StatusOK)), &status) == nil && status.Services[c.name].Position > 0
-	}, patience, 20*time.Millisecond, "it reads the log from before its time")
+	}, waitLimit, 20*time.Millisecond, "it reads the log from before its time")
 	require.Contains(t, s.get("/v1/events?limit=1000", http.StatusOK), "io.freshet."+c.name+".v1.service_activated")
 	s.post("/v1/"+c.name+"/requests", `{"item":"first"}`)
 	require.Eventually(t, func() bool {
 		return strings.Contains(s.get("/v1/"+c.name+"/requests", http.StatusOK), `"status":"done"`)
-	}, patience, 20*time.Millisecond)
+	}, waitLimit, 20*time.Millisecond)
 }
 
 // A suite that runs.
@@ -199,7 +199,7 @@ func (c *copied) up(flags ...string) *running {
 	s.cmd.Dir, s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = c.root, environment(), s.log, s.log
 	require.NoError(c.t, s.cmd.Start())
 	go func() { s.ended <- s.cmd.Wait() }()
-	deadline := time.After(patience)
+	deadline := time.After(waitLimit)
 	for s.url == "" {
 		select {
 		case <-s.log.changed:
@@ -210,7 +210,7 @@ func (c *copied) up(flags ...string) *running {
 			c.t.Fatalf("the suite ended: %v\n%s", err, s.log)
 		case <-deadline:
 			_ = s.cmd.Process.Kill()
-			c.t.Fatalf("the suite is not ready within %s:\n%s", patience, s.log)
+			c.t.Fatalf("the suite is not ready within %s:\n%s", waitLimit, s.log)
 		}
 	}
 	return s
@@ -243,7 +243,7 @@ func (s *running) stop() {
 	select {
 	case err := <-s.ended:
 		require.NoError(s.t, err, "%s", s.log)
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		_ = s.cmd.Process.Kill()
 		s.t.Fatalf("the suite does not stop:\n%s", s.log)
 	}
