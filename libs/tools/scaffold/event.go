@@ -79,7 +79,7 @@ contracts/%[1]s/v1/testdata/%[2]s/    golden payloads
 	} else {
 		fmt.Fprintf(out, "%s applies every event, or keeps its fold in another way: nothing is changed there\n", service)
 	}
-	fmt.Fprintf(out, "\nmake generate        after every change of the contract\nmake golden-digests  where the golden log fills a table of %s\n", service)
+	fmt.Fprintf(out, "\nmake generate        after every change of the contract\nmake golden-digests  after FoldVersion was raised\n")
 	return nil
 }
 
@@ -165,9 +165,14 @@ func addChannels(root, service string, types []event) error {
 	}
 	b := bytes.NewBuffer(append(bytes.TrimRight(raw, "\n"), '\n'))
 	for _, e := range types {
-		consumers := observers
+		var consumers []string
 		if e.reads {
-			consumers = append([]string{service}, observers...)
+			consumers = append(consumers, service)
+		}
+		for _, o := range observers {
+			if o != service || e.kind == "fact" && !e.reads { // its own decisions it need not be told
+				consumers = append(consumers, o)
+			}
 		}
 		fmt.Fprintf(b, "  io.freshet.%[1]s.v1.%[2]s:\n    owner: %[1]s\n    kind: %[3]s\n    subject: %[4]s\n    consumers: [%[5]s]\n",
 			service, e.name, e.kind, e.subject, strings.Join(consumers, ", "))

@@ -64,6 +64,30 @@ func TestAnEventTakesItsPlaceInAFold(t *testing.T) {
 	require.Contains(t, string(edits["services/mill/internal/state/grain_ground.go"]), "func grainGround(")
 }
 
+// audit and console read every event, except that nobody is told their own decisions.
+func TestWhoReadsAnEvent(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	file := filepath.Join(root, "contracts", "channels.yaml")
+	for _, c := range []struct {
+		service string
+		event   event
+		want    string
+	}{
+		{"mill", event{name: "grain_ground", kind: "fact", reads: true}, "[mill, audit, console]"},
+		{"mill", event{name: "grain_ground", kind: "decision"}, "[audit, console]"},
+		{"audit", event{name: "grain_ground", kind: "fact"}, "[audit, console]"},
+		{"console", event{name: "grain_ground", kind: "fact", reads: true}, "[console, audit]"},
+		{"audit", event{name: "grain_ground", kind: "decision"}, "[console]"},
+	} {
+		require.NoError(t, create(file, []byte("events:\n")))
+		require.NoError(t, addChannels(root, c.service, []event{c.event}))
+		b, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Contains(t, string(b), "consumers: "+c.want+"\n")
+	}
+}
+
 func TestGoNames(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{"PriceChanged": "priceChanged", "URLChanged": "urlChanged", "ID": "id", "P50Seen": "p50Seen"} {
