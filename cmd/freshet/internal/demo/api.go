@@ -80,13 +80,15 @@ func (a *api) post(ctx context.Context, path string, body, answer any) error {
 // service a look into its log and database, so they become rarer while it works.
 func (a *api) settled(ctx context.Context) (int, error) {
 	var last, before json.RawMessage
-	moved, quiet := time.Now(), 0
+	idle := time.NewTimer(idleTimeout)
+	defer idle.Stop()
+	quiet := 0
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		if err := a.get(ctx, "/statusz", &last); err != nil {
 			return 0, fmt.Errorf("waiting for the suite to settle: %w; last it said %s", err, before)
 		}
 		if !bytes.Equal(last, before) {
-			moved = time.Now()
+			idle.Reset(idleTimeout)
 		}
 		before = bytes.Clone(last)
 		var s struct {
@@ -105,11 +107,10 @@ func (a *api) settled(ctx context.Context) (int, error) {
 		} else {
 			quiet = 0
 		}
-		if time.Since(moved) > idleTimeout {
-			return 0, fmt.Errorf("the suite did not settle: for %s it said %s", idleTimeout, last)
-		}
 		select {
 		case <-time.After(pause):
+		case <-idle.C:
+			return 0, fmt.Errorf("the suite did not settle: for %s it said %s", idleTimeout, last)
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		}
