@@ -271,7 +271,7 @@ func TestWhatIf(t *testing.T) {
 	})
 	t.Run("clocks that never struck", func(t *testing.T) {
 		r := a.whatIf(t, declared, measured[1], func(s *events.ModelSpec) { s.Retrain.Schedule = "0 3 * * *" })
-		require.Equal(t, `its schedule "0 3 * * *" never ticked`, r.Lost.Why)
+		require.Equal(t, `its schedule "0 3 * * *" never ran`, r.Lost.Why)
 		require.EqualValues(t, declared, r.Lost.At)
 		r = a.whatIf(t, declared, measured[1], func(s *events.ModelSpec) { s.Monitor.Window = events.Duration(time.Hour) })
 		require.Equal(t, "no window of 1h0m0s was ever closed", r.Lost.Why)
