@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/freshet-io/freshet/libs/epoch"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
@@ -60,7 +60,7 @@ func (s *Suite) connect(ctx context.Context) error {
 				return err
 			}
 		}
-		_, err = epoch.Current(ctx, s.js)
+		_, err = attest.Current(ctx, s.js)
 		return err
 	})
 	if err != nil {

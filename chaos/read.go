@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/libs/archive"
-	"github.com/freshet-io/freshet/libs/epoch"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go/jetstream"
@@ -51,7 +51,7 @@ func readCount(ctx context.Context, db querier) (n count, err error) {
 // readLog reads the log from a place on to its end. What lies before the first
 // event of its epoch is the archive's to tell.
 func readLog(ctx context.Context, s *Suite, from uint64) ([]message, error) {
-	name, err := epoch.Current(ctx, s.js)
+	name, err := attest.Current(ctx, s.js)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func readLog(ctx context.Context, s *Suite, from uint64) ([]message, error) {
 	if from > state.LastSeq {
 		return all, nil
 	}
-	c, err := stream.OrderedConsumer(ctx, epoch.ReadFrom(from))
+	c, err := stream.OrderedConsumer(ctx, attest.ReadFrom(from))
 	if err != nil {
 		return nil, err
 	}

@@ -15,8 +15,8 @@ import (
 	"syscall"
 
 	"github.com/freshet-io/freshet/libs/archive"
-	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/kafkaserver"
 	"github.com/freshet-io/freshet/libs/natsserver"
@@ -132,10 +132,10 @@ func prepareLog(ctx context.Context, s *natsserver.Server) error {
 		return err
 	}
 	// Only a first epoch is made here, as the suite does: the rest is audit's.
-	if _, err := epoch.Current(ctx, js); !errors.Is(err, epoch.ErrNone) {
+	if _, err := attest.Current(ctx, js); !errors.Is(err, attest.ErrNone) {
 		return err
 	}
-	return eventlog.EnsureStream(ctx, nc, epoch.Stream(1))
+	return eventlog.EnsureStream(ctx, nc, attest.Stream(1))
 }
 
 // writeURL leaves the connection string by TCP for the others to read.

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/freshet-io/freshet/libs/epoch"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 )
 
 // A status is what /statusz says, as far as it matters here.
@@ -122,7 +122,7 @@ func (s *Suite) Settle(ctx context.Context, within time.Duration) error {
 }
 
 func (s *Suite) end(ctx context.Context) (uint64, error) {
-	name, err := epoch.Current(ctx, s.js)
+	name, err := attest.Current(ctx, s.js)
 	if err != nil {
 		return 0, err
 	}

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/freshet-io/freshet/libs/epoch"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -115,7 +115,7 @@ func (s *Suite) published(ctx context.Context, service string) (bool, error) {
 	if err := s.db.QueryRow(ctx, "SELECT coalesce(max(sequence), 0) FROM "+schemaOf(service)+"_io.outbox").Scan(&recorded); err != nil {
 		return false, err
 	}
-	name, err := epoch.Current(ctx, s.js)
+	name, err := attest.Current(ctx, s.js)
 	if err != nil {
 		return false, err
 	}

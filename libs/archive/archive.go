@@ -20,7 +20,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/freshet-io/freshet/libs/epoch"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/freshet-io/freshet/libs/kafka"
 	kgo "github.com/segmentio/kafka-go"
 )
@@ -112,7 +112,7 @@ func NewRecord(stream string, sequence uint64, subject string, data []byte, stor
 	return kafka.Record{Topic: Topic, Key: []byte(key), Value: data, Time: stored, Headers: []kafka.Header{
 		{Key: HeaderStream, Value: []byte(stream)},
 		{Key: HeaderSequence, Value: strconv.AppendUint(nil, sequence, 10)},
-		{Key: HeaderEpoch, Value: strconv.AppendInt(nil, int64(epoch.Number(stream)), 10)},
+		{Key: HeaderEpoch, Value: strconv.AppendInt(nil, int64(attest.Number(stream)), 10)},
 		{Key: HeaderDigest, Value: []byte(Digest(data))},
 	}}
 }

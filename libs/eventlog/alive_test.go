@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/lead"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/schema"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
@@ -22,7 +24,7 @@ type leader struct {
 // leaderOf adder; zero where nobody leads.
 func leaderOf(t testing.TB, q Reader) (x leader) {
 	t.Helper()
-	rows, err := q.Query(context.Background(), "SELECT pid, application_name, now() - state_change FROM ("+heldSQL+") held JOIN pg_stat_activity USING (pid) WHERE key = hashtextextended('freshet/adder/lead', 0)")
+	rows, err := q.Query(context.Background(), "SELECT pid, application_name, now() - state_change FROM ("+schema.HeldLocks+") held JOIN pg_stat_activity USING (pid) WHERE key = hashtextextended('freshet/adder/lead', 0)")
 	require.NoError(t, err)
 	_, err = pgx.ForEachRow(rows, []any{&x.pid, &x.name, &x.silent}, func() error { return nil })
 	require.NoError(t, err)
@@ -60,7 +62,7 @@ func TestAFrozenProcessHoldsUpNobody(t *testing.T) {
 	other := w.session("psql", "BEGIN", "SELECT FROM adder_io.counter")
 	leads := w.session("first", "SELECT pg_advisory_lock(hashtextextended('freshet/adder/lead', 0))")
 	run(t, l)
-	require.Eventually(t, l.leading.Load, patience, pollTest)
+	require.Eventually(t, l.lease.Leading, patience, pollTest)
 	require.Error(t, leads.Ping(ctx))
 
 	follows := w.session("second", "SELECT pg_advisory_lock_shared(hashtextextended('freshet/adder/follow', 0))")
@@ -83,7 +85,7 @@ func TestALeaderThatIsSlowGoesOnLeading(t *testing.T) {
 			slow := func() *Fold {
 				f := counts("adder")
 				f.Version = version
-				add := f.apply[full("adder.added")]
+				add := applyOf(f, full("adder.added"))
 				replaceApply(f, full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
 					var n int
 					if err := tx.QueryRow(ctx, "SELECT count(*) FROM sums").Scan(&n); err != nil {
@@ -127,7 +129,7 @@ func TestALeaderThatIsSlowGoesOnLeading(t *testing.T) {
 				t.Cleanup(conn.Release)
 				busy = append(busy, conn)
 			}
-			require.Eventually(t, func() bool { return leaderOf(t, q).silent > silentFor+2*beatEvery }, patience, pollTest)
+			require.Eventually(t, func() bool { return leaderOf(t, q).silent > lead.SilentFor+2*lead.HeartbeatEvery }, patience, pollTest)
 			require.Equal(t, was.pid, leaderOf(t, q).pid)
 			for _, conn := range busy {
 				conn.Release()
@@ -135,7 +137,7 @@ func TestALeaderThatIsSlowGoesOnLeading(t *testing.T) {
 			close(goOn)
 			settle(t, l, second)
 			require.Equal(t, was.pid, leaderOf(t, q).pid)
-			require.False(t, second.leading.Load())
+			require.False(t, second.lease.Leading())
 		})
 	}
 }
@@ -146,7 +148,7 @@ func TestALeaderWhoseSessionWasEndedStandsDown(t *testing.T) {
 	ctx := context.Background()
 	l := w.start(counts("adder"))
 	settle(t, l)
-	require.Eventually(t, l.leading.Load, patience, pollTest)
+	require.Eventually(t, l.lease.Leading, patience, pollTest)
 	next := w.session("next")
 	took := make(chan error, 1)
 	go func() {
@@ -154,11 +156,11 @@ func TestALeaderWhoseSessionWasEndedStandsDown(t *testing.T) {
 		took <- err
 	}()
 	w.awaitWaiting()
-	admin(t, w.url, "SELECT pg_terminate_backend(pid) FROM ("+heldSQL+") held WHERE key = hashtextextended('freshet/adder/lead', 0)")
+	admin(t, w.url, "SELECT pg_terminate_backend(pid) FROM ("+schema.HeldLocks+") held WHERE key = hashtextextended('freshet/adder/lead', 0)")
 	require.NoError(t, <-took)
-	require.Eventually(t, func() bool { return !l.leading.Load() }, patience, pollTest, "nothing happens in the log meanwhile")
+	require.Eventually(t, func() bool { return !l.lease.Leading() }, patience, pollTest, "nothing happens in the log meanwhile")
 	require.NoError(t, next.Close(ctx))
-	require.Eventually(t, l.leading.Load, patience, pollTest)
+	require.Eventually(t, l.lease.Leading, patience, pollTest)
 }
 
 // A link that broke without a word leaves PostgreSQL a session of a process that
@@ -169,8 +171,8 @@ func TestAProcessEndsItsOwnEarlierSession(t *testing.T) {
 	ctx := context.Background()
 	l := w.open(counts("adder"))
 	earlier := w.session("earlier")
-	_, err := earlier.Exec(ctx, "SELECT pg_advisory_lock($1), pg_advisory_lock(hashtextextended('freshet/adder/lead', 0))", l.holder)
+	_, err := earlier.Exec(ctx, "SELECT pg_advisory_lock($1), pg_advisory_lock(hashtextextended('freshet/adder/lead', 0))", l.lease.Holder())
 	require.NoError(t, err)
 	run(t, l)
-	require.Eventually(t, l.leading.Load, patience, pollTest)
+	require.Eventually(t, l.lease.Leading, patience, pollTest)
 }

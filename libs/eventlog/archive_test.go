@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/libs/archive"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/source"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/kafkaserver"
 	"github.com/nats-io/nats.go"
@@ -19,12 +20,14 @@ import (
 func archived(t *testing.T, l *Log, client *kafka.Client, from, to uint64, alter func(sequence uint64, data []byte) []byte) {
 	t.Helper()
 	for n := from; n <= to; n++ {
-		m, err := l.messageAt(t.Context(), l.link.Load(), n)
+		k, err := l.sessions.Current()
+		require.NoError(t, err)
+		m, err := l.source.MessageAt(t.Context(), k, n)
 		require.NoError(t, err)
 		if alter != nil {
-			m.data = alter(n, m.data)
+			m.Data = alter(n, m.Data)
 		}
-		require.NoError(t, client.Produce(t.Context(), archive.Topic, archive.NewRecord(stream, n, m.subject, m.data, time.Time{})))
+		require.NoError(t, client.Produce(t.Context(), archive.Topic, archive.NewRecord(stream, n, m.Subject, m.Data, time.Time{})))
 	}
 }
 
@@ -81,7 +84,7 @@ func TestAReplayReadsTheArchive(t *testing.T) {
 	for _, until := range []uint64{20, 60} {
 		trial, err := l.Trial(ctx, until)
 		require.NoError(t, err)
-		require.Equal(t, until, trial.b.Position())
+		require.Equal(t, until, trial.Position())
 		require.NoError(t, trial.Close(ctx))
 	}
 	stop()
@@ -94,7 +97,7 @@ func TestAReplayReadsTheArchive(t *testing.T) {
 	require.NoError(t, err)
 	run(t, late)
 	settle(t, late)
-	require.EqualValues(t, 81, late.position(), "and service_activated")
+	require.EqualValues(t, 81, late.engine.Position(), "and service_activated")
 	trial, err := late.Trial(ctx, 0)
 	require.NoError(t, err)
 	added := draft("late.added", "0", payload{N: 1})
@@ -119,13 +122,27 @@ func TestAReplayReadsTheArchive(t *testing.T) {
 	require.ErrorContains(t, err, "event 61 is neither in the archive nor in the log")
 }
 
+// summedWith runs a fold as summed does, with an archive.
+func summedWith(t *testing.T, w *world, a *archive.Reader, events int) *Log {
+	t.Helper()
+	_, stop := summed(t, w, events)
+	stop()
+	o := w.options(counts("adder"))
+	o.Archive = a
+	l, err := Open(t.Context(), o)
+	require.NoError(t, err)
+	run(t, l)
+	settle(t, l)
+	require.Eventually(t, l.lease.Leading, patience, pollTest, "it has tidied up after replays that were killed")
+	return l
+}
+
 func TestAChangedRecordOfTheArchiveIsFound(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
 	client := emptyArchive(t)
-	l, _ := summed(t, w, 10)
-	l.archive = archive.New(client)
+	l := summedWith(t, w, archive.New(client), 10)
 	archived(t, l, client, 1, 20, func(sequence uint64, data []byte) []byte {
 		if sequence != 5 {
 			return data
@@ -138,8 +155,7 @@ func TestAChangedRecordOfTheArchiveIsFound(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, report.Equal)
 	require.EqualValues(t, 5, report.Difference.Sequence, "%+v", report.Difference)
-	l.archive = nil
-	_, err = l.Verify(ctx, FromArchive, nil)
+	_, err = w.open(counts("adder")).Verify(ctx, FromArchive, nil)
 	require.ErrorIs(t, err, ErrNoArchive)
 }
 
@@ -166,19 +182,18 @@ func TestTheArchiveIsReadOnFromWhatWasDelivered(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()
 	client := emptyArchive(t)
-	l, _ := summed(t, w, 10)
+	l := summedWith(t, w, archive.New(&hiccup{Client: client}), 10)
 	archived(t, l, client, 1, 20, nil)
-	l.archive = archive.New(&hiccup{Client: client})
 	var got []uint64
-	out := func(c chunk) error {
+	out := func(c source.Chunk) error {
 		for _, v := range c {
-			got = append(got, v.stream)
+			got = append(got, v.Stream)
 		}
 		return nil
 	}
-	next, err := l.readArchive(ctx, 1, 20, out)
+	next, err := l.source.Archived(ctx, 1, 20, out)
 	require.ErrorContains(t, err, "it is away")
-	next, err = l.readArchive(ctx, next, 20, out)
+	next, err = l.source.Archived(ctx, next, 20, out)
 	require.NoError(t, err)
 	require.EqualValues(t, 21, next)
 	require.Len(t, got, 20)

@@ -18,6 +18,8 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/libs/clock"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/schema"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/stall"
 	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
@@ -31,7 +33,7 @@ const childRole = "FRESHET_EVENTLOG_CHILD"
 // laborer decides, opens an effect per fact, and counts each once.
 func laborer() (*Fold, []Handler) {
 	f := counts("adder")
-	add := f.apply[full("adder.added")]
+	add := applyOf(f, full("adder.added"))
 	replaceApply(f, full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
 		tx.Open(Effect{Kind: "work"})
 		return add(ctx, tx, e)
@@ -91,7 +93,7 @@ func child() error {
 				key := fmt.Sprintf("%s/%d/%d", os.Getenv("CHILD_ROUND"), c, i)
 				r, err := l.Record(ctx, fact("adder.added", fmt.Sprint(c%3), 1, key))
 				if err == nil && os.Getenv("CHILD_NATS") != "" {
-					err = pauseFor(ctx, 25*time.Millisecond)
+					err = stall.PauseFor(ctx, 25*time.Millisecond)
 				}
 				if err != nil {
 					errs <- err
@@ -208,7 +210,7 @@ func TestPromise05NoSplitPublisher(t *testing.T) {
 	}
 	leader := func() string { return leaderOf(t, pool).name }
 	follows := func(c *child) (yes bool) {
-		err := pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM ("+heldSQL+") held JOIN pg_stat_activity a USING (pid) WHERE key = hashtextextended('freshet/adder/follow', 0) AND a.application_name = $1)", c.name).Scan(&yes)
+		err := pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM ("+schema.HeldLocks+") held JOIN pg_stat_activity a USING (pid) WHERE key = hashtextextended('freshet/adder/follow', 0) AND a.application_name = $1)", c.name).Scan(&yes)
 		require.NoError(t, err)
 		return yes
 	}
@@ -289,7 +291,7 @@ func TestTwoProcessesOfAServiceShareItsLog(t *testing.T) {
 	settle(t, logs...)
 	// The one that leads goes; the other takes over.
 	first := 0
-	if logs[1].leading.Load() {
+	if logs[1].lease.Leading() {
 		first = 1
 	}
 	stops[first]()
@@ -325,7 +327,7 @@ func TestAProcessOpensWhileAnotherRecords(t *testing.T) {
 	for range 40 {
 		second := w.open(counts("adder"))
 		end := run(t, second)
-		require.Eventually(t, func() bool { return second.position() > 0 }, patience, time.Millisecond)
+		require.Eventually(t, func() bool { return second.engine.Position() > 0 }, patience, time.Millisecond)
 		require.NoError(t, second.Status(context.Background()).Err)
 		end()
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/engine"
 	"github.com/stretchr/testify/require"
 )
 
@@ -47,9 +48,20 @@ func counts(service string) *Fold {
 }
 
 // replaceApply and replaceDecide are what a later version of a fold does instead.
-func replaceApply(f *Fold, typ string, fn ApplyFunc) { f.apply[typ] = fn }
+func replaceApply(f *Fold, typ string, fn ApplyFunc) {
+	apply, _ := engine.Handlers(f)
+	apply[typ] = fn
+}
 
-func replaceDecide(f *Fold, typ string, fn DecideFunc) { f.decide[typ] = fn }
+func replaceDecide(f *Fold, typ string, fn DecideFunc) {
+	_, decide := engine.Handlers(f)
+	decide[typ] = fn
+}
+
+func applyOf(f *Fold, typ string) ApplyFunc {
+	apply, _ := engine.Handlers(f)
+	return apply[typ]
+}
 
 func sum(t testing.TB, l *Log, subject string) (n, doubled int) {
 	t.Helper()
@@ -124,7 +136,7 @@ func TestEverybodysFactsAreRecordedInOneOrder(t *testing.T) {
 			go func() {
 				var err error
 				for i := range each {
-					_, e := l.Record(context.Background(), fact(l.service+".added", fmt.Sprint(c%5), 1, fmt.Sprint(c), fmt.Sprint(i)))
+					_, e := l.Record(context.Background(), fact(l.engine.Service()+".added", fmt.Sprint(c%5), 1, fmt.Sprint(c), fmt.Sprint(i)))
 					err = errors.Join(err, e)
 				}
 				errs <- err

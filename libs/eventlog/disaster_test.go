@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/envelope"
 	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -86,7 +87,7 @@ func TestWhatWasDecidedIsNotDecidedAnewAfterARestore(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		after Fact // what the first version recorded last
-		anew  int
+		again int
 	}{
 		// Nothing says that the log has all that was decided on the last one.
 		"a decision": {fact("adder.added", "last", 1), 1},
@@ -113,17 +114,17 @@ func TestWhatWasDecidedIsNotDecidedAnewAfterARestore(t *testing.T) {
 
 			restore()
 			w.during(more(), func(*Log) {})
-			require.Len(t, w.wholeLog(), length+c.anew)
+			require.Len(t, w.wholeLog(), length+c.again)
 			w.during(more(), func(l *Log) {
 				_, err := l.RecordAndWait(ctx, fact("adder.added", "0", 1))
 				require.NoError(t, err)
 			})
-			require.Len(t, w.wholeLog(), length+c.anew+3, "what comes now is decided on as now")
+			require.Len(t, w.wholeLog(), length+c.again+3, "what comes now is decided on as now")
 
 			// The same with nothing but the log.
 			w.url = databaseURL(t)
 			w.during(more(), func(*Log) {})
-			require.Len(t, w.wholeLog(), length+c.anew+3)
+			require.Len(t, w.wholeLog(), length+c.again+3)
 		})
 	}
 }
@@ -136,12 +137,12 @@ func TestAForeignPublisherStopsTheRelay(t *testing.T) {
 	_, err := l.RecordAndWait(ctx, fact("adder.added", "x", 1))
 	require.NoError(t, err)
 	settle(t, l)
-	e, err := place(draft("adder.added", "x", payload{N: 9}), "adder", keyID("adder", "default", []string{"rogue"}), Cause{}, w.clock.Now(), "")
+	e, err := envelope.Place(draft("adder.added", "x", payload{N: 9}), "adder", envelope.FactID("adder", "default", "rogue"), Cause{}, w.clock.Now(), "")
 	require.NoError(t, err)
-	n, err := newEntry(plainCodec{}, e)
+	n, err := envelope.NewEntry(plainCodec{}, e)
 	require.NoError(t, err)
-	n.number(3)
-	require.NoError(t, w.connect().PublishMsg(&nats.Msg{Subject: n.subject, Data: n.bytes}))
+	n.Number(3)
+	require.NoError(t, w.connect().PublishMsg(&nats.Msg{Subject: n.Subject, Data: n.Bytes}))
 	require.Eventually(t, func() bool { return w.end() == 3 }, patience, pollTest)
 	// What is recorded before the relay notices stays in the outbox; then nothing more is taken.
 	require.Eventually(t, func() bool {

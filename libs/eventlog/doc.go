@@ -6,6 +6,23 @@
 // carries them into the log, applies everybody's events in the log's order,
 // records what was decided, and executes the effects and timers that were opened.
 //
+// # Its rooms
+//
+// This package is what services call, and Log, the lifecycle of everything else:
+//
+//   - internal/engine is the state machine: how an event changes the tables and what is
+//     decided on it, by the one way that all folds share, Transaction.Step.
+//   - internal/live applies the log to the live tables as it comes; internal/replay folds it
+//     again, to rebuild, verify or try (shadow fold).
+//   - internal/source reads the log and its archive.
+//   - internal/outbox records facts and decisions; its relay appends them to the log.
+//   - internal/lead holds the session lease, by which one process of a service leads and
+//     frozen ones are fenced, and the log session: the connection to one process of the log's
+//     server, which audit has attested. The lead itself is taken in session.go, here.
+//   - internal/effects schedules effects and fires timers.
+//   - internal/stall is what a part waits for; internal/envelope ids, attributes and
+//     subjects of events; internal/schema the tables; internal/sqlbatch merges statements.
+//
 // # What it guarantees
 //
 // Recording. When Record returns, its facts are in the outbox, committed: all of
@@ -25,7 +42,7 @@
 // source. The same log gives the same tables, whatever the batches were.
 //
 // A rebuild (another version of the fold, a first start on a long log, or because
-// somebody asked) folds the log into a schema beside the live one, in large
+// somebody asked) folds the log into a schema side by side with the live one, in large
 // transactions, and swaps it in by one transaction. It applies what was decided
 // then, at the positions where it was, and decides nothing again: what an event
 // opened is a row until the swap, and starts after it. The older tables serve reads
@@ -47,14 +64,14 @@
 // to one server process, and, with Attested, only after audit has found the log there
 // to be the one that everybody applied; audit puts back what it lost, in the next
 // epoch's stream, from what each service remembers: its outbox, and which event it
-// applied at which sequence beyond the archive. A database that went back learns its
+// applied at which sequence beyond the archive. A database that was rolled back learns its
 // own events from the log and the archive before anything more is recorded, and from
 // them how far was decided: what was is not decided again by a newer version.
 //
 // # How it fails
 //
 // While nobody attests, nothing is published or applied; facts are recorded all the
-// same, once the outbox was held against the log. Without Attested the position alone
+// same, once the outbox was compared with the log. Without Attested the position alone
 // is compared: a log that ends before it, or has another event there, is an alarm.
 //
 // What is wrong with the infrastructure (connections, serialization, disk, memory,
@@ -65,15 +82,15 @@
 // Of several processes of a service one leads. A process that is frozen, or cut off
 // while its connections stay open, keeps its sessions and whatever they lock, the lead
 // for one; ten seconds after PostgreSQL last heard of it another process of the service
-// ends them all. One that goes on again finds that its session is gone, in a log where
+// fences it: it ends them all. One that continues finds that its session is gone, in a log where
 // nothing happens within seconds, stands down, and follows; what it was about to commit
 // or publish is refused.
 //
 // An event at fault (its handler panics or returns an error of its own, or its
 // data is refused with SQLSTATE class 22, 23 or 54) is tried twice and then
 // parked, by a decision, with a reason of one word. Later events of its subject or
-// ripple wait behind it, in order; all others go on. event_retried and
-// event_discarded, facts that name it, let them go; AnswerParked records them.
+// ripple wait behind it, in order; all others continue. event_retried and
+// event_discarded, facts that name it, let them go; ResolveParked records them.
 //
 // A history that cannot be continued stops the relay or the processor for good,
 // with an alarm in Status.Err: a gap in the log, an event in the log that is not

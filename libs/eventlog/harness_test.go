@@ -17,6 +17,8 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/libs/clock"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/envelope"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/schema"
 	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/freshet-io/freshet/libs/postgres"
 	"github.com/jackc/pgx/v5"
@@ -190,7 +192,7 @@ func settle(t testing.TB, logs ...*Log) {
 		var end uint64
 		for _, l := range logs {
 			s := l.Status(context.Background())
-			settled = settled && l.saved.Load() == s.Position
+			settled = settled && l.engine.Saved() == s.Position
 			end = max(end, s.End)
 			last = append(last, s)
 		}
@@ -256,7 +258,7 @@ func draft(typ, subject string, p any) event.Event {
 		b = []byte("{}")
 	}
 	service, name, _ := strings.Cut(typ, ".")
-	return jsonDraft(service, name, "default", subject, b)
+	return envelope.Draft(service, name, "default", subject, b)
 }
 
 func payloadOf(e event.Event) (payload, error) {
@@ -271,7 +273,7 @@ func fact(typ, subject string, n int, key ...string) Fact {
 
 func full(name string) string {
 	service, rest, _ := strings.Cut(name, ".")
-	return typePrefix + service + ".v1." + rest
+	return envelope.TypePrefix + service + ".v1." + rest
 }
 
 // wholeLog reads every event of the log.
@@ -319,7 +321,7 @@ func (w *world) dump(service string, tables ...string) string {
 		if table == "fold_position" {
 			columns = "epoch, sequence, digest, now"
 		}
-		rows, err := conn.Query(ctx, fmt.Sprintf(`SELECT x::text FROM (SELECT %s FROM %s.%s) AS x ORDER BY x::text COLLATE "C"`, columns, schemaOf(service), table))
+		rows, err := conn.Query(ctx, fmt.Sprintf(`SELECT x::text FROM (SELECT %s FROM %s.%s) AS x ORDER BY x::text COLLATE "C"`, columns, schema.Of(service), table))
 		require.NoError(w.t, err)
 		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		require.NoError(w.t, err)

@@ -10,55 +10,59 @@ type metrics struct {
 	recorded, applied prometheus.Counter
 }
 
-// newMetrics registers the log's metrics. A log that takes the place of an older
-// one in the same process takes its metrics too.
-func newMetrics(reg prometheus.Registerer, l *Log) (*metrics, error) {
-	labels := prometheus.Labels{"service": l.service}
-	opts := func(name, help string) prometheus.Opts {
-		return prometheus.Opts{Namespace: "freshet", Name: name, Help: help, ConstLabels: labels}
-	}
-	m := &metrics{
+func newMetrics(service string) *metrics {
+	opts := metricOpts(service)
+	return &metrics{
 		recorded: prometheus.NewCounter(prometheus.CounterOpts(opts("events_recorded_total", "Facts and decisions put in the outbox."))),
 		applied:  prometheus.NewCounter(prometheus.CounterOpts(opts("events_applied_total", "Events of the log that the position moved past."))),
 	}
+}
+
+func metricOpts(service string) func(name, help string) prometheus.Opts {
+	labels := prometheus.Labels{"service": service}
+	return func(name, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: "freshet", Name: name, Help: help, ConstLabels: labels}
+	}
+}
+
+// register registers the log's metrics. A log that takes the place of an older one in the
+// same process takes its metrics too.
+func (m *metrics) register(reg prometheus.Registerer, l *Log) error {
 	if reg == nil {
-		return m, nil
+		return nil
 	}
-	locked := func(read func() float64) func() float64 {
-		return func() float64 {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			return read()
-		}
-	}
+	opts := metricOpts(l.engine.Service())
 	for _, c := range []prometheus.Collector{
 		m.recorded, m.applied,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("log_held_up", "1 while something outside holds up a part of the log; it goes on by itself.")), func() float64 {
-			held, _ := l.troubles()
-			return oneIf(held)
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("log_held_up", "1 while a part of the log is stalled by something outside; it recovers by itself.")), func() float64 {
+			stalled, _ := l.board.Any()
+			return oneIf(stalled)
 		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("log_stopped", "1 where a part of the log stopped for good: a gap, or an event that is not the one that was recorded or applied.")), func() float64 {
-			_, stopped := l.troubles()
+			_, stopped := l.board.Any()
 			return oneIf(stopped)
 		}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("relay_lag_events", "Events in the outbox that are not in the log.")), func() float64 { return float64(l.relay.lag()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("processor_lag_events", "Events of the log that are not applied, as far as is known.")), locked(func() float64 {
-			return max(0, float64(l.end.Load())-float64(l.mem.sequence))
-		})),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("parked_events", "Events that are parked or wait behind one that is.")), locked(func() float64 { return float64(len(l.mem.parked)) })),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("open_effects", "Effects that no fact has closed.")), func() float64 { return float64(l.work.count()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("relay_lag_events", "Events in the outbox that are not in the log.")), func() float64 { return float64(l.outbox.Relay.Lag()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("processor_lag_events", "Events of the log that are not applied, as far as is known.")), func() float64 {
+			return max(0, float64(l.source.End())-float64(l.engine.Position()))
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("parked_events", "Events that are parked or wait behind one that is.")), func() float64 {
+			parked, waiting := l.engine.Parked()
+			return float64(parked + waiting)
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("open_effects", "Effects that no fact has closed.")), func() float64 { return float64(l.scheduler.Count()) }),
 	} {
 		err := reg.Register(c)
-		var there prometheus.AlreadyRegisteredError
-		if errors.As(err, &there) {
-			reg.Unregister(there.ExistingCollector)
+		var registered prometheus.AlreadyRegisteredError
+		if errors.As(err, &registered) {
+			reg.Unregister(registered.ExistingCollector)
 			err = reg.Register(c)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return m, nil
+	return nil
 }
 
 func oneIf(on bool) float64 {
@@ -66,22 +70,4 @@ func oneIf(on bool) float64 {
 		return 1
 	}
 	return 0
-}
-
-// troubles says whether a part of the log waits for something, and whether one
-// stopped on an alarm.
-func (l *Log) troubles() (held, stopped bool) {
-	for i := range l.trouble {
-		p := l.trouble[i].Load()
-		if p == nil {
-			continue
-		}
-		var a *alarm
-		if errors.As(*p, &a) {
-			stopped = true
-		} else {
-			held = true
-		}
-	}
-	return held, stopped
 }

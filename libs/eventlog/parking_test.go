@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/engine"
 	"github.com/stretchr/testify/require"
 )
 
@@ -93,13 +94,13 @@ func TestAFaultyEventIsParkedAndTheRestGoesOn(t *testing.T) {
 	retry := func(what, id string) Fact {
 		return Fact{Event: draft("fragile."+what, id, map[string]string{"event": id})}
 	}
-	_, err = l.RecordAndWait(ctx, retry(retried, ids[0]))
+	_, err = l.RecordAndWait(ctx, retry(engine.Retried, ids[0]))
 	require.NoError(t, err)
 	settle(t, l)
 	require.EqualValues(t, 4, l.Status(ctx).Parked)
 
 	well = true
-	_, err = l.RecordAndWait(ctx, retry(retried, ids[0]), retry(discarded, ids[1]), retry(retried, ids[2]), retry(retried, ids[3]))
+	_, err = l.RecordAndWait(ctx, retry(engine.Retried, ids[0]), retry(engine.Discarded, ids[1]), retry(engine.Retried, ids[2]), retry(engine.Retried, ids[3]))
 	require.NoError(t, err)
 	settle(t, l)
 	require.Zero(t, l.Status(ctx).Parked)
@@ -140,16 +141,16 @@ func TestAnAnswerToAParkedEventLetsTheOthersGo(t *testing.T) {
 	require.Equal(t, []any{c, 0}, []any{parked[1].ID, parked[1].Behind})
 
 	for _, id := range []string{waiting, "unheard-of"} {
-		_, err = l.AnswerParked(ctx, id, Discard, "someone")
+		_, err = l.ResolveParked(ctx, id, Discard, "someone")
 		require.ErrorIs(t, err, ErrNotParked)
 	}
-	_, err = l.AnswerParked(ctx, a, "forget", "someone")
+	_, err = l.ResolveParked(ctx, a, "forget", "someone")
 	require.ErrorContains(t, err, "forget")
 
-	receipts, err := l.AnswerParked(ctx, a, Discard, "someone")
+	receipts, err := l.ResolveParked(ctx, a, Discard, "someone")
 	require.NoError(t, err)
 	well = true
-	_, err = l.AnswerParked(ctx, c, Retry, "someone")
+	_, err = l.ResolveParked(ctx, c, Retry, "someone")
 	require.NoError(t, err)
 	settle(t, l)
 	require.Zero(t, l.Status(ctx).Parked)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/cloudevents/sdk-go/v2/event"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -11,7 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/envelope"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/schema"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/stall"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 )
@@ -32,13 +35,13 @@ func (w *world) requireOutbox(service string, log []event.Event) {
 	conn, err := pgx.Connect(ctx, w.url)
 	require.NoError(w.t, err)
 	defer conn.Close(ctx) //nolint:errcheck // only read from
-	rows, err := conn.Query(ctx, "SELECT event FROM "+schemaOf(service)+"_io.outbox ORDER BY sequence")
+	rows, err := conn.Query(ctx, "SELECT event FROM "+schema.Of(service)+"_io.outbox ORDER BY sequence")
 	require.NoError(w.t, err)
 	outbox, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
 	require.NoError(w.t, err)
 	next := 0
 	for _, e := range log {
-		if e.Source() != sourcePrefix+service {
+		if e.Source() != envelope.SourcePrefix+service {
 			continue
 		}
 		require.Less(w.t, next, len(outbox), "%s is in the log and not in the outbox", e.ID())
@@ -59,7 +62,7 @@ func (w *world) cutConnections(ctx context.Context, every time.Duration) error {
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // only read from
 	for {
-		if pauseFor(ctx, rand.N(2*every)) != nil {
+		if stall.PauseFor(ctx, rand.N(2*every)) != nil {
 			return nil
 		}
 		_, err := conn.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.5")
@@ -123,7 +126,9 @@ func TestPromise03OneEffectPerEvent(t *testing.T) {
 	var n int
 	require.NoError(t, logs[0].State().QueryRow(context.Background(), "SELECT sum(n) FROM sums").Scan(&n))
 	require.Equal(t, total, n)
-	_, last, err := logs[0].link.Load().bounds(context.Background())
+	k, err := logs[0].sessions.Current()
+	require.NoError(t, err)
+	_, last, err := k.Bounds(context.Background())
 	require.NoError(t, err)
 	require.EqualValues(t, 2*total, last, "a fact and its decision, once each")
 }
@@ -145,13 +150,13 @@ func TestPromise04OrderWithoutGaps(t *testing.T) {
 				var facts []Fact
 				for range 1 + rand.IntN(20) {
 					if n <= each {
-						facts = append(facts, fact(l.service+".added", fmt.Sprint(writer), n))
+						facts = append(facts, fact(l.engine.Service()+".added", fmt.Sprint(writer), n))
 						n++
 					}
 				}
 				_, err = l.Record(context.Background(), facts...)
 				if rand.IntN(50) == 0 {
-					err = errors.Join(err, pauseFor(context.Background(), rand.N(20*time.Millisecond)))
+					err = errors.Join(err, stall.PauseFor(context.Background(), rand.N(20*time.Millisecond)))
 				}
 			}
 			errs <- err

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/eventlog/internal/stall"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 )
@@ -31,8 +32,7 @@ func TestAReaderThatCannotGoOnEnds(t *testing.T) {
 	l, js, stop := reading(t)
 	require.NoError(t, js.DeleteStream(ctx, stream))
 	require.Eventually(t, func() bool {
-		err := l.trouble[troubleReader].Load()
-		return err != nil && *err != nil
+		return l.board.Of(stall.Reader) != nil
 	}, patience, pollTest)
 	stopped := make(chan struct{})
 	go func() {
@@ -60,8 +60,8 @@ func TestAReaderWhoseConsumerFellSilentGoesOn(t *testing.T) {
 		silenced++
 	}
 	require.NotZero(t, silenced)
-	before := l.position()
+	before := l.engine.Position()
 	_, err = l.Record(ctx, fact("adder.added", "x", 1))
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return l.position() > before }, patience, pollTest)
+	require.Eventually(t, func() bool { return l.engine.Position() > before }, patience, pollTest)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/engine"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
@@ -17,12 +18,16 @@ import (
 func (w *world) rebuild(service string, f *Fold, tables ...string) string {
 	w.t.Helper()
 	again := &world{t: w.t, url: databaseURL(w.t), nats: w.nats, clock: w.clock}
-	l := again.open(f)
-	l.batchLimit = 1
+	o := again.options(f)
+	o.Batch = 1
+	l, err := Open(context.Background(), o)
+	require.NoError(w.t, err)
 	stop := run(w.t, l)
 	defer stop()
 	want := w.end()
-	awaitProgress(w.t, func() (bool, any) { return l.position() >= want && l.saved.Load() >= want, l.position() })
+	awaitProgress(w.t, func() (bool, any) {
+		return l.engine.Position() >= want && l.engine.Saved() >= want, l.engine.Position()
+	})
 	require.Zero(w.t, l.Status(context.Background()).Outbox, "a rebuild decides nothing new")
 	return again.dump(service, tables...)
 }
@@ -97,7 +102,7 @@ func TestAServiceThatStartsLateDecidesNothingOfThePast(t *testing.T) {
 // numbers it sees.
 func everything() (*Fold, []Handler) {
 	f := fragile(func() bool { return false })
-	inner := f.apply[full("fragile.added")]
+	inner := applyOf(f, full("fragile.added"))
 	replaceApply(f, full("fragile.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
 		p, err := payloadOf(e)
 		if err != nil {
@@ -145,7 +150,7 @@ func TestPromise07ARebuildGivesTheSame(t *testing.T) {
 			for range group {
 				if len(parked) > 0 && rapid.IntRange(0, 9).Draw(r, "answer") == 0 {
 					id := rapid.SampledFrom(parked).Draw(r, "which")
-					what := rapid.SampledFrom([]string{retried, discarded}).Draw(r, "how")
+					what := rapid.SampledFrom([]string{engine.Retried, engine.Discarded}).Draw(r, "how")
 					facts = append(facts, Fact{Event: draft("fragile."+what, id, map[string]string{"event": id})})
 					continue
 				}
@@ -157,18 +162,16 @@ func TestPromise07ARebuildGivesTheSame(t *testing.T) {
 			if i%7 == 0 {
 				w.clock.Set(w.clock.Now().Add(3 * time.Minute))
 			}
-			l.mu.Lock()
 			for _, x := range receipts {
 				parked = append(parked, x.ID)
 			}
-			l.mu.Unlock()
 		}
 		settle(t, l)
 		sequences(t, w.wholeLog())
 		before := w.dump("fragile", "seen", "counted")
 		again, _ := everything()
 		require.Equal(t, before, w.rebuild("fragile", again, "seen", "counted"))
-		// And beside, in large transactions with merged statements, decided again.
+		// And side by side, in large transactions with merged statements, decided again.
 		for range 2 {
 			report, err := l.Verify(ctx, FromLog, nil)
 			require.NoError(t, err)

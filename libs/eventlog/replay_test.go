@@ -1,27 +1,20 @@
 package eventlog
 
 import (
-	"bufio"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	"github.com/freshet-io/freshet/libs/clock"
-	"github.com/freshet-io/freshet/libs/natsserver"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/outbox"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/source"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 )
@@ -84,8 +77,8 @@ func TestRecordedDecisionsOfAYoungOutboxAreFoundByTheIndex(t *testing.T) {
 		which        any
 		index, other string
 	}{
-		decisionsOfSQL: {causes, "outbox_cause", "outbox_pkey"},
-		decisionsAtSQL: {numbers, "outbox_pkey", "outbox_cause"},
+		outbox.DecisionsOfSQL: {causes, "outbox_cause", "outbox_pkey"},
+		outbox.DecisionsAtSQL: {numbers, "outbox_pkey", "outbox_cause"},
 	} {
 		rows, err := l.pool.Query(ctx, "EXPLAIN (ANALYZE, TIMING OFF) "+fmt.Sprintf(sql, "adder_io"), of.which)
 		require.NoError(t, err)
@@ -115,19 +108,20 @@ func TestAReplayFindsADecisionOnceWhileOthersAreMade(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()
 	l, _ := summed(t, w, 30)
-	b, err := l.newBeside(ctx, "adder_beside")
+	b, err := l.replay.NewShadow(ctx, "adder_shadow")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, b.Close(ctx)) }()
 	more := func() {
 		_, err := l.RecordAndWait(ctx, fact("adder.added", "1", 1))
 		require.NoError(t, err)
 	}
-	require.NoError(t, b.locateDecisions(ctx, meanwhile{l.pool, more}))
+	require.NoError(t, b.LocateDecisions(ctx, meanwhile{l.pool, more}))
 	more()
-	require.NoError(t, b.locateDecisions(ctx, meanwhile{l.pool, more}))
-	require.NoError(t, b.locateDecisions(ctx, l.pool))
-	require.Empty(t, b.further, "no event led to two")
-	require.Len(t, b.first, 33)
+	require.NoError(t, b.LocateDecisions(ctx, meanwhile{l.pool, more}))
+	require.NoError(t, b.LocateDecisions(ctx, l.pool))
+	causes, further := b.Located()
+	require.Zero(t, further, "no event led to two")
+	require.Equal(t, 33, causes)
 }
 
 // A publisher that never heard that its event is stored sends it once more, which the
@@ -281,7 +275,7 @@ func TestAnotherDecisionFailsOnlyWhereTheVersionIsTheSame(t *testing.T) {
 	l := w.open(changed(1))
 	stop = run(t, l)
 	settle(t, l)
-	require.Eventually(t, l.leading.Load, patience, pollTest, "it has tidied up after replays that were killed")
+	require.Eventually(t, l.lease.Leading, patience, pollTest, "it has tidied up after replays that were killed")
 	report, err := l.Verify(ctx, FromLog, nil)
 	require.NoError(t, err)
 	require.False(t, report.Equal)
@@ -308,7 +302,7 @@ func TestAnotherDecisionFailsOnlyWhereTheVersionIsTheSame(t *testing.T) {
 	require.EqualValues(t, 9, report.Reported)
 	require.EqualValues(t, 10, report.Decisions)
 	require.Equal(t, 1, report.Other.Version)
-	require.Len(t, w.wholeLog(), 20, "nothing is decided anew")
+	require.Len(t, w.wholeLog(), 20, "nothing is decided again")
 }
 
 func TestAnotherVersionIsRebuiltWhileTheOldOneServesReads(t *testing.T) {
@@ -320,7 +314,7 @@ func TestAnotherVersionIsRebuiltWhileTheOldOneServesReads(t *testing.T) {
 	before := w.dump("adder", "sums")
 	f := counts("adder")
 	f.Version, f.Tables = 2, f.Tables+";\nCREATE TABLE more (subject text COLLATE \"C\" PRIMARY KEY)"
-	add := f.apply[full("adder.added")]
+	add := applyOf(f, full("adder.added"))
 	reached, release := make(chan struct{}), make(chan struct{})
 	held := false
 	replaceApply(f, full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
@@ -367,7 +361,7 @@ func TestAnEventThatANewVersionCannotApplyIsParkedByItsRebuild(t *testing.T) {
 	stop()
 	f := counts("adder")
 	f.Version = 2
-	add := f.apply[full("adder.added")]
+	add := applyOf(f, full("adder.added"))
 	replaceApply(f, full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
 		if p, _ := payloadOf(e); p.N == 7 {
 			return fmt.Errorf("not seven")
@@ -395,7 +389,7 @@ func TestALongPastIsFoldedBesideAtAFirstStart(t *testing.T) {
 	ctx := context.Background()
 	other := w.start(NewFold("other", 1, ""))
 	var facts []Fact
-	for i := range chunkEvents + 100 {
+	for i := range source.ChunkEvents + 100 {
 		facts = append(facts, fact("other.added", fmt.Sprint(i%7), 1))
 	}
 	_, err := other.Record(ctx, facts...)
@@ -413,123 +407,4 @@ func TestALongPastIsFoldedBesideAtAFirstStart(t *testing.T) {
 	require.True(t, report.Equal, "%+v", report.Difference)
 	require.EqualValues(t, 1, report.Decisions)
 	require.Equal(t, w.dump("adder", "sums"), w.rebuild("adder", counts("adder"), "sums"))
-}
-
-// TestAKilledRebuildLeavesWhatIsLive kills a process at several moments of its
-// rebuild. What was live stays, and the next start goes on from it.
-func TestAKilledRebuildLeavesWhatIsLive(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts and kills processes")
-	}
-	t.Parallel()
-	dir, url := t.TempDir(), databaseURL(t)
-	server, err := natsserver.Start(natsserver.Options{DataDir: dir, Users: []natsserver.User{natsserver.All("test")}})
-	require.NoError(t, err)
-	t.Cleanup(server.Stop)
-	base := newWorld(t)
-	w := &world{t: t, url: url, nats: server, clock: base.clock}
-	require.NoError(t, EnsureStream(context.Background(), w.connect(), stream))
-	_, stop := summed(t, w, 500)
-	stop()
-	before := between(w.dump("adder", "sums"), "sums")
-	for _, moment := range []struct{ name, hold string }{
-		{"fold", ""},
-		{"swap", "LOCK TABLE adder.fold_position IN ACCESS SHARE MODE"},
-		{"drop", "LOCK TABLE adder.sums IN ACCESS SHARE MODE"},
-	} {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childRole+"=rebuild", "CHILD_MOMENT="+moment.name, "CHILD_POSTGRES="+url, "CHILD_NATS="+server.URL("test"))
-		cmd.Stderr = os.Stderr
-		out, err := cmd.StdoutPipe()
-		require.NoError(t, err)
-		in, err := cmd.StdinPipe()
-		require.NoError(t, err)
-		require.NoError(t, cmd.Start())
-		lines := bufio.NewScanner(out)
-		for lines.Scan() && lines.Text() != "leads" {
-		}
-		if moment.hold != "" {
-			w.whileWaitingFor(moment.hold, in, func() { require.NoError(t, cmd.Process.Kill()) })
-		}
-		require.ErrorContains(t, cmd.Wait(), "killed", moment.name)
-		require.Equal(t, before, between(w.dump("adder", "sums"), "sums"), moment.name)
-	}
-	l := w.start(counts("adder"))
-	settle(t, l)
-	_, err = l.RecordAndWait(context.Background(), fact("adder.added", "0", 1))
-	require.NoError(t, err)
-	settle(t, l)
-	report, err := l.Verify(context.Background(), FromLog, nil)
-	require.NoError(t, err)
-	require.True(t, report.Equal, "%+v", report.Difference)
-	require.Equal(t, []string{"adder", "adder_io"}, w.schemas("adder"))
-}
-
-// whileWaitingFor holds a lock, lets the child go, and calls then once it waits for
-// the lock.
-func (w *world) whileWaitingFor(lock string, start io.Writer, then func()) {
-	w.t.Helper()
-	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, w.url)
-	require.NoError(w.t, err)
-	defer conn.Close(ctx) //nolint:errcheck // of a test
-	_, err = conn.Exec(ctx, "BEGIN; "+lock)
-	require.NoError(w.t, err)
-	_, err = fmt.Fprintln(start, "go")
-	require.NoError(w.t, err)
-	w.awaitWaiting()
-	then()
-}
-
-// awaitWaiting waits until some session waits for a lock.
-func (w *world) awaitWaiting() {
-	w.t.Helper()
-	conn := w.session("test")
-	require.Eventually(w.t, func() bool {
-		var waiting int
-		require.NoError(w.t, conn.QueryRow(context.Background(), "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&waiting))
-		return waiting > 0
-	}, patience, pollTest)
-}
-
-// rebuildingChild leads, and rebuilds until it is killed.
-func rebuildingChild(ctx context.Context) error {
-	nc, err := nats.Connect(os.Getenv("CHILD_NATS"))
-	if err != nil {
-		return err
-	}
-	pool, err := pgxpool.New(ctx, os.Getenv("CHILD_POSTGRES"))
-	if err != nil {
-		return err
-	}
-	armed := false
-	f := counts("adder")
-	add := f.apply[full("adder.added")]
-	replaceApply(f, full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
-		if p, _ := payloadOf(e); armed && p.N == 250 {
-			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		}
-		return add(ctx, tx, e)
-	})
-	l, err := Open(ctx, Options{Fold: f, IsDecision: isDecision, Codec: plainCodec{}, Pool: pool, NATS: nc, Clock: clock.System()})
-	if err != nil {
-		return err
-	}
-	go func() { _ = l.Run(ctx) }()
-	for l.Status(ctx).Position < 1000 || !l.leading.Load() {
-		if err := pauseFor(ctx, pollTest); err != nil {
-			return err
-		}
-	}
-	fmt.Println("leads")
-	if os.Getenv("CHILD_MOMENT") == "fold" {
-		armed = true
-	} else if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
-		return err
-	}
-	for {
-		if _, err := l.Rebuild(ctx, FromLog, nil); !errors.Is(err, ErrReplaying) {
-			return errors.Join(err, errors.New("not killed"))
-		}
-	}
 }

@@ -2,19 +2,20 @@ package eventlog
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/freshet-io/freshet/libs/eventlog/internal/engine"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/lead"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/live"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/outbox"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/schema"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/source"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/stall"
 	"github.com/jackc/pgx/v5"
 )
-
-func digestOf(b []byte) []byte {
-	sum := sha256.Sum256(b)
-	return sum[:]
-}
 
 // steadyAfter is how long a session lasts that was none of a row of failures: what
 // ended it is new.
@@ -25,7 +26,7 @@ const steadyAfter = 10 * time.Second
 // and relays; the others record, read and execute effects.
 func (l *Log) runSession(ctx context.Context) {
 	executions, stop := context.WithCancel(ctx)
-	defer l.work.wait()
+	defer l.scheduler.Wait()
 	defer stop()
 	for try := 0; ctx.Err() == nil; try++ {
 		began := time.Now()
@@ -33,18 +34,17 @@ func (l *Log) runSession(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		var a *alarm
-		if errors.As(err, &a) {
-			l.setTrouble(troubleSession, fmt.Errorf("stopped: %w", err))
+		if stall.IsAlarm(err) {
+			l.board.Set(stall.Session, fmt.Errorf("stopped: %w", err))
 			l.logger.Error("the processor stopped on an alarm", "err", err)
 			<-ctx.Done()
 			return
 		}
-		if errors.Is(err, errPosition) || errors.Is(err, errRestored) || time.Since(began) > steadyAfter {
+		if errors.Is(err, live.ErrPosition) || errors.Is(err, outbox.ErrRolledBack) || time.Since(began) > steadyAfter {
 			try = 0
 		}
-		l.setTrouble(troubleSession, err)
-		if pause(ctx, try) != nil {
+		l.board.Set(stall.Session, err)
+		if stall.Pause(ctx, try) != nil {
 			return
 		}
 	}
@@ -52,63 +52,63 @@ func (l *Log) runSession(ctx context.Context) {
 
 func (l *Log) session(ctx, executions context.Context) error {
 	// The session's locks go with its connection.
-	conn, err := l.dedicated(ctx)
+	conn, err := schema.Dedicated(ctx, l.pool)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if err := l.arrive(ctx, conn); err != nil {
+	if err := l.lease.Register(ctx, conn); err != nil {
 		return err
 	}
 	ctx, end := context.WithCancelCause(ctx)
-	var alive sync.WaitGroup
-	alive.Go(func() { l.stayAlive(ctx, end) })
+	var heartbeat sync.WaitGroup
+	heartbeat.Go(func() { l.lease.Heartbeat(ctx, end) })
 	err = l.takePart(ctx, conn, executions)
-	if cause := context.Cause(ctx); errors.Is(cause, errEnded) {
+	if cause := context.Cause(ctx); errors.Is(cause, lead.ErrFenced) {
 		err = cause
 	}
 	end(nil)
-	alive.Wait()
+	heartbeat.Wait()
 	return err
 }
 
 // takePart leads the service whenever nobody else does, until it fails.
 func (l *Log) takePart(ctx context.Context, conn *pgx.Conn, executions context.Context) error {
 	for try := 0; ; {
-		var leads bool
-		if err := conn.QueryRow(ctx, leadSQL, l.leadLock(), l.followLock()).Scan(&leads); err != nil {
-			return fmt.Errorf("database: %w", err)
+		leads, err := l.lease.TryLead(ctx, conn)
+		if err != nil {
+			return err
 		}
-		err := l.attachOnce(ctx, conn, leads)
+		err = l.attachOnce(ctx, conn, leads)
 		current := false
 		if err == nil {
 			current, err = l.bringUp(ctx, conn, leads)
 		}
 		if err == nil && current {
-			err = l.loadMemory(ctx, conn)
+			err = l.load(ctx, conn)
 		}
 		if err == nil && current {
 			try = 0
-			l.setTrouble(troubleSession, nil)
+			l.board.Set(stall.Session, nil)
 			if leads {
 				err = l.lead(ctx, conn, executions)
 			} else {
-				l.work.begin(executions)
+				l.scheduler.Begin(executions)
 			}
 		}
-		if leads && !errors.Is(context.Cause(ctx), errEnded) {
-			// It may be asked for again at once; a lock that is taken twice is held twice.
-			if _, unlocked := conn.Exec(context.WithoutCancel(ctx), unleadSQL, l.leadLock(), l.followLock()); unlocked != nil {
-				return errors.Join(err, fmt.Errorf("database: %w", unlocked))
+		if leads && !errors.Is(context.Cause(ctx), lead.ErrFenced) {
+			// It may be asked for again at once.
+			if resigned := l.lease.Resign(ctx, conn); resigned != nil {
+				return errors.Join(err, resigned)
 			}
 		}
 		switch {
 		case err == nil:
-			err = pauseFor(ctx, hintEvery)
-		case errors.Is(err, errAway) || errors.Is(err, errOther):
-			// The database's session goes on; the log is looked for again.
-			l.setTrouble(troubleSession, err)
-			err = pause(ctx, try)
+			err = stall.PauseFor(ctx, hintEvery)
+		case errors.Is(err, lead.ErrUnavailable) || errors.Is(err, lead.ErrReplaced):
+			// The database's session continues; the log is looked for again.
+			l.board.Set(stall.Session, err)
+			err = stall.Pause(ctx, try)
 			try++
 		}
 		if err != nil {
@@ -121,31 +121,31 @@ func (l *Log) takePart(ctx context.Context, conn *pgx.Conn, executions context.C
 // rebuilds them, the others wait. It reports whether they are.
 func (l *Log) bringUp(ctx context.Context, conn *pgx.Conn, leads bool) (bool, error) {
 	if leads {
-		if err := l.tidy(ctx); err != nil {
+		if err := l.replay.Tidy(ctx); err != nil {
 			return false, err
 		}
 	}
-	outdated, err := l.outdated(ctx, conn)
+	outdated, err := l.engine.Tables().Outdated(ctx, conn)
 	if err == nil && leads && !outdated {
-		outdated, err = l.faraway(ctx, conn)
+		outdated, err = l.longPast(ctx, conn)
 	}
 	if err != nil || !outdated {
 		return err == nil, err
 	}
 	if !leads {
-		l.setTrouble(troubleSession, errors.New("a process with another version of the fold leads; this one waits"))
+		l.board.Set(stall.Session, errors.New("a process with another version of the fold leads; this one waits"))
 		return false, nil
 	}
-	k, err := l.at()
+	k, err := l.sessions.Current()
 	if err != nil {
 		return false, err
 	}
-	l.setTrouble(troubleSession, nil)
+	l.board.Set(stall.Session, nil)
 	// What is recorded meanwhile gets into the log meanwhile.
 	relaying, stop := context.WithCancel(ctx)
 	var relay sync.WaitGroup
-	relay.Go(func() { l.relay.run(relaying, k) })
-	err = l.renewFold(ctx)
+	relay.Go(func() { l.outbox.Relay.Run(relaying, k) })
+	err = l.replay.Renew(ctx)
 	stop()
 	relay.Wait()
 	if errors.Is(err, ErrReplaying) { // of a process that was killed, or no longer leads
@@ -154,14 +154,14 @@ func (l *Log) bringUp(ctx context.Context, conn *pgx.Conn, leads bool) (bool, er
 	return err == nil, err
 }
 
-// attachOnce attaches who leads, who has no link to the log's server, and who was
+// attachOnce attaches who leads, who has no log session, and who was
 // not attached when it was opened.
 func (l *Log) attachOnce(ctx context.Context, conn *pgx.Conn, leads bool) error {
-	k := l.link.Load()
-	if !leads && k != nil && !k.gone() && l.admitted.Load() {
+	lost := l.sessions.Lost()
+	if !leads && !lost && l.outbox.Admitted() {
 		return nil
 	}
-	if atOpen := l.attachedAtOpen; atOpen && !k.gone() {
+	if l.attachedAtOpen && !lost {
 		l.attachedAtOpen = false
 		return nil
 	}
@@ -171,80 +171,88 @@ func (l *Log) attachOnce(ctx context.Context, conn *pgx.Conn, leads bool) error 
 // attach finds the log, has it attested, and makes the outbox know what the log has
 // of this service. Only then is anything recorded or applied.
 func (l *Log) attach(ctx context.Context, conn *pgx.Conn, leads bool) error {
-	if _, err := l.enter(ctx, leads); err != nil {
+	if _, err := l.sessions.Register(ctx, leads); err != nil {
 		return err
 	}
-	if err := l.reconcileAlone(ctx, conn); err != nil {
+	if err := l.outbox.Reconcile(ctx, conn); err != nil {
 		return err
 	}
-	l.admitted.Store(true)
+	l.outbox.Admit(true)
 	return nil
 }
 
-// restored ends what goes on: the database went back to an earlier state, so that
+// rolledBack ends the lead under way: the database is at an earlier state again, so that
 // the outbox has to learn from the log again.
-func (l *Log) restored() {
-	l.admitted.Store(false)
-	l.mu.Lock()
-	end := l.endLead
-	l.mu.Unlock()
-	if end != nil {
-		end(errRestored)
-	}
+func (l *Log) rolledBack() {
+	l.outbox.Admit(false)
+	l.lease.StandDown(outbox.ErrRolledBack)
 }
-
-var errRestored = errors.New("PostgreSQL went back to an earlier state")
 
 // lead applies, decides, relays, and fires timers until it fails, the log's server
 // is lost, or another takes over.
 func (l *Log) lead(ctx context.Context, conn *pgx.Conn, executions context.Context) error {
-	k, err := l.at()
+	k, err := l.sessions.Current()
 	if err != nil {
 		return err
 	}
-	if err := l.checkPosition(ctx, k); err != nil {
+	end, err := l.source.CheckPosition(ctx, k)
+	if err != nil {
 		return err
 	}
 	outer := ctx
-	if err := l.noteVersion(ctx, conn); err != nil {
+	if err := l.outbox.NoteVersion(ctx, conn, end); err != nil {
 		return err
 	}
-	l.counter.mu.Lock()
-	l.counter.known = false
-	l.counter.mu.Unlock()
+	through, err := l.outbox.DecidedThrough(ctx, conn)
+	if err != nil {
+		return err
+	}
+	l.outbox.ForgetCounter()
 	ctx, cancel := context.WithCancelCause(ctx)
-	l.mu.Lock()
-	l.endLead = cancel
-	l.mu.Unlock()
+	done := l.lease.Begin(cancel)
 	var parts sync.WaitGroup
-	l.leading.Store(true)
-	in := make(chan *logEvent, readAhead)
-	from := l.position() + 1
+	in := make(chan *engine.Event, source.ReadAhead)
+	from := l.engine.Position() + 1
 	parts.Go(func() {
 		select {
-		case <-k.lost:
-			cancel(errAway)
+		case <-k.Lost:
+			cancel(lead.ErrUnavailable)
 		case <-ctx.Done():
 		}
 	})
-	parts.Go(func() { l.read(ctx, k, from, in) })
-	parts.Go(func() { l.relay.run(ctx, k) })
-	if l.attested {
-		parts.Go(func() { l.attend(ctx, k) })
+	parts.Go(func() { l.source.Follow(ctx, k, from, in) })
+	parts.Go(func() { l.outbox.Relay.Run(ctx, k) })
+	if l.sessions.Attested() {
+		parts.Go(func() { l.sessions.Heartbeat(ctx, k) })
 	}
-	p := l.newProcessor(conn, k)
-	err = p.run(ctx, in, func() {
-		l.work.begin(executions)
-		parts.Go(func() { l.timers.run(ctx) })
+	l.processor.Begin(conn, k, through, end)
+	err = l.processor.Run(ctx, in, func() {
+		l.scheduler.Begin(executions)
+		parts.Go(func() { l.timers.Run(ctx) })
 	})
 	cause := context.Cause(ctx)
 	cancel(nil)
 	parts.Wait()
-	l.leading.Store(false)
-	if outer.Err() != nil && !errors.Is(context.Cause(outer), errEnded) {
-		l.leave(context.WithoutCancel(outer), k)
+	done()
+	if outer.Err() != nil && !errors.Is(context.Cause(outer), lead.ErrFenced) {
+		l.sessions.Deregister(context.WithoutCancel(outer), k)
 	} else if cause != nil {
 		err = cause
 	}
 	return err
+}
+
+// hintEvery is how often a process that does not lead looks at what was applied.
+const hintEvery = 200 * time.Millisecond
+
+// longPast says whether the tables are still empty and the log before the service's
+// first start is long: that is folded faster side by side.
+func (l *Log) longPast(ctx context.Context, q Reader) (bool, error) {
+	var position int64
+	err := q.QueryRow(ctx, "SELECT sequence FROM "+schema.Quote(l.engine.Schema())+".fold_position").Scan(&position)
+	if err != nil {
+		return false, fmt.Errorf("read the position: %w", err)
+	}
+	through, err := l.outbox.DecidedThrough(ctx, q)
+	return position == 0 && through > source.ChunkEvents, err
 }

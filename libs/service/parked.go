@@ -47,7 +47,7 @@ func (s *Service) answerParked(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), answerWait)
 	defer cancel()
-	receipts, err := s.log.AnswerParked(ctx, event, how, actor)
+	receipts, err := s.log.ResolveParked(ctx, event, how, actor)
 	switch {
 	case err == nil:
 		web.JSON(w, http.StatusCreated, map[string]any{"id": receipts[0].ID, "existing": receipts[0].Existing})

@@ -17,6 +17,7 @@ import (
 const (
 	module   = "github.com/freshet-io/freshet/"
 	eventlog = module + "libs/eventlog"
+	engine   = eventlog + "/internal/engine" // whose types eventlog gives names
 )
 
 // A report is what was looked at and what is wrong.
@@ -142,9 +143,9 @@ func (c *checker) run() *report {
 				return true
 			}
 			switch fn := calledName(b.pkg, call); fn {
-			case eventlog + ".Apply", "(*" + eventlog + ".Fold).Apply", "(*" + eventlog + ".Fold).ApplyFirst":
+			case eventlog + ".Apply", "(*" + engine + ".Fold).Apply", "(*" + engine + ".Fold).ApplyFirst":
 				handlers++
-			case eventlog + ".Decide", "(*" + eventlog + ".Fold).Decide":
+			case eventlog + ".Decide", "(*" + engine + ".Fold).Decide":
 				handlers++
 				s.decides = append(s.decides, call)
 			case eventlog + ".NewFold":
@@ -282,7 +283,7 @@ func (c *checker) reach(service string, p *packages.Package, at *ast.Ident, fn *
 	if fn.Pkg() == nil {
 		return
 	}
-	if fn.Pkg().Path() == eventlog {
+	if ofEventlog(fn.Pkg().Path()) {
 		c.reachArguments(service, p, at, fn, deciding)
 		return
 	}
@@ -312,7 +313,7 @@ func (c *checker) reach(service string, p *packages.Package, at *ast.Ident, fn *
 				}
 				if m, _, _ := types.LookupFieldOrMethod(t, true, fn.Pkg(), fn.Name()); m != nil {
 					if m, ok := m.(*types.Func); ok {
-						if b, ok := c.bodies[m.FullName()]; ok && inRepository(m.Pkg().Path()) && m.Pkg().Path() != eventlog {
+						if b, ok := c.bodies[m.FullName()]; ok && inRepository(m.Pkg().Path()) && !ofEventlog(m.Pkg().Path()) {
 							c.follow(service, m.FullName(), b, deciding)
 						}
 					}
@@ -339,6 +340,12 @@ func (c *checker) reachArguments(service string, p *packages.Package, at *ast.Id
 			}
 		}
 	}
+}
+
+// ofEventlog says whether a package is eventlog or one of its rooms: handlers may call
+// what these give them.
+func ofEventlog(path string) bool {
+	return path == eventlog || strings.HasPrefix(path, eventlog+"/internal/")
 }
 
 func inRepository(path string) bool { return strings.HasPrefix(path, module) }

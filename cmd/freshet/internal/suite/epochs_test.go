@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/freshet-io/freshet/libs/epoch"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/freshet-io/freshet/libs/testkit"
 	"github.com/stretchr/testify/require"
 )
@@ -39,7 +39,7 @@ func TestPromise02ARolledBackBrokerIsRepaired(t *testing.T) {
 		})
 		h.record(3) // the outbox takes it meanwhile
 		h.right(before)
-		require.Equal(t, epoch.Stream(round+2), h.stream())
+		require.Equal(t, attest.Stream(round+2), h.stream())
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/archive"
-	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go/jetstream"
@@ -29,7 +29,7 @@ func (h *faultySuite) whole() [][]byte {
 	defer cancel()
 	js, err := jetstream.New(h.suite.infra.admin)
 	require.NoError(h.t, err)
-	name, err := epoch.Current(ctx, js)
+	name, err := attest.Current(ctx, js)
 	require.NoError(h.t, err)
 	stream, err := js.Stream(ctx, name)
 	require.NoError(h.t, err)
@@ -177,7 +177,7 @@ func (h *faultySuite) stream() string {
 	h.t.Helper()
 	js, err := jetstream.New(h.suite.infra.admin)
 	require.NoError(h.t, err)
-	name, err := epoch.Current(context.Background(), js)
+	name, err := attest.Current(context.Background(), js)
 	require.NoError(h.t, err)
 	return name
 }

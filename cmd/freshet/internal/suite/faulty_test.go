@@ -13,8 +13,8 @@ import (
 
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/clock"
-	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/freshet-io/freshet/libs/kafkaserver"
 	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/jackc/pgx/v5"
@@ -176,7 +176,7 @@ func (h *faultySuite) everywhere(n int, subject string) bool {
 	ctx := context.Background()
 	js, err := jetstream.New(h.suite.infra.admin)
 	require.NoError(h.t, err)
-	name, err := epoch.Current(ctx, js)
+	name, err := attest.Current(ctx, js)
 	if err != nil {
 		return false
 	}

@@ -14,8 +14,8 @@ import (
 
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/archive"
-	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/kafkaserver"
 	"github.com/freshet-io/freshet/libs/natsserver"
@@ -117,7 +117,7 @@ func (i *Infrastructure) streams(ctx context.Context) error {
 	}
 	// Only a first epoch is made here: whether the log that is there, or none, may be
 	// gone on with, is audit's to attest.
-	if _, err := epoch.Current(ctx, js); errors.Is(err, epoch.ErrNone) {
+	if _, err := attest.Current(ctx, js); errors.Is(err, attest.ErrNone) {
 		err = eventlog.EnsureStream(ctx, i.admin, Stream)
 		if err != nil {
 			return err
@@ -163,7 +163,7 @@ func Users() []natsserver.User {
 	for _, name := range Names() {
 		u := natsserver.User{
 			Name:      name,
-			Publish:   slices.Concat(natsserver.ReadStream("*"), events.PublishSubjects(name), []string{"freshet-hint.>", epoch.Subject}),
+			Publish:   slices.Concat(natsserver.ReadStream("*"), events.PublishSubjects(name), []string{"freshet-hint.>", attest.Subject}),
 			Subscribe: []string{natsserver.InboxPrefix(name) + ".>", "freshet-hint.>"},
 		}
 		if name == intake { // makes its stream again on a server that has lost it
@@ -171,7 +171,7 @@ func Users() []natsserver.User {
 		}
 		if name == guardian {
 			u.Publish = slices.Concat(u.Publish, natsserver.KeepStreams(), []string{"freshet.>"})
-			u.Subscribe = append(u.Subscribe, epoch.Subject)
+			u.Subscribe = append(u.Subscribe, attest.Subject)
 			u.Answers = true
 		}
 		all = append(all, u)
@@ -229,7 +229,7 @@ func (i *Infrastructure) end(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	name, err := epoch.Current(ctx, js)
+	name, err := attest.Current(ctx, js)
 	if err != nil {
 		return 0, err
 	}

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/libs/clock"
-	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 )
@@ -259,7 +259,7 @@ func TestWhatIsGoneIsToldAndNobodyGoesOn(t *testing.T) {
 	}
 	js, err := jetstream.New(h.suite.infra.admin)
 	require.NoError(t, err)
-	name, err := epoch.Current(context.Background(), js)
+	name, err := attest.Current(context.Background(), js)
 	require.NoError(t, err)
 	require.Equal(t, "FRESHET_1", name, "no epoch is opened")
 	// Another start says the same, and does not come up.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/events"
-	"github.com/freshet-io/freshet/libs/epoch"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -55,14 +55,14 @@ func (f *FromNATS) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if !errors.Is(err, errOtherServer) && !errors.Is(err, epoch.ErrSilent) {
+		if !errors.Is(err, errOtherServer) && !errors.Is(err, attest.ErrSilent) {
 			return err
 		}
 	}
 }
 
 func (f *FromNATS) read(ctx context.Context) error {
-	server := epoch.Server(f.conn)
+	server := attest.Server(f.conn)
 	s, err := f.stream(ctx)
 	if err != nil {
 		return fmt.Errorf("the stream %s: %w", InStream, err)
@@ -71,7 +71,7 @@ func (f *FromNATS) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := s.OrderedConsumer(ctx, epoch.ReadFrom(from))
+	c, err := s.OrderedConsumer(ctx, attest.ReadFrom(from))
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (f *FromNATS) read(ctx context.Context) error {
 	defer end(nil)
 	go f.watch(watching, end, s, &read)
 	var waits atomic.Bool
-	go epoch.Watch(watching, end, func(ctx context.Context) (at, last uint64, err error) {
+	go attest.Watch(watching, end, func(ctx context.Context) (at, last uint64, err error) {
 		info, err := s.Info(ctx)
 		if err != nil {
 			return 0, 0, err
@@ -105,7 +105,7 @@ func (f *FromNATS) read(ctx context.Context) error {
 		if cause := context.Cause(watching); cause != nil {
 			return cause
 		}
-		if now := epoch.Server(f.conn); now != "" && now != server {
+		if now := attest.Server(f.conn); now != "" && now != server {
 			return errOtherServer
 		}
 		if err != nil {
@@ -128,7 +128,7 @@ func (f *FromNATS) read(ctx context.Context) error {
 // watch ends a reader whose server is another process now, or whose stream is
 // another one or shorter than what was read.
 func (f *FromNATS) watch(ctx context.Context, end context.CancelCauseFunc, s jetstream.Stream, read *atomic.Uint64) {
-	server, created := epoch.Server(f.conn), s.CachedInfo().Created
+	server, created := attest.Server(f.conn), s.CachedInfo().Created
 	tick := time.NewTicker(watchServer)
 	defer tick.Stop()
 	for n := 1; ; n++ {
@@ -137,7 +137,7 @@ func (f *FromNATS) watch(ctx context.Context, end context.CancelCauseFunc, s jet
 		case <-ctx.Done():
 			return
 		}
-		if now := epoch.Server(f.conn); now != "" && now != server {
+		if now := attest.Server(f.conn); now != "" && now != server {
 			end(errOtherServer)
 		}
 		if n%watchStream != 0 {

@@ -41,8 +41,8 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/libs/archive"
-	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/services/audit/internal/log/leaderlock"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -114,7 +114,7 @@ func (g *Guardian) Run(ctx context.Context) {
 // session answers through one connection to one server process.
 func (g *Guardian) session(ctx context.Context) error {
 	lost := make(chan struct{})
-	nc, err := epoch.Dial(g.o.NATS, func() { close(lost) })
+	nc, err := attest.Dial(g.o.NATS, func() { close(lost) })
 	if err != nil {
 		return err
 	}
@@ -124,12 +124,12 @@ func (g *Guardian) session(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	r := &round{g: g, nc: nc, js: js, server: epoch.Server(nc), began: began, heard: map[string]*heard{}, found: map[origin][]byte{}, lacking: map[origin]bool{}}
+	r := &round{g: g, nc: nc, js: js, server: attest.Server(nc), began: began, heard: map[string]*heard{}, found: map[origin][]byte{}, lacking: map[origin]bool{}}
 	if r.registered, err = g.registered(ctx); err != nil {
 		return err
 	}
 	reports := make(chan *nats.Msg, 256)
-	if _, err := nc.ChanSubscribe(epoch.Subject, reports); err != nil {
+	if _, err := nc.ChanSubscribe(attest.Subject, reports); err != nil {
 		return fmt.Errorf("listening for reports: %w", err)
 	}
 	g.o.Logger.Info("the log's server is new; its log must be attested", "server", r.server)
@@ -164,7 +164,7 @@ func (r *round) attest(stream string, created time.Time) {
 
 // report takes in what a service says, and answers it.
 func (r *round) report(ctx context.Context, m *nats.Msg) error {
-	var p epoch.Report
+	var p attest.Report
 	if err := json.Unmarshal(m.Data, &p); err != nil || p.Service == "" {
 		r.g.o.Logger.Warn("a report of the log's position cannot be read", "error", err)
 		return nil
@@ -192,8 +192,8 @@ func (r *round) report(ctx context.Context, m *nats.Msg) error {
 // maxWanted is how many events are asked for at once.
 const maxWanted = 500
 
-func (r *round) answer(p epoch.Report) epoch.Answer {
-	a := epoch.Answer{Server: r.server, Archived: r.archived, Kept: r.g.o.Archive != nil}
+func (r *round) answer(p attest.Report) attest.Answer {
+	a := attest.Answer{Server: r.server, Archived: r.archived, Kept: r.g.o.Archive != nil}
 	if r.at != nil {
 		a.Attested, a.Stream, a.Created = true, r.at.stream, r.at.created
 		return a

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/libs/archive"
-	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/freshet-io/freshet/libs/testkit"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
@@ -96,8 +96,8 @@ func TestAServiceThatBlocksTrimmingIsNamed(t *testing.T) {
 	var told bytes.Buffer
 	g := New(Options{NATS: nc, Pool: database(t), Archive: archive.New(testkit.Kafka(t)), Trim: Trimming{LogBytes: 1},
 		Logger: slog.New(slog.NewTextHandler(&told, nil))})
-	require.NoError(t, g.register(t.Context(), epoch.Report{Service: "training", Epoch: 1, Sequence: 3}))
-	require.NoError(t, g.register(t.Context(), epoch.Report{Service: "lost"}))
+	require.NoError(t, g.register(t.Context(), attest.Report{Service: "training", Epoch: 1, Sequence: 3}))
+	require.NoError(t, g.register(t.Context(), attest.Report{Service: "lost"}))
 	r := &round{g: g, nc: nc, js: js, at: &attestation{stream: testkit.Stream}, archived: 3}
 	r.registered, err = g.registered(t.Context())
 	require.NoError(t, err)

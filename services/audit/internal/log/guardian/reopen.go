@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/libs/archive"
-	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
@@ -64,7 +64,7 @@ func (r *round) reopen(ctx context.Context, reason string, newest int, common ui
 			return err
 		}
 	}
-	name := epoch.Stream(newest + 1)
+	name := attest.Stream(newest + 1)
 	if err := r.create(ctx, name, common); err != nil {
 		return err
 	}

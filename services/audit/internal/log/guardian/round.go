@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/libs/archive"
-	"github.com/freshet-io/freshet/libs/epoch"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -38,7 +38,7 @@ type entry struct {
 type heard struct {
 	position
 	runs     bool // under an attestation of this server that an earlier guardian gave
-	tail     []epoch.Applied
+	tail     []attest.Applied
 	tailDone bool
 }
 
@@ -90,7 +90,7 @@ func (r *round) withhold(alarm bool, format string, args ...any) {
 }
 
 // note notes what a service says of itself.
-func (r *round) note(ctx context.Context, p epoch.Report) error {
+func (r *round) note(ctx context.Context, p attest.Report) error {
 	if err := r.g.register(ctx, p); err != nil {
 		return err
 	}
@@ -205,7 +205,7 @@ func (r *round) examine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	newest = max(newest, epoch.Number(epoch.Prefix+tail.Epoch))
+	newest = max(newest, attest.Number(attest.Prefix+tail.Epoch))
 	for _, p := range r.registered {
 		newest = max(newest, p.epoch)
 	}
@@ -218,7 +218,7 @@ func (r *round) examine(ctx context.Context) error {
 	}
 	if r.current == nil && newest == 0 {
 		// Nothing was ever recorded here.
-		if err := r.create(ctx, epoch.Stream(1), 0); err != nil {
+		if err := r.create(ctx, attest.Stream(1), 0); err != nil {
 			return err
 		}
 		r.examined = true

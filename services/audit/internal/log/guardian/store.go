@@ -6,7 +6,7 @@ import (
 	"embed"
 	"fmt"
 
-	"github.com/freshet-io/freshet/libs/epoch"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -43,7 +43,7 @@ func (g *Guardian) registered(ctx context.Context) (map[string]position, error) 
 }
 
 // register remembers a service and its position.
-func (g *Guardian) register(ctx context.Context, p epoch.Report) error {
+func (g *Guardian) register(ctx context.Context, p attest.Report) error {
 	digest := p.Digest
 	if digest == nil {
 		digest = []byte{}

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -43,7 +43,7 @@ func streams(ctx context.Context, js jetstream.JetStream) ([]*stream, error) {
 	var out []*stream
 	list := js.ListStreams(ctx)
 	for info := range list.Info() {
-		number := epoch.Number(info.Config.Name)
+		number := attest.Number(info.Config.Name)
 		if number == 0 {
 			continue
 		}
@@ -65,14 +65,14 @@ func streams(ctx context.Context, js jetstream.JetStream) ([]*stream, error) {
 }
 
 func retiredSubjects(number int) []string {
-	return []string{fmt.Sprintf("%s.%d.>", epoch.Retired, number)}
+	return []string{fmt.Sprintf("%s.%d.>", attest.Retired, number)}
 }
 
 // get reads the message at a sequence, from the stream's leader.
 func (s *stream) get(ctx context.Context, nc *nats.Conn, sequence uint64) (message, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	m, err := epoch.At(ctx, nc, s.name, sequence)
+	m, err := attest.At(ctx, nc, s.name, sequence)
 	return message{m.Sequence, m.Data, m.Time}, err
 }
 
@@ -84,7 +84,7 @@ func (s *stream) read(ctx context.Context, js jetstream.JetStream, from, to uint
 	if from = max(from, s.first); from > to {
 		return nil
 	}
-	consumer, err := js.OrderedConsumer(ctx, s.name, epoch.ReadFrom(from))
+	consumer, err := js.OrderedConsumer(ctx, s.name, attest.ReadFrom(from))
 	if err != nil {
 		return fmt.Errorf("%s from %d: %w", s.name, from, err)
 	}

@@ -23,7 +23,7 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/libs/archive"
-	"github.com/freshet-io/freshet/libs/epoch"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -106,8 +106,8 @@ func archived(r archive.Record) Message {
 
 func (r *Reader) get(ctx context.Context, sequence uint64) (Message, error) {
 	stream := r.stream()
-	m, err := epoch.At(ctx, r.nc, stream, sequence)
-	if errors.Is(err, epoch.ErrNoMessage) {
+	m, err := attest.At(ctx, r.nc, stream, sequence)
+	if errors.Is(err, attest.ErrNoMessage) {
 		return Message{}, fmt.Errorf("%w: %s at %d", ErrMissing, stream, sequence)
 	}
 	if err != nil {
@@ -169,7 +169,7 @@ func (r *Reader) Run(ctx context.Context, from uint64, limit int, fn func([]Mess
 	if err != nil {
 		return err
 	}
-	consumer, err := r.js.OrderedConsumer(ctx, stream, epoch.ReadFrom(from))
+	consumer, err := r.js.OrderedConsumer(ctx, stream, attest.ReadFrom(from))
 	if err != nil {
 		return fmt.Errorf("log %s from %d: %w", stream, from, err)
 	}
@@ -182,7 +182,7 @@ func (r *Reader) Run(ctx context.Context, from uint64, limit int, fn func([]Mess
 	var read atomic.Uint64
 	read.Store(from - 1)
 	go func() { ended <- pull(ctx, messages, &read, ready) }()
-	go epoch.Watch(ctx, cancel, func(ctx context.Context) (uint64, uint64, error) {
+	go attest.Watch(ctx, cancel, func(ctx context.Context) (uint64, uint64, error) {
 		at := read.Load()
 		_, last, err := r.Bounds(ctx)
 		if len(ready) > 0 { // it is fn that is waited for

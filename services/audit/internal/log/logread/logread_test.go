@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/libs/archive"
-	"github.com/freshet-io/freshet/libs/epoch"
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/testkit"
 	"github.com/freshet-io/freshet/services/audit/internal/log/logread"
@@ -65,7 +65,7 @@ func TestRunEndsWhereTheConsumerFellSilent(t *testing.T) {
 		publish(`{}`)
 		return nil
 	})
-	require.ErrorIs(t, err, epoch.ErrSilent)
+	require.ErrorIs(t, err, attest.ErrSilent)
 }
 
 // What the archive lacks is missing; what it cannot be asked for is not known to be.

@@ -1,20 +1,15 @@
 // Package eventlog has the shape of the real one, for the tests of purity.
 package eventlog
 
-type Fold struct{}
+import "github.com/freshet-io/freshet/libs/eventlog/internal/engine"
+
+type (
+	Fold   = engine.Fold
+	Tx     = engine.Tx
+	Reader = engine.Reader
+)
 
 func NewFold(service string, version int, tables string) *Fold { return &Fold{} }
-
-type Tx struct{}
-
-func (t *Tx) Exec(sql string, args ...any) {}
-
-type Reader interface {
-	Query(sql string, args ...any) error
-}
-
-func (f *Fold) Apply(typ string, fn func(*Tx) error)                 {}
-func (f *Fold) Decide(typ string, fn func(Reader) ([]string, error)) {}
 
 type Payload[P any] interface {
 	*P
