@@ -60,7 +60,9 @@ func newArchiver(c *copier.Copier, lock *leaderlock.Lock, log *eventlog.Log) *ar
 
 func (a *archiver) Run(ctx context.Context) error { return a.lock.Run(ctx, a.whileAttested) }
 
-func (a *archiver) whileAttested(ctx context.Context) error { return a.log.RunWhileAttested(ctx, a.copier.Run) }
+func (a *archiver) whileAttested(ctx context.Context) error {
+	return a.log.RunWhileAttested(ctx, a.copier.Run)
+}
 
 // archiveOf reads the archive; nil where the log is not archived.
 func archiveOf(cfg Config, client *kafka.Client) *archive.Reader {
