@@ -101,8 +101,8 @@ func randomness(seed uint64, round int) *rand.Rand {
 // hit the run's aim, if there is one, every other does.
 func (c Config) plan(round int, can func(kind) bool) []fault {
 	deck := kinds(can)
-	dealer := randomness(c.Seed, -1-round/len(deck))
-	dealer.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
+	shuffle := randomness(c.Seed, -1-round/len(deck))
+	shuffle.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 	r := randomness(c.Seed, round)
 	faults := []fault{c.draw(r, deck[round%len(deck)])}
 	for range r.IntN(3) {

@@ -199,13 +199,13 @@ func readTopic(ctx context.Context, client *kafka.Client, topic string, offset *
 	return all, err
 }
 
-// patience is how long the harness tries again what needs a server that had a fault.
-const patience = 15 * time.Second
+// stallLimit is how long the harness tries again what needs a server that had a fault.
+const stallLimit = 15 * time.Second
 
 func retry(ctx context.Context, fn func() error) error {
 	for began := time.Now(); ; {
 		err := fn()
-		if err == nil || time.Since(began) > patience || ctx.Err() != nil {
+		if err == nil || time.Since(began) > stallLimit || ctx.Err() != nil {
 			return err
 		}
 		sleep(ctx, 50*time.Millisecond)

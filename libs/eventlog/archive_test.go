@@ -133,7 +133,7 @@ func summedWith(t *testing.T, w *world, a *archive.Reader, events int) *Log {
 	require.NoError(t, err)
 	run(t, l)
 	settle(t, l)
-	require.Eventually(t, l.lease.Leading, patience, pollTest, "it has tidied up after replays that were killed")
+	require.Eventually(t, l.lease.Leading, stallLimit, pollTest, "it has tidied up after replays that were killed")
 	return l
 }
 
@@ -159,13 +159,13 @@ func TestAChangedRecordOfTheArchiveIsFound(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoArchive)
 }
 
-// A hiccup answers with what it has of a fetch, then once with an error.
-type hiccup struct {
+// An interruption answers with what it has of a fetch, then once with an error.
+type interruption struct {
 	*kafka.Client
 	fetches int
 }
 
-func (h *hiccup) Fetch(ctx context.Context, topic string, partition int, offset int64, maxWait time.Duration) ([]kafka.Record, int64, error) {
+func (h *interruption) Fetch(ctx context.Context, topic string, partition int, offset int64, maxWait time.Duration) ([]kafka.Record, int64, error) {
 	h.fetches++
 	records, next, err := h.Client.Fetch(ctx, topic, partition, offset, maxWait)
 	switch h.fetches {
@@ -182,7 +182,7 @@ func TestTheArchiveIsReadOnFromWhatWasDelivered(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()
 	client := emptyArchive(t)
-	l := summedWith(t, w, archive.New(&hiccup{Client: client}), 10)
+	l := summedWith(t, w, archive.New(&interruption{Client: client}), 10)
 	archived(t, l, client, 1, 20, nil)
 	var got []uint64
 	out := func(c source.Chunk) error {

@@ -30,8 +30,8 @@ import (
 // and callers that print every fact that was acknowledged.
 const childRole = "FRESHET_EVENTLOG_CHILD"
 
-// laborer decides, opens an effect per fact, and counts each once.
-func laborer() (*Fold, []Handler) {
+// worker decides, opens an effect per fact, and counts each once.
+func worker() (*Fold, []Handler) {
 	f := counts("adder")
 	add := applyOf(f, full("adder.added"))
 	replaceApply(f, full("adder.added"), func(ctx context.Context, tx *Tx, e event.Event) error {
@@ -80,7 +80,7 @@ func child() error {
 	if err != nil {
 		return err
 	}
-	f, handlers := laborer()
+	f, handlers := worker()
 	l, err := Open(ctx, Options{Fold: f, IsDecision: isDecision, Codec: plainCodec{}, Pool: pool, NATS: nc, Clock: clock.System(), Handlers: handlers})
 	if err != nil {
 		return err
@@ -138,7 +138,7 @@ func TestPromise01NoCommittedEventIsLost(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(server.Stop)
 	w := &world{t: t, url: url, nats: server, clock: clock.NewDriven(time.Now().Add(time.Hour))}
-	f, handlers := laborer()
+	f, handlers := worker()
 	l := w.start(f, handlers...)
 	settle(t, l)
 	log := w.wholeLog()
@@ -154,9 +154,10 @@ func TestPromise01NoCommittedEventIsLost(t *testing.T) {
 	require.Equal(t, added, seen[full("adder.doubled")])
 	require.Equal(t, added, seen[full("adder.worked")])
 	var n, worked int
-	require.NoError(t, l.State().QueryRow(context.Background(), "SELECT coalesce(sum(n) FILTER (WHERE subject <> 'worked'), 0), coalesce(sum(n) FILTER (WHERE subject = 'worked'), 0) FROM sums").Scan(&n, &worked))
+	require.NoError(t, l.State().QueryRow(context.Background(),
+		"SELECT coalesce(sum(n) FILTER (WHERE subject <> 'worked'), 0), coalesce(sum(n) FILTER (WHERE subject = 'worked'), 0) FROM sums").Scan(&n, &worked))
 	require.Equal(t, []int{added, added}, []int{n, worked})
-	again, _ := laborer()
+	again, _ := worker()
 	require.Equal(t, w.dump("adder", "sums"), w.rebuild("adder", again, "sums"))
 }
 
@@ -210,13 +211,14 @@ func TestPromise05NoSplitPublisher(t *testing.T) {
 	}
 	leader := func() string { return leaderOf(t, pool).name }
 	follows := func(c *child) (yes bool) {
-		err := pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM ("+schema.HeldLocks+") held JOIN pg_stat_activity a USING (pid) WHERE key = hashtextextended('freshet/adder/follow', 0) AND a.application_name = $1)", c.name).Scan(&yes)
+		err := pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM ("+schema.HeldLocks+") held JOIN pg_stat_activity a USING (pid) WHERE key = "+
+			"hashtextextended('freshet/adder/follow', 0) AND a.application_name = $1)", c.name).Scan(&yes)
 		require.NoError(t, err)
 		return yes
 	}
 	await := func(what string, ok func() bool) {
 		t.Helper()
-		require.Eventually(t, ok, patience, pollTest, what)
+		require.Eventually(t, ok, stallLimit, pollTest, what)
 	}
 	first := start(0)
 	await("a leader", func() bool { return leader() == first.name })
@@ -247,7 +249,7 @@ func TestPromise05NoSplitPublisher(t *testing.T) {
 	require.NoError(t, first.cmd.Process.Kill())
 	<-first.said
 
-	f, handlers := laborer()
+	f, handlers := worker()
 	l := w.start(f, handlers...)
 	settle(t, l)
 	log := w.wholeLog()
@@ -269,7 +271,7 @@ func TestTwoProcessesOfAServiceShareItsLog(t *testing.T) {
 	var logs []*Log
 	var stops []func()
 	for range 2 {
-		f, handlers := laborer()
+		f, handlers := worker()
 		l := w.open(f, handlers...)
 		logs, stops = append(logs, l), append(stops, run(t, l))
 	}
@@ -327,7 +329,7 @@ func TestAProcessOpensWhileAnotherRecords(t *testing.T) {
 	for range 40 {
 		second := w.open(counts("adder"))
 		end := run(t, second)
-		require.Eventually(t, func() bool { return second.engine.Position() > 0 }, patience, time.Millisecond)
+		require.Eventually(t, func() bool { return second.engine.Position() > 0 }, stallLimit, time.Millisecond)
 		require.NoError(t, second.Status(context.Background()).Err)
 		end()
 	}

@@ -242,7 +242,7 @@ func TestAFinishedEffectIsNotDoneAgain(t *testing.T) {
 			err := pool.QueryRow(ctx, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 				WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'SELECT EXISTS%leases%'`).Scan(&ended)
 			return err == nil && ended == 1
-		}, patience, pollTest)
+		}, stallLimit, pollTest)
 	}
 	require.NoError(t, blocking.Rollback(ctx))
 	settle(t, l)
@@ -266,7 +266,8 @@ func TestATimerFiresWhenTheSuiteClockSaysSo(t *testing.T) {
 			tx.CancelTimer(e.Subject())
 			return err
 		}
-		tx.SetTimer(Timer{Name: e.Subject(), Due: epochStart.Add(time.Duration(p.N) * time.Hour), Fact: draft("waiter.rang", e.Subject(), p), Root: e.Subject() == "root"})
+		tx.SetTimer(Timer{Name: e.Subject(), Due: epochStart.Add(time.Duration(p.N) * time.Hour), Fact: draft("waiter.rang", e.Subject(), p),
+			Root: e.Subject() == "root"})
 		return err
 	})
 	f.Apply(full("waiter.rang"), func(ctx context.Context, tx *Tx, e event.Event) error {
@@ -275,7 +276,8 @@ func TestATimerFiresWhenTheSuiteClockSaysSo(t *testing.T) {
 	})
 	l := w.start(f)
 	ctx := context.Background()
-	asked, err := l.RecordAndWait(ctx, fact("waiter.asked", "a", 2), fact("waiter.asked", "b", 1), fact("waiter.asked", "b", 3), fact("waiter.asked", "c", 1), fact("waiter.asked", "c", 0), fact("waiter.asked", "root", 1))
+	asked, err := l.RecordAndWait(ctx, fact("waiter.asked", "a", 2), fact("waiter.asked", "b", 1), fact("waiter.asked", "b", 3),
+		fact("waiter.asked", "c", 1), fact("waiter.asked", "c", 0), fact("waiter.asked", "root", 1))
 	require.NoError(t, err)
 	settle(t, l)
 	require.Len(t, w.wholeLog(), 6)

@@ -31,7 +31,8 @@ func newGrainOrdered(namespace, mill string) (event.Event, error) {
 	e.SetType((*GrainOrdered)(nil).EventType())
 	e.SetSubject(mill)
 	e.SetExtension("namespace", namespace)
-	return e, e.SetData(event.ApplicationJSON, GrainOrdered{Mill: mill})
+	err := e.SetData(event.ApplicationJSON, GrainOrdered{Mill: mill})
+	return e, err
 }
 
 // A fold is tables, what events change in them, and what is decided because of events.

@@ -29,8 +29,8 @@ import (
 )
 
 const (
-	patience = 2 * time.Minute
-	pollTest = 5 * time.Millisecond
+	stallLimit = 2 * time.Minute
+	pollTest   = 5 * time.Millisecond
 )
 
 func TestMain(m *testing.M) {
@@ -185,7 +185,7 @@ func (w *world) start(f *Fold, handlers ...Handler) *Log {
 func settle(t testing.TB, logs ...*Log) {
 	t.Helper()
 	var last []Status
-	calm := 0
+	stable := 0
 	awaitProgress(t, func() (done bool, progress any) {
 		last = nil
 		settled := true
@@ -199,10 +199,10 @@ func settle(t testing.TB, logs ...*Log) {
 		for _, s := range last {
 			settled = settled && s.Position == end && s.Outbox == 0 && s.Effects == 0
 		}
-		if calm++; !settled {
-			calm = 0
+		if stable++; !settled {
+			stable = 0
 		}
-		return calm >= 2, fmt.Sprint(last)
+		return stable >= 2, fmt.Sprint(last)
 	}, "not settled: %+v", &last)
 }
 
@@ -219,7 +219,7 @@ func awaitProgress(t testing.TB, look func() (done bool, progress any), message 
 		if progress != before {
 			before, moved = progress, time.Now()
 		}
-		if time.Since(moved) > patience {
+		if time.Since(moved) > stallLimit {
 			require.Fail(t, "It stands still", message...)
 		}
 	}
@@ -294,7 +294,7 @@ func (w *world) wholeLog() []event.Event {
 	require.NoError(w.t, err)
 	defer messages.Stop()
 	for next := s.CachedInfo().State.FirstSeq; next <= s.CachedInfo().State.LastSeq; next++ {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), stallLimit)
 		m, err := messages.Next(jetstream.NextContext(ctx))
 		cancel()
 		require.NoError(w.t, err)

@@ -93,9 +93,10 @@ func (w *world) awaitWaiting() {
 	conn := w.session("test")
 	require.Eventually(w.t, func() bool {
 		var waiting int
-		require.NoError(w.t, conn.QueryRow(context.Background(), "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&waiting))
+		require.NoError(w.t, conn.QueryRow(context.Background(), "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid "+
+			"FROM pg_database WHERE datname = current_database())").Scan(&waiting))
 		return waiting > 0
-	}, patience, pollTest)
+	}, stallLimit, pollTest)
 }
 
 // rebuildingChild leads, and rebuilds until it is killed.

@@ -34,15 +34,18 @@ func (m *metrics) register(reg prometheus.Registerer, l *Log) error {
 	opts := metricOpts(l.engine.Service())
 	for _, c := range []prometheus.Collector{
 		m.recorded, m.applied,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("log_held_up", "1 while a part of the log is stalled by something outside; it recovers by itself.")), func() float64 {
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("log_held_up", "1 while a part of the log is stalled by something outside; "+
+			"it recovers by itself.")), func() float64 {
 			stalled, _ := l.board.Any()
 			return oneIf(stalled)
 		}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("log_stopped", "1 where a part of the log stopped for good: a gap, or an event that is not the one that was recorded or applied.")), func() float64 {
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("log_stopped", "1 where a part of the log stopped for good: a gap, or an event that is not the "+
+			"one that was recorded or applied.")), func() float64 {
 			_, stopped := l.board.Any()
 			return oneIf(stopped)
 		}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("relay_lag_events", "Events in the outbox that are not in the log.")), func() float64 { return float64(l.outbox.Relay.Lag()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("relay_lag_events", "Events in the outbox that are not in the log.")),
+			func() float64 { return float64(l.outbox.Relay.Lag()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("processor_lag_events", "Events of the log that are not applied, as far as is known.")), func() float64 {
 			return max(0, float64(l.source.End())-float64(l.engine.Position()))
 		}),
@@ -50,7 +53,8 @@ func (m *metrics) register(reg prometheus.Registerer, l *Log) error {
 			parked, waiting := l.engine.Parked()
 			return float64(parked + waiting)
 		}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("open_effects", "Effects that no fact has closed.")), func() float64 { return float64(l.scheduler.Count()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("open_effects", "Effects that no fact has closed.")),
+			func() float64 { return float64(l.scheduler.Count()) }),
 	} {
 		err := reg.Register(c)
 		var registered prometheus.AlreadyRegisteredError

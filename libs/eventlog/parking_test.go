@@ -11,8 +11,8 @@ import (
 )
 
 // fragile is a fold that cannot take some numbers: 13 panics, 14 divides by zero
-// in SQL, 15 is refused, 16 fails in decide; until they are healed.
-func fragile(healed func() bool) *Fold {
+// in SQL, 15 is refused, 16 fails in decide; until they are repaired.
+func fragile(repaired func() bool) *Fold {
 	f := NewFold("fragile", 1, `
 		CREATE TABLE seen (id text COLLATE "C" PRIMARY KEY, subject text COLLATE "C" NOT NULL, n bigint NOT NULL, place bigint NOT NULL);
 		CREATE TABLE counted (subject text COLLATE "C" PRIMARY KEY, n bigint NOT NULL);`)
@@ -25,7 +25,7 @@ func fragile(healed func() bool) *Fold {
 		if p.N == 17 {
 			tx.Open(Effect{Kind: "later"})
 		}
-		if healed() {
+		if repaired() {
 			return nil
 		}
 		switch p.N {
@@ -43,7 +43,7 @@ func fragile(healed func() bool) *Fold {
 		if err != nil {
 			return nil, err
 		}
-		if p.N == 16 && !healed() {
+		if p.N == 16 && !repaired() {
 			var n int
 			return nil, state.QueryRow(ctx, "SELECT 'x'::int").Scan(&n)
 		}

@@ -65,7 +65,8 @@ func (w *world) cutConnections(ctx context.Context, every time.Duration) error {
 		if stall.PauseFor(ctx, rand.N(2*every)) != nil {
 			return nil
 		}
-		_, err := conn.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.5")
+		_, err := conn.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "+
+			"AND pid <> pg_backend_pid() AND random() < 0.5")
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
@@ -185,25 +186,25 @@ func TestPromise09PoisonNeverBlocks(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()
 	l, other := w.start(fragile(func() bool { return false })), w.start(NewFold("other", 1, ""))
-	const lanes = 10
-	var want [lanes]int // good events of a lane that come before its first poison
+	const subjects = 10
+	var want [subjects]int // good events of a subject that come before its first poison
 	poisoned := map[int]bool{}
 	var parked, all int
 	for range figure(60, 5000) {
 		facts := make([]Fact, 0, 10)
 		for range 10 {
-			lane, n := rand.IntN(lanes), 2*rand.IntN(5)
-			// Half of the lanes stay clean.
-			if lane%2 == 1 && rand.IntN(20) == 0 {
+			subject, n := rand.IntN(subjects), 2*rand.IntN(5)
+			// Half of the subjects stay clean.
+			if subject%2 == 1 && rand.IntN(20) == 0 {
 				n = 13 + rand.IntN(4)
-				if !poisoned[lane] {
+				if !poisoned[subject] {
 					parked++
 				}
-				poisoned[lane] = true
-			} else if !poisoned[lane] {
-				want[lane]++
+				poisoned[subject] = true
+			} else if !poisoned[subject] {
+				want[subject]++
 			}
-			facts = append(facts, fact("fragile.added", fmt.Sprint(lane), n))
+			facts = append(facts, fact("fragile.added", fmt.Sprint(subject), n))
 			all++
 		}
 		_, err := l.Record(ctx, facts...)
@@ -217,10 +218,10 @@ func TestPromise09PoisonNeverBlocks(t *testing.T) {
 	settle(t, l, other)
 	require.EqualValues(t, parked, l.Status(ctx).Parked)
 	require.NotZero(t, parked)
-	for lane := range lanes {
+	for subject := range subjects {
 		var n int
-		require.NoError(t, l.State().QueryRow(ctx, "SELECT count(*) FROM seen WHERE subject = $1", fmt.Sprint(lane)).Scan(&n))
-		require.Equal(t, want[lane], n, "lane %d", lane)
+		require.NoError(t, l.State().QueryRow(ctx, "SELECT count(*) FROM seen WHERE subject = $1", fmt.Sprint(subject)).Scan(&n))
+		require.Equal(t, want[subject], n, "subject %d", subject)
 	}
 	sequences(t, w.wholeLog())
 	require.NoError(t, l.Status(ctx).Err)
@@ -235,16 +236,16 @@ func TestPromise09PoisonDelaysNobody(t *testing.T) {
 	const block, every = 50, 20 // facts; one in so many has poison before it
 	var took [2][]time.Duration // without and with poison
 	for round := range figure(4, 100) {
-		beside := round % 2
+		withPoison := round % 2
 		for n := range block {
-			if beside == 1 && n%every == 0 {
+			if withPoison == 1 && n%every == 0 {
 				_, err := l.Record(ctx, fact("fragile.added", fmt.Sprintf("poison %d.%d", round, n), 13+n/every))
 				require.NoError(t, err)
 			}
 			began := time.Now()
 			_, err := l.RecordAndWait(ctx, fact("fragile.added", "x", 2))
 			require.NoError(t, err)
-			took[beside] = append(took[beside], time.Since(began))
+			took[withPoison] = append(took[withPoison], time.Since(began))
 		}
 	}
 	var p99 [2]time.Duration
@@ -252,7 +253,7 @@ func TestPromise09PoisonDelaysNobody(t *testing.T) {
 		slices.Sort(took[i])
 		p99[i] = took[i][len(took[i])*99/100]
 	}
-	t.Logf("p99 %s, beside poison %s", p99[0], p99[1])
+	t.Logf("p99 %s, withPoison poison %s", p99[0], p99[1])
 	require.NotZero(t, l.Status(ctx).Parked)
 	if figure(0, 1) == 1 {
 		require.Less(t, p99[1], 2*p99[0], "what was promised")

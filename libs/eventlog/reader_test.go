@@ -33,7 +33,7 @@ func TestAReaderThatCannotGoOnEnds(t *testing.T) {
 	require.NoError(t, js.DeleteStream(ctx, stream))
 	require.Eventually(t, func() bool {
 		return l.board.Of(stall.Reader) != nil
-	}, patience, pollTest)
+	}, stallLimit, pollTest)
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -41,7 +41,7 @@ func TestAReaderThatCannotGoOnEnds(t *testing.T) {
 	}()
 	select {
 	case <-stopped:
-	case <-time.After(patience):
+	case <-time.After(stallLimit):
 		t.Fatal("the log does not stop")
 	}
 }
@@ -63,5 +63,5 @@ func TestAReaderWhoseConsumerFellSilentGoesOn(t *testing.T) {
 	before := l.engine.Position()
 	_, err = l.Record(ctx, fact("adder.added", "x", 1))
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return l.engine.Position() > before }, patience, pollTest)
+	require.Eventually(t, func() bool { return l.engine.Position() > before }, stallLimit, pollTest)
 }

@@ -127,7 +127,10 @@ func everything() (*Fold, []Handler) {
 		tx.Exec("INSERT INTO counted VALUES ('finished', 1) ON CONFLICT (subject) DO UPDATE SET n = counted.n + 1")
 		return nil
 	})
-	return f, []Handler{{Kind: "later", Concurrency: 2, Run: done, Failed: func(ctx context.Context, run *Run, _ error) (event.Event, error) { return done(ctx, run) }}}
+	return f, []Handler{{Kind: "later", Concurrency: 2, Run: done, Failed: func(ctx context.Context, run *Run, _ error) (event.Event,
+		error) {
+		return done(ctx, run)
+	}}}
 }
 
 func TestPromise07ARebuildGivesTheSame(t *testing.T) {

@@ -275,7 +275,7 @@ func TestAnotherDecisionFailsOnlyWhereTheVersionIsTheSame(t *testing.T) {
 	l := w.open(changed(1))
 	stop = run(t, l)
 	settle(t, l)
-	require.Eventually(t, l.lease.Leading, patience, pollTest, "it has tidied up after replays that were killed")
+	require.Eventually(t, l.lease.Leading, stallLimit, pollTest, "it has tidied up after replays that were killed")
 	report, err := l.Verify(ctx, FromLog, nil)
 	require.NoError(t, err)
 	require.False(t, report.Equal)
@@ -383,7 +383,7 @@ func TestAnEventThatANewVersionCannotApplyIsParkedByItsRebuild(t *testing.T) {
 	require.True(t, report.Equal, "%+v", report.Difference)
 }
 
-func TestALongPastIsFoldedBesideAtAFirstStart(t *testing.T) {
+func TestALongPastIsFoldedIntoAShadowAtAFirstStart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()

@@ -36,7 +36,7 @@ func (l *Log) runSession(ctx context.Context) {
 		}
 		if stall.IsAlarm(err) {
 			l.board.Set(stall.Session, fmt.Errorf("stopped: %w", err))
-			l.logger.Error("the processor stopped on an alarm", "err", err)
+			l.logger.Error("the processor stopped on an alarm", "error", err)
 			<-ctx.Done()
 			return
 		}
@@ -185,7 +185,7 @@ func (l *Log) attach(ctx context.Context, conn *pgx.Conn, leads bool) error {
 // the outbox has to learn from the log again.
 func (l *Log) rolledBack() {
 	l.outbox.Admit(false)
-	l.lease.StandDown(outbox.ErrRolledBack)
+	l.lease.Release(outbox.ErrRolledBack)
 }
 
 // lead applies, decides, relays, and fires timers until it fails, the log's server

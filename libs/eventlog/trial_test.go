@@ -20,7 +20,7 @@ func TestATrialGoesAnotherWayAndLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
-	f, handlers := laborer()
+	f, handlers := worker()
 	l := w.start(f, handlers...)
 	for i := range 6 {
 		_, err := l.RecordAndWait(ctx, fact("adder.added", "x", 1, fmt.Sprint(i)))
@@ -53,7 +53,8 @@ func TestATrialGoesAnotherWayAndLeavesNothingBehind(t *testing.T) {
 	changed, err := trial.Step(ctx, other, until+2)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"n":206}`, string(changed.Decisions[0].Data()))
-	require.Equal(t, envelope.DecisionID(other.ID(), full("adder.doubled"), 0), changed.Decisions[0].ID(), "it is the decision that was recorded, made differently")
+	require.Equal(t, envelope.DecisionID(other.ID(), full("adder.doubled"), 0), changed.Decisions[0].ID(),
+		"it is the decision that was recorded, made differently")
 
 	broken := facts[4].Clone()
 	broken.DataEncoded = []byte(`"no payload"`)
@@ -88,7 +89,7 @@ func TestATrialGoesAnotherWayAndLeavesNothingBehind(t *testing.T) {
 	require.Eventually(t, func() bool { // the server hears of it in its own time
 		third, err = l.Trial(ctx, until)
 		return !errors.Is(err, ErrTrials)
-	}, patience, 10*time.Millisecond)
+	}, stallLimit, 10*time.Millisecond)
 	require.NoError(t, err)
 	require.NoError(t, third.Close(ctx))
 	require.NoError(t, trial.Close(ctx))
@@ -132,7 +133,8 @@ func TestATrialOfWhatHappenedDecidesTheSameFromEveryPosition(t *testing.T) {
 	settle(t, l)
 
 	log, live := w.wholeLog(), w.dump("fragile", "seen", "counted")
-	live = live[strings.Index(live, "seen"):]
+	_, live, found := strings.Cut(live, "seen")
+	require.True(t, found)
 	var decided []event.Event
 	for _, e := range log {
 		if e.Type() == full("fragile.counted") {
@@ -163,7 +165,8 @@ func TestATrialOfWhatHappenedDecidesTheSameFromEveryPosition(t *testing.T) {
 			require.Len(t, again, len(decided))
 		}
 		rows := w.dump("fragile_trial_1", "seen", "counted")
-		require.Equal(t, live, rows[strings.Index(rows, "seen"):], "from %d", from)
+		_, rows, _ = strings.Cut(rows, "seen")
+		require.Equal(t, live, rows, "from %d", from)
 		require.NoError(t, trial.Close(ctx))
 	}
 }

@@ -25,7 +25,7 @@ func (w *Scheduler) execute(ctx context.Context, h Handler, row *engine.EffectRo
 	switch {
 	case err != nil:
 		if ctx.Err() == nil {
-			w.logger.Warn("no lease for an effect", "effect", row.ID, "kind", row.Kind, "err", err)
+			w.logger.Warn("no lease for an effect", "effect", row.ID, "kind", row.Kind, "error", err)
 		}
 		return time.Second
 	case recorded:
@@ -65,7 +65,7 @@ func (w *Scheduler) execute(ctx context.Context, h Handler, row *engine.EffectRo
 	}
 	var permanent *permanentError
 	if err != nil {
-		w.logger.Warn("effect failed", "effect", row.ID, "kind", row.Kind, "attempt", attempt, "of", attempts, "err", err)
+		w.logger.Warn("effect failed", "effect", row.ID, "kind", row.Kind, "attempt", attempt, "of", attempts, "error", err)
 		if attempt < attempts && !errors.As(err, &permanent) {
 			lose(nil)
 			<-renewed
@@ -73,13 +73,13 @@ func (w *Scheduler) execute(ctx context.Context, h Handler, row *engine.EffectRo
 			return backoff(attempt)
 		}
 		if draft, err = callFailed(held, h.Failed, run, err); err != nil {
-			w.logger.Error("an effect cannot say that it failed", "effect", row.ID, "kind", row.Kind, "err", err)
+			w.logger.Error("an effect cannot say that it failed", "effect", row.ID, "kind", row.Kind, "error", err)
 			return backoff(attempt)
 		}
 	}
 	if err := w.finish(held, run, h, token, draft); err != nil {
 		if ctx.Err() == nil {
-			w.logger.Error("an effect's result is not recorded", "effect", row.ID, "kind", row.Kind, "err", err)
+			w.logger.Error("an effect's result is not recorded", "effect", row.ID, "kind", row.Kind, "error", err)
 		}
 		if held.Err() != nil { // the database was unavailable for too long, or the process ends
 			lose(nil)
@@ -97,7 +97,7 @@ func (w *Scheduler) finish(ctx context.Context, run *Run, h Handler, token int64
 	id := envelope.ResultID(w.service, run.ID, 0)
 	n, err := w.outbox.Entry(draft, id, run.Cause, "")
 	if err != nil {
-		w.logger.Error("an effect's result cannot be recorded", "effect", run.ID, "kind", run.Kind, "err", err)
+		w.logger.Error("an effect's result cannot be recorded", "effect", run.ID, "kind", run.Kind, "error", err)
 		if draft, err = callFailed(ctx, h.Failed, run, Permanent(err)); err != nil {
 			return err
 		}

@@ -56,7 +56,8 @@ func (l *leases) renew(ctx context.Context, lose context.CancelCauseFunc, r *eng
 			return
 		case <-t.C:
 		}
-		tag, err := l.pool.Exec(ctx, "UPDATE "+l.io+".leases SET until = now() + $3::interval WHERE effect = $1 AND token = $2", uuid.MustParse(r.ID), token, leaseFor)
+		tag, err := l.pool.Exec(ctx, "UPDATE "+l.io+".leases SET until = now() + $3::interval WHERE effect = $1 AND token = $2", uuid.MustParse(r.ID),
+			token, leaseFor)
 		switch {
 		case err == nil && tag.RowsAffected() == 1:
 			failures = 0
@@ -83,7 +84,7 @@ func (l *leases) settle(ctx context.Context, sql string, r *engine.EffectRow, to
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	if _, err := l.pool.Exec(ctx, fmt.Sprintf(sql, l.io), uuid.MustParse(r.ID), token); err != nil {
-		l.logger.Debug("a lease has to expire", "effect", r.ID, "err", err)
+		l.logger.Debug("a lease has to expire", "effect", r.ID, "error", err)
 	}
 }
 
@@ -109,6 +110,6 @@ func (l *leases) holds(ctx context.Context, run *Run, token int64) error {
 func (l *leases) drop(ctx context.Context, run *Run) {
 	_, err := l.pool.Exec(ctx, "DELETE FROM "+l.io+".leases WHERE effect = $1", uuid.MustParse(run.ID))
 	if err != nil {
-		l.logger.Debug("a lease is left behind", "effect", run.ID, "err", err)
+		l.logger.Debug("a lease is left behind", "effect", run.ID, "error", err)
 	}
 }

@@ -91,7 +91,7 @@ func (m *Timers) fire(ctx context.Context, ready []*engine.TimerRow) {
 				continue
 			}
 		} else {
-			m.logger.Error("a timer's fact cannot be recorded", "timer", r.Name, "err", err)
+			m.logger.Error("a timer's fact cannot be recorded", "timer", r.Name, "error", err)
 		}
 		m.fired[r.ID] = true
 	}

@@ -51,7 +51,8 @@ func (g *Engine) loadEffects(ctx context.Context, q Reader, m *memory) error {
 	var id uuid.UUID
 	var args []byte
 	var opened int64
-	return each(ctx, q, "effects", `SELECT id, kind, namespace, cause, correlation, hops, traceparent, args::text, opened, ordinal FROM `+schema.Quote(g.schema)+".fold_effects",
+	return each(ctx, q, "effects", `SELECT id, kind, namespace, cause, correlation, hops, traceparent, args::text, opened, ordinal
+		FROM `+schema.Quote(g.schema)+".fold_effects",
 		[]any{&id, &r.Kind, &r.Namespace, &r.Cause.ID, &r.Cause.Correlation, &r.Cause.Hops, &r.Cause.Traceparent, &args, &opened, &r.Ordinal}, func() {
 			row := r
 			row.ID, row.Opened, row.Args = id.String(), uint64(opened), json.RawMessage(bytes.Clone(args))
@@ -65,7 +66,8 @@ func (g *Engine) loadTimers(ctx context.Context, q Reader, m *memory) error {
 	var id uuid.UUID
 	var fact []byte
 	var bad error
-	err := each(ctx, q, "timers", `SELECT namespace, name, id, generation, due, root, cause, correlation, hops, traceparent, fact::text FROM `+schema.Quote(g.schema)+".fold_timers",
+	err := each(ctx, q, "timers", `SELECT namespace, name, id, generation, due, root, cause, correlation, hops, traceparent, fact::text
+		FROM `+schema.Quote(g.schema)+".fold_timers",
 		[]any{&r.Namespace, &r.Name, &id, &r.Generation, &r.Due, &r.Root, &r.Cause.ID, &r.Cause.Correlation, &r.Cause.Hops, &r.Cause.Traceparent, &fact}, func() {
 			row := r
 			row.ID, row.Due = id.String(), r.Due.UTC()
@@ -92,7 +94,8 @@ func (g *Engine) loadParked(ctx context.Context, q Reader, m *memory) error {
 	var r parkedRow
 	var sequence int64
 	var event []byte
-	return each(ctx, q, "parked events", `SELECT id, sequence, queued, type, namespace, subject, correlation, reason, code, event FROM `+schema.Quote(g.schema)+".fold_parked",
+	return each(ctx, q, "parked events", `SELECT id, sequence, queued, type, namespace, subject, correlation, reason, code, event
+		FROM `+schema.Quote(g.schema)+".fold_parked",
 		[]any{&r.id, &sequence, &r.queued, &r.typ, &r.namespace, &r.subject, &r.correlation, &r.reason, &r.code, &event}, func() {
 			row := r
 			row.sequence, row.data = uint64(sequence), bytes.Clone(event)

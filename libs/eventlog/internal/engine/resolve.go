@@ -107,7 +107,7 @@ func (t *Transaction) again(ctx context.Context, r *parkedRow, retry *Event, rec
 	if f == nil {
 		return err
 	}
-	t.g.Logger.Error("event parked again", "id", v.ID, "type", v.Name, "reason", f.Reason, "code", f.Code, "err", err)
+	t.g.Logger.Error("event parked again", "id", v.ID, "type", v.Name, "reason", f.Reason, "code", f.Code, "error", err)
 	t.batch.QueuedQueries = nil
 	if _, err := t.conn.PgConn().Exec(ctx, "ROLLBACK TO SAVEPOINT again").ReadAll(); err != nil {
 		return errors.Join(errors.New("undo a failed retry"), err)

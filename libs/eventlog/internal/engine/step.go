@@ -132,7 +132,7 @@ func (t *Transaction) follows(v *Event) (again bool, err error) {
 	s := t.stage
 	if v.Sequence == 0 {
 		// Nothing that a service recorded: it has no place in any order.
-		t.g.Logger.Error("a message of the log cannot be read", "sequence", v.Stream, "err", v.Err)
+		t.g.Logger.Error("a message of the log cannot be read", "sequence", v.Stream, "error", v.Err)
 		return v.Service == "" || v.apply == nil && v.decide == nil, nil
 	}
 	source := v.Source

@@ -59,7 +59,8 @@ const fenceSQL = `WITH ours AS MATERIALIZED (
 	FROM pg_stat_activity a LEFT JOIN ours o USING (pid) WHERE a.application_name <> ''
 	GROUP BY 1 HAVING count(o.pid) > 0 AND max(a.state_change) < now() - $3::interval
 )
-SELECT s.name, s.since, s.led, count(*) FILTER (WHERE pg_terminate_backend(a.pid)) FROM silent s JOIN pg_stat_activity a ON a.application_name = s.name GROUP BY 1, 2, 3`
+SELECT s.name, s.since, s.led, count(*) FILTER (WHERE pg_terminate_backend(a.pid)) FROM silent s
+	JOIN pg_stat_activity a ON a.application_name = s.name GROUP BY 1, 2, 3`
 
 func leadLock(service string) string { return "freshet/" + service + "/lead" }
 
@@ -90,7 +91,7 @@ func NewLease(pool *pgxpool.Pool, service string, logger *slog.Logger) (*Lease, 
 // Leading says whether this process leads its service.
 func (l *Lease) Leading() bool { return l.leading.Load() }
 
-// Begin says that this process leads, until done is called. End is what StandDown calls.
+// Begin says that this process leads, until done is called. End is what Release calls.
 func (l *Lease) Begin(end context.CancelCauseFunc) (done func()) {
 	l.mu.Lock()
 	l.end = end
@@ -99,8 +100,8 @@ func (l *Lease) Begin(end context.CancelCauseFunc) (done func()) {
 	return func() { l.leading.Store(false) }
 }
 
-// StandDown ends the lead under way, where there is one.
-func (l *Lease) StandDown(cause error) {
+// Release ends the lead under way, where there is one.
+func (l *Lease) Release(cause error) {
 	l.mu.Lock()
 	end := l.end
 	l.mu.Unlock()
@@ -166,7 +167,7 @@ func (l *Lease) Heartbeat(ctx context.Context, end context.CancelCauseFunc) {
 		case errors.Is(err, ErrFenced):
 			end(err)
 		case err != nil:
-			l.logger.Debug("the session lease was not renewed", "err", err)
+			l.logger.Debug("the session lease was not renewed", "error", err)
 			_ = stall.Pause(ctx, try)
 			try++
 		default:

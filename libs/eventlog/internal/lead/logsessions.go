@@ -31,7 +31,8 @@ type LogSessions struct {
 
 // NewLogSessions returns sessions of which none is open. RolledBack is called where the
 // database turns out to be at an earlier state than this process has seen.
-func NewLogSessions(g *engine.Engine, pool *pgxpool.Pool, nc *nats.Conn, attested bool, board *stall.Board, logger *slog.Logger, rolledBack func()) *LogSessions {
+func NewLogSessions(g *engine.Engine, pool *pgxpool.Pool, nc *nats.Conn, attested bool, board *stall.Board, logger *slog.Logger,
+	rolledBack func()) *LogSessions {
 	return &LogSessions{engine: g, pool: pool, nats: nc, attested: attested, board: board, logger: logger, rolledBack: rolledBack}
 }
 
@@ -171,7 +172,8 @@ func (l *LogSessions) await(ctx context.Context, k *LogSession, leads bool) erro
 		case k.Gone():
 			return ErrUnavailable
 		case errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded):
-			l.board.Set(stall.Session, errors.New("the log waits for its attestation, and audit does not answer: start it, or set FRESHET_ATTESTED=false where there is none"))
+			l.board.Set(stall.Session, errors.New("the log waits for its attestation, and audit does not answer: start it, or set FRESHET_ATTESTED=false "+
+				"where there is none"))
 			answer = attest.Answer{}
 		case err != nil:
 			return err
@@ -248,7 +250,7 @@ func (l *LogSessions) Heartbeat(ctx context.Context, k *LogSession) {
 			err = l.forgetTail(ctx, answer.Archived)
 		}
 		if err != nil && ctx.Err() == nil {
-			l.logger.Debug("audit was not told how far the service is", "err", err)
+			l.logger.Debug("audit was not told how far the service is", "error", err)
 		}
 		select {
 		case <-t.C:
@@ -271,6 +273,6 @@ func (l *LogSessions) Deregister(ctx context.Context, k *LogSession) {
 		_, err = ask(ctx, k, r)
 	}
 	if err != nil {
-		l.logger.Debug("audit was not told that the service stopped", "err", err)
+		l.logger.Debug("audit was not told that the service stopped", "error", err)
 	}
 }

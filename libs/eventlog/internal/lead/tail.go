@@ -56,7 +56,8 @@ func (l *LogSessions) forgetTail(ctx context.Context, archived uint64) error {
 
 // reportTail adds a page of what was applied after a sequence.
 func (l *LogSessions) reportTail(ctx context.Context, r *attest.Report, after uint64) error {
-	rows, err := l.pool.Query(ctx, "SELECT last, sources, sequences, digests FROM "+schema.IO(l.engine.Schema())+".applied WHERE last > $1 AND last <= $2 ORDER BY last", int64(after), int64(r.Sequence))
+	rows, err := l.pool.Query(ctx, "SELECT last, sources, sequences, digests FROM "+schema.IO(l.engine.Schema())+
+		".applied WHERE last > $1 AND last <= $2 ORDER BY last", int64(after), int64(r.Sequence))
 	if err != nil {
 		return fmt.Errorf("read what was applied: %w", err)
 	}
@@ -90,7 +91,8 @@ func (l *LogSessions) reportEvents(ctx context.Context, r *attest.Report, want [
 	for i, n := range want {
 		asked[i] = int64(n)
 	}
-	rows, err := l.pool.Query(ctx, "SELECT a.n, o.event FROM unnest($1::bigint[]) WITH ORDINALITY AS a(n, i) LEFT JOIN "+schema.IO(l.engine.Schema())+".outbox o ON o.sequence = a.n ORDER BY a.i", asked)
+	rows, err := l.pool.Query(ctx, "SELECT a.n, o.event FROM unnest($1::bigint[]) WITH ORDINALITY AS a(n, i) LEFT JOIN "+schema.IO(l.engine.Schema())+
+		".outbox o ON o.sequence = a.n ORDER BY a.i", asked)
 	if err != nil {
 		return fmt.Errorf("read the outbox: %w", err)
 	}

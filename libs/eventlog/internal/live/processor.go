@@ -148,7 +148,7 @@ func (p *Processor) apply(ctx context.Context, batch []*engine.Event) error {
 				continue
 			}
 			f := engine.FailureOf(err)
-			p.logger.Error("event parked", "id", v.ID, "type", v.Name, "sequence", v.Stream, "reason", f.Reason, "code", f.Code, "err", err)
+			p.logger.Error("event parked", "id", v.ID, "type", v.Name, "sequence", v.Stream, "reason", f.Reason, "code", f.Code, "error", err)
 			if err := p.persist(ctx, []*engine.Event{v}, f); err != nil {
 				return err
 			}
@@ -267,7 +267,8 @@ func (p *Processor) commit(ctx context.Context, t *engine.Transaction, tail lead
 	}
 	// A position that is not where it was read becomes null, which it must not.
 	tail = p.tail.Join(tail)
-	t.Exec(p.move, names, sequences, digests, int64(t.Position()), p.epoch, t.Digest(), t.Now(), int64(p.savedSequence), p.savedDigest, int64(p.engine.Version()), //nolint:gosec // positions of the log
+	t.Exec(p.move, names, sequences, digests, int64(t.Position()), p.epoch, t.Digest(), t.Now(), int64(p.savedSequence), p.savedDigest,
+		int64(p.engine.Version()), //nolint:gosec // positions of the log
 		tail.Sources, tail.Sequences, tail.Digests)
 	if len(decisions) > 0 {
 		p.outbox.QueueDecisions(t.Batch(), decisions)

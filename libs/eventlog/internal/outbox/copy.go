@@ -21,7 +21,8 @@ const copyHeader = "PGCOPY\n\xff\r\n\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x
 // an INSERT does, then their keys, what also says, and the counter last. The
 // counter's lock is held until it returns.
 func (o *Outbox) copyFacts(ctx context.Context, conn *pgx.Conn, facts []*envelope.Entry, also string) error {
-	b := append(o.counter.buffer[:0], copyHeader...)
+	b := o.counter.buffer[:0]
+	b = append(b, copyHeader...)
 	field := func(v []byte) {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(v)))
 		b = append(b, v...)

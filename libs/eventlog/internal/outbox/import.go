@@ -25,7 +25,8 @@ func (o *Outbox) importArchived(ctx context.Context, k *lead.LogSession, conn *p
 		return 0, err
 	}
 	var position, own int64
-	err = conn.QueryRow(ctx, "SELECT sequence, coalesce((SELECT sequence FROM "+schema.Quote(o.schema)+".fold_sources WHERE source = $1), 0) FROM "+schema.Quote(o.schema)+".fold_position",
+	err = conn.QueryRow(ctx, "SELECT sequence, coalesce((SELECT sequence FROM "+schema.Quote(o.schema)+".fold_sources WHERE source = $1), 0) FROM "+
+		schema.Quote(o.schema)+".fold_position",
 		envelope.SourcePrefix+o.service).Scan(&position, &own)
 	if err != nil {
 		return 0, fmt.Errorf("read the position: %w", err)
@@ -165,7 +166,8 @@ func (o *Outbox) importChunk(ctx context.Context, conn *pgx.Conn, chunk []*envel
 		} else {
 			b.Queue("INSERT INTO "+io+".inbox (id, digest, sequence) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", id, n.Digest, int64(n.Sequence))
 		}
-		b.Queue("INSERT INTO "+io+".outbox (sequence, id, cause, digest, subject, event) VALUES ($1, $2, $3, $4, $5, $6)", int64(n.Sequence), id, cause, n.Digest, n.Subject, n.Bytes)
+		b.Queue("INSERT INTO "+io+".outbox (sequence, id, cause, digest, subject, event) VALUES ($1, $2, $3, $4, $5, $6)", int64(n.Sequence), id, cause,
+			n.Digest, n.Subject, n.Bytes)
 		if through := o.ActivatedThrough(n.Event); through > 0 {
 			b.Queue("INSERT INTO "+io+".decided (through) VALUES ($1) ON CONFLICT (one) DO UPDATE SET through = greatest(decided.through, excluded.through)", through)
 		}

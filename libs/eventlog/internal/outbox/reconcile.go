@@ -106,7 +106,8 @@ const recentCauses = 256
 // came of it, and a newer version of the fold has no say in it.
 func (o *Outbox) learnDecided(ctx context.Context, k *lead.LogSession, conn *pgx.Conn, count uint64) error {
 	io, fold := schema.IO(o.schema), schema.Quote(o.schema)
-	rows, err := conn.Query(ctx, "SELECT sequence, cause FROM "+io+".outbox WHERE cause IS NOT NULL AND sequence > coalesce((SELECT sequence FROM "+fold+".fold_sources WHERE source = $1), 0) ORDER BY sequence DESC LIMIT $2",
+	rows, err := conn.Query(ctx, "SELECT sequence, cause FROM "+io+".outbox WHERE cause IS NOT NULL AND sequence > coalesce((SELECT sequence FROM "+fold+
+		".fold_sources WHERE source = $1), 0) ORDER BY sequence DESC LIMIT $2",
 		envelope.SourcePrefix+o.service, recentCauses)
 	if err != nil {
 		return fmt.Errorf("read what was decided on: %w", err)
@@ -162,7 +163,8 @@ func (o *Outbox) detectRollback(ctx context.Context, conn *pgx.Conn) error {
 		return fmt.Errorf("read the counter: %w", err)
 	}
 	if count := uint64(counter); o.counter.value > count {
-		o.logger.Error("PostgreSQL was rolled back while this process ran, and facts that were not in the log yet are gone", "first", count+1, "last", o.counter.value)
+		o.logger.Error("PostgreSQL was rolled back while this process ran, and facts that were not in the log yet are gone", "first", count+1, "last",
+			o.counter.value)
 		o.Relay.recorded.Store(count)
 		o.Relay.published.Store(min(o.Relay.published.Load(), count))
 		o.counter.value = 0

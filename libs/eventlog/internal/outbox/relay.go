@@ -66,7 +66,7 @@ func (r *Relay) offer(entries []*envelope.Entry) {
 	if active {
 		r.poke()
 	} else if err := r.o.nats.Publish(hintSubject(r.o.service), nil); err != nil {
-		r.o.logger.Debug("no hint to the leading process; it polls", "err", err)
+		r.o.logger.Debug("no hint to the leading process; it polls", "error", err)
 	}
 }
 
@@ -117,7 +117,7 @@ func (r *Relay) Run(ctx context.Context, k *lead.LogSession) {
 			return
 		case stall.IsAlarm(err):
 			r.o.board.Set(stall.Relay, fmt.Errorf("relay stopped: %w", err))
-			r.o.logger.Error("the relay stopped on an alarm", "err", err)
+			r.o.logger.Error("the relay stopped on an alarm", "error", err)
 			<-ctx.Done()
 			return
 		default:
@@ -236,7 +236,8 @@ func (r *Relay) take(ctx context.Context) ([]*envelope.Entry, error) {
 }
 
 func (r *Relay) read(ctx context.Context) ([]*envelope.Entry, error) {
-	rows, err := r.o.pool.Query(ctx, "SELECT sequence, id::text, subject, event FROM "+schema.IO(r.o.schema)+".outbox WHERE sequence >= $1 ORDER BY sequence LIMIT $2", int64(r.next), maxPublish)
+	rows, err := r.o.pool.Query(ctx, "SELECT sequence, id::text, subject, event FROM "+schema.IO(r.o.schema)+
+		".outbox WHERE sequence >= $1 ORDER BY sequence LIMIT $2", int64(r.next), maxPublish)
 	if err != nil {
 		return nil, fmt.Errorf("read the outbox: %w", err)
 	}

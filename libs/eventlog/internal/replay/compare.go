@@ -24,7 +24,8 @@ var notDumped = map[string][]string{"fold_position": {"epoch", "version", "table
 
 // canonical makes a connection write values in one way only.
 func canonical(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.PgConn().Exec(ctx, "SET timezone = 'UTC'; SET datestyle = 'ISO, MDY'; SET intervalstyle = 'iso_8601'; SET bytea_output = 'hex'; SET extra_float_digits = 1").ReadAll()
+	_, err := conn.PgConn().Exec(ctx, "SET timezone = 'UTC'; SET datestyle = 'ISO, MDY'; SET intervalstyle = 'iso_8601'; SET bytea_output = 'hex'; "+
+		"SET extra_float_digits = 1").ReadAll()
 	return err
 }
 
@@ -47,14 +48,15 @@ func quoted(names []string) []string {
 
 func copySQL(t sqlbatch.Table, in, name string) string {
 	order := t.Key
-	if len(order) == 0 { // none of ours; the dump has an order all the same
+	if len(order) == 0 { // none of folded; the dump has an order all the same
 		order = dumped(t, name)
 	}
 	by := quoted(order)
 	for i := range by {
 		by[i] = fmt.Sprint(slices.Index(dumped(t, name), order[i]) + 1)
 	}
-	return fmt.Sprintf("COPY (SELECT %s FROM %s.%s ORDER BY %s) TO STDOUT", strings.Join(quoted(dumped(t, name)), ", "), schema.Quote(in), schema.Quote(name), strings.Join(by, ", "))
+	return fmt.Sprintf("COPY (SELECT %s FROM %s.%s ORDER BY %s) TO STDOUT", strings.Join(quoted(dumped(t, name)), ", "), schema.Quote(in),
+		schema.Quote(name), strings.Join(by, ", "))
 }
 
 // A side is one of two schemas that are held against each other.
@@ -88,18 +90,18 @@ func compare(ctx context.Context, live, again side) (compared, error) {
 	if err := errors.Join(canonical(ctx, live.conn), canonical(ctx, again.conn)); err != nil {
 		return out, err
 	}
-	ours, err := sqlbatch.Tables(ctx, again.conn, again.schema)
+	folded, err := sqlbatch.Tables(ctx, again.conn, again.schema)
 	if err != nil {
 		return out, err
 	}
-	theirs, err := sqlbatch.Tables(ctx, live.conn, live.schema)
+	served, err := sqlbatch.Tables(ctx, live.conn, live.schema)
 	if err != nil {
 		return out, err
 	}
 	sum := sha256.New()
-	for _, name := range slices.Sorted(maps.Keys(ours)) {
-		t := ours[name]
-		if other, ok := theirs[name]; !ok || !slices.Equal(dumped(other, name), dumped(t, name)) {
+	for _, name := range slices.Sorted(maps.Keys(folded)) {
+		t := folded[name]
+		if other, ok := served[name]; !ok || !slices.Equal(dumped(other, name), dumped(t, name)) {
 			return out, fmt.Errorf("the live table %s has other columns than the fold makes", name)
 		}
 		fmt.Fprintf(sum, "%s (%s)\n", name, strings.Join(dumped(t, name), ", ")) //nolint:errcheck // a hash takes everything
@@ -118,8 +120,8 @@ func compare(ctx context.Context, live, again side) (compared, error) {
 		}
 		out.differ = append(out.differ, d)
 	}
-	for name := range theirs {
-		if _, ok := ours[name]; !ok {
+	for name := range served {
+		if _, ok := folded[name]; !ok {
 			return out, fmt.Errorf("the live schema has a table that the fold does not make: %s", name)
 		}
 	}

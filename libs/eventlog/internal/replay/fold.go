@@ -187,7 +187,7 @@ func (b *Shadow) apply(ctx context.Context, p *prepared) error {
 		if !b.parks {
 			return &UnappliableError{Sequence: v.Stream, ID: v.ID, Type: v.Name, err: err}
 		}
-		b.r.logger.Error("event parked by a rebuild", "id", v.ID, "type", v.Name, "sequence", v.Stream, "reason", f.Reason, "code", f.Code, "err", err)
+		b.r.logger.Error("event parked by a rebuild", "id", v.ID, "type", v.Name, "sequence", v.Stream, "reason", f.Reason, "code", f.Code, "error", err)
 		if err := b.attempt(ctx, p, p.Chunk[i:i+1], f); err != nil {
 			return err
 		}

@@ -84,7 +84,8 @@ func (r *Replay) report(b *Shadow, from source.Origin, began time.Time) Report {
 
 // rebuilt folds a shadow until it is near to where the service is. What it returns
 // is to be swapped in, or closed.
-func (r *Replay) rebuilt(ctx context.Context, from source.Origin, parks bool, target func() uint64, progress func(Progress)) (_ *Shadow, began time.Time, err error) {
+func (r *Replay) rebuilt(ctx context.Context, from source.Origin, parks bool, target func() uint64, progress func(Progress)) (_ *Shadow,
+	began time.Time, err error) {
 	conn, err := r.replayLock(ctx)
 	if err != nil {
 		return nil, began, err
@@ -197,7 +198,7 @@ func (r *Replay) swapped(ctx context.Context, b *Shadow) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	if _, err := b.conn.Exec(ctx, "SET lock_timeout = '10s'; DROP SCHEMA IF EXISTS "+schema.Quote(r.engine.Schema()+suffixOld)+" CASCADE"); err != nil {
-		r.logger.Warn("the tables before the rebuild stay until the next start", "err", err)
+		r.logger.Warn("the tables before the rebuild stay until the next start", "error", err)
 	}
 	return schema.Release(ctx, b.conn)
 }
@@ -217,7 +218,7 @@ func (r *Replay) Tidy(ctx context.Context) error {
 	}
 	for _, suffix := range []string{suffixNext, suffixOld, suffixVerify, suffixRows} {
 		if _, err := conn.Exec(ctx, "DROP SCHEMA IF EXISTS "+schema.Quote(r.engine.Schema()+suffix)+" CASCADE"); err != nil {
-			r.logger.Warn("what an earlier replay left could not be dropped", "schema", r.engine.Schema()+suffix, "err", err)
+			r.logger.Warn("what an earlier replay left could not be dropped", "schema", r.engine.Schema()+suffix, "error", err)
 		}
 	}
 	return nil

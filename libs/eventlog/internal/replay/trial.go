@@ -53,13 +53,13 @@ func (r *Replay) Trial(ctx context.Context, until uint64, instead ...event.Event
 		return nil, err
 	}
 	// The place of a trial is its connection's, and free when that has ended.
-	place, mine := 0, false
-	for !mine && err == nil && place < maxTrials {
+	place, locked := 0, false
+	for !locked && err == nil && place < maxTrials {
 		place++
 		lock := fmt.Sprintf("freshet/%s/trial/%d", r.engine.Service(), place)
-		err = conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", lock).Scan(&mine)
+		err = conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", lock).Scan(&locked)
 	}
-	if err == nil && !mine {
+	if err == nil && !locked {
 		err = ErrTrials
 	}
 	t := &Trial{}

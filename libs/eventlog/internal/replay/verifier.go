@@ -153,7 +153,8 @@ func (j *verifier) Logged(v *engine.Event) {
 	}
 	j.passed = append(j.passed, v.ID)
 	if !bytes.Equal(applied, v.Data) {
-		j.differs(v.Stream, v, &Difference{Kind: DiffersLog, Live: string(applied), Again: string(v.Data), Detail: "the log has another decision than the one that was applied"})
+		j.differs(v.Stream, v, &Difference{Kind: DiffersLog, Live: string(applied), Again: string(v.Data),
+			Detail: "the log has another decision than the one that was applied"})
 	}
 }
 

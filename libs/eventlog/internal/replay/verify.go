@@ -63,7 +63,8 @@ func (r *Replay) Verify(ctx context.Context, from source.Origin, progress func(P
 	if errors.As(err, &fault) {
 		out.Failed++
 		if out.Difference == nil {
-			out.Difference = &Difference{Kind: DiffersApply, Sequence: fault.Sequence, Event: fault.ID, Type: fault.Type, Version: b.verifier.version(fault.Sequence), Detail: "was applied, and cannot be any more: " + fault.err.Error()}
+			out.Difference = &Difference{Kind: DiffersApply, Sequence: fault.Sequence, Event: fault.ID, Type: fault.Type,
+				Version: b.verifier.version(fault.Sequence), Detail: "was applied, and cannot be any more: " + fault.err.Error()}
 		}
 		return out, nil
 	}

@@ -70,7 +70,8 @@ func EnsureStream(ctx context.Context, nc *nats.Conn, stream string) error {
 	cfg := s.CachedInfo().Config
 	if !cfg.AllowAtomicPublish || cfg.Storage != jetstream.FileStorage || cfg.Retention != jetstream.LimitsPolicy || cfg.MaxAge != 0 ||
 		cfg.Discard != jetstream.DiscardNew || cfg.MaxMsgs > 0 || cfg.MaxMsgsPerSubject > 0 {
-		return fmt.Errorf("stream %s is not a log: it needs file storage, atomic publish, limits retention, discard of new messages, and no limit of age or number", stream)
+		return fmt.Errorf("stream %s is not a log: it needs file storage, atomic publish, limits retention, discard of new messages, "+
+			"and no limit of age or number", stream)
 	}
 	return nil
 }

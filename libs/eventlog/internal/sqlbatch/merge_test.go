@@ -63,7 +63,8 @@ func TestMergedStatementsHaveTheSameEffect(t *testing.T) {
 		return []any{id(r), word.Draw(r, "word"), number.Draw(r, "n")}
 	}
 	statements[`DELETE FROM pairs WHERE a = $1 AND b = $2`] = func(r *rapid.T) []any { return []any{id(r), word.Draw(r, "word")} }
-	statements[`INSERT INTO whole (one, sum) SELECT true, coalesce(sum(n), 0) + $1 FROM words ON CONFLICT (one) DO UPDATE SET sum = whole.sum * 2 + excluded.sum`] = func(r *rapid.T) []any {
+	statements[`INSERT INTO whole (one, sum) SELECT true, coalesce(sum(n), 0) + $1 FROM words ON CONFLICT (one)
+		DO UPDATE SET sum = whole.sum * 2 + excluded.sum`] = func(r *rapid.T) []any {
 		return []any{number.Draw(r, "n")}
 	}
 	// A literal that looks like what the patterns look for.

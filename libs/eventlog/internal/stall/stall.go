@@ -93,7 +93,7 @@ func (b *Board) Set(part Part, err error) {
 	}
 	time.AfterFunc(warnAfter, func() {
 		if now := b.errs[part].Load(); now != nil && b.since[part].Load() == since && !b.closed.Load() {
-			b.logger.Warn("stalled", "err", *now)
+			b.logger.Warn("stalled", "error", *now)
 		}
 	})
 }

@@ -24,7 +24,8 @@ type leader struct {
 // leaderOf adder; zero where nobody leads.
 func leaderOf(t testing.TB, q Reader) (x leader) {
 	t.Helper()
-	rows, err := q.Query(context.Background(), "SELECT pid, application_name, now() - state_change FROM ("+schema.HeldLocks+") held JOIN pg_stat_activity USING (pid) WHERE key = hashtextextended('freshet/adder/lead', 0)")
+	rows, err := q.Query(context.Background(), "SELECT pid, application_name, now() - state_change FROM ("+schema.HeldLocks+
+		") held JOIN pg_stat_activity USING (pid) WHERE key = hashtextextended('freshet/adder/lead', 0)")
 	require.NoError(t, err)
 	_, err = pgx.ForEachRow(rows, []any{&x.pid, &x.name, &x.silent}, func() error { return nil })
 	require.NoError(t, err)
@@ -53,16 +54,16 @@ func (w *world) session(process string, statements ...string) *pgx.Conn {
 // The sessions of processes that PostgreSQL does not hear of any more, one that leads
 // and one that follows and is in the middle of recording, are ended; one that is as
 // silent and none of the service's is not.
-func TestAFrozenProcessHoldsUpNobody(t *testing.T) {
+func TestAFrozenProcessStallsNobody(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*stallLimit)
 	defer cancel()
 	l := w.open(counts("adder"))
 	other := w.session("psql", "BEGIN", "SELECT FROM adder_io.counter")
 	leads := w.session("first", "SELECT pg_advisory_lock(hashtextextended('freshet/adder/lead', 0))")
 	run(t, l)
-	require.Eventually(t, l.lease.Leading, patience, pollTest)
+	require.Eventually(t, l.lease.Leading, stallLimit, pollTest)
 	require.Error(t, leads.Ping(ctx))
 
 	follows := w.session("second", "SELECT pg_advisory_lock_shared(hashtextextended('freshet/adder/follow', 0))")
@@ -129,7 +130,7 @@ func TestALeaderThatIsSlowGoesOnLeading(t *testing.T) {
 				t.Cleanup(conn.Release)
 				busy = append(busy, conn)
 			}
-			require.Eventually(t, func() bool { return leaderOf(t, q).silent > lead.SilentFor+2*lead.HeartbeatEvery }, patience, pollTest)
+			require.Eventually(t, func() bool { return leaderOf(t, q).silent > lead.SilentFor+2*lead.HeartbeatEvery }, stallLimit, pollTest)
 			require.Equal(t, was.pid, leaderOf(t, q).pid)
 			for _, conn := range busy {
 				conn.Release()
@@ -142,13 +143,13 @@ func TestALeaderThatIsSlowGoesOnLeading(t *testing.T) {
 	}
 }
 
-func TestALeaderWhoseSessionWasEndedStandsDown(t *testing.T) {
+func TestALeaderWhoseSessionEndedReleasesTheLead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
 	l := w.start(counts("adder"))
 	settle(t, l)
-	require.Eventually(t, l.lease.Leading, patience, pollTest)
+	require.Eventually(t, l.lease.Leading, stallLimit, pollTest)
 	next := w.session("next")
 	took := make(chan error, 1)
 	go func() {
@@ -158,9 +159,9 @@ func TestALeaderWhoseSessionWasEndedStandsDown(t *testing.T) {
 	w.awaitWaiting()
 	admin(t, w.url, "SELECT pg_terminate_backend(pid) FROM ("+schema.HeldLocks+") held WHERE key = hashtextextended('freshet/adder/lead', 0)")
 	require.NoError(t, <-took)
-	require.Eventually(t, func() bool { return !l.lease.Leading() }, patience, pollTest, "nothing happens in the log meanwhile")
+	require.Eventually(t, func() bool { return !l.lease.Leading() }, stallLimit, pollTest, "nothing happens in the log meanwhile")
 	require.NoError(t, next.Close(ctx))
-	require.Eventually(t, l.lease.Leading, patience, pollTest)
+	require.Eventually(t, l.lease.Leading, stallLimit, pollTest)
 }
 
 // A link that broke without a word leaves PostgreSQL a session of a process that
@@ -174,5 +175,5 @@ func TestAProcessEndsItsOwnEarlierSession(t *testing.T) {
 	_, err := earlier.Exec(ctx, "SELECT pg_advisory_lock($1), pg_advisory_lock(hashtextextended('freshet/adder/lead', 0))", l.lease.Holder())
 	require.NoError(t, err)
 	run(t, l)
-	require.Eventually(t, l.lease.Leading, patience, pollTest)
+	require.Eventually(t, l.lease.Leading, stallLimit, pollTest)
 }
