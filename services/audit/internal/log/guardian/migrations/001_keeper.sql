@@ -1,5 +1,5 @@
 -- +goose Up
-CREATE TABLE guardian_services (         -- who applies the log, as last heard
+CREATE TABLE keeper_services (         -- who applies the log, as last heard
 	service  text COLLATE "C" PRIMARY KEY,
 	epoch    bigint NOT NULL,
 	sequence bigint NOT NULL,
@@ -7,7 +7,7 @@ CREATE TABLE guardian_services (         -- who applies the log, as last heard
 	stopped  boolean NOT NULL,         -- it said that it had stopped there
 	heard    timestamptz NOT NULL DEFAULT now()
 );
-CREATE TABLE guardian_epochs (           -- every epoch that was opened after the first
+CREATE TABLE keeper_epochs (           -- every epoch that was opened after the first
 	epoch    bigint PRIMARY KEY,
 	begins   bigint NOT NULL,          -- the stream's first sequence
 	archived bigint NOT NULL,          -- what the archive had then
@@ -18,5 +18,5 @@ CREATE TABLE guardian_epochs (           -- every epoch that was opened after th
 );
 
 -- +goose Down
-DROP TABLE guardian_epochs;
-DROP TABLE guardian_services;
+DROP TABLE keeper_epochs;
+DROP TABLE keeper_services;
