@@ -147,6 +147,7 @@ chaos: services build ## inject faults into the suite's processes: ROUNDS=200 SE
 fuzz: ## fuzz the codec for a minute
 	cd events && go test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 45s .
 	cd events && go test -run '^$$' -fuzz '^FuzzDecodeHTTPHeader$$' -fuzztime 15s .
+	cd events && go test -run '^$$' -fuzz '^FuzzCheck$$' -fuzztime 15s ./internal/strictjson
 
 .PHONY: ci
 ci: ## what continuous integration runs

@@ -7,6 +7,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
 	"github.com/freshet-io/freshet/contracts"
+	"github.com/freshet-io/freshet/events/internal/strictjson"
 )
 
 // checkContext holds every attribute to CloudEvents 1.0 and to the limits.
@@ -52,7 +53,7 @@ func checkASCII(name, s string, limit int) error {
 	if len(s) > limit {
 		return malformed("%s has %d characters, and %d are allowed", name, len(s), limit)
 	}
-	if i := printableTo(s); i < len(s) {
+	if i := strictjson.PrintableTo(s); i < len(s) {
 		return malformed("%s has the byte %#02x; printable ASCII is allowed", name, s[i])
 	}
 	return nil
@@ -67,7 +68,7 @@ func checkString[T string | []byte](name string, s T, limit int) error {
 	if len(s) > limit {
 		return malformed("%s has %d bytes, and %d are allowed", name, len(s), limit)
 	}
-	if printableTo(s) < len(s) {
+	if strictjson.PrintableTo(s) < len(s) {
 		return checkRunes(name, string(s))
 	}
 	return nil
@@ -109,7 +110,7 @@ func checkExtensionName(name string) error {
 		ok = lowerAlnum(name[i])
 	}
 	if !ok {
-		return malformed("%q cannot name an attribute: 1 to %d of a-z and 0-9 can", clip(name), maxNameLength)
+		return malformed("%q cannot name an attribute: 1 to %d of a-z and 0-9 can", strictjson.Clip(name), maxNameLength)
 	}
 	return nil
 }
@@ -144,7 +145,7 @@ func parseSource(s string) (types.URIRef, error) {
 	}
 	u := types.ParseURIRef(s)
 	if u == nil || u.String() == "" {
-		return types.URIRef{}, malformed("source %q is not a URI reference", clip(s))
+		return types.URIRef{}, malformed("source %q is not a URI reference", strictjson.Clip(s))
 	}
 	return *u, nil
 }
@@ -158,7 +159,7 @@ func parseSchema(s string) (*types.URI, error) {
 	}
 	u := types.ParseURI(s)
 	if u == nil || u.Scheme == "" {
-		return nil, malformed("dataschema %q is not an absolute URI", clip(s))
+		return nil, malformed("dataschema %q is not an absolute URI", strictjson.Clip(s))
 	}
 	return u, nil
 }

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/events/internal/strictjson"
 )
 
 const contentStructured = "application/cloudevents+json"
@@ -34,7 +35,7 @@ func modeOf(contentType string, specVersion bool, body []byte) (mode, error) {
 	case media == contentStructured || media == "application/cloudevents":
 		return modeStructured, nil
 	case strings.HasPrefix(media, "application/cloudevents"):
-		return modeNone, fmt.Errorf("%w: %s; single events as %s are accepted", ErrUnsupported, clip(media), contentStructured)
+		return modeNone, fmt.Errorf("%w: %s; single events as %s are accepted", ErrUnsupported, strictjson.Clip(media), contentStructured)
 	case specVersion:
 		return modeBinary, nil
 	}
@@ -66,16 +67,16 @@ func newBinary() *binary {
 
 func (b *binary) set(name, value string) error {
 	if b.seen[name] {
-		return malformed("the attribute %q appears twice", clip(name))
+		return malformed("the attribute %q appears twice", strictjson.Clip(name))
 	}
 	b.seen[name] = true
-	if err := checkString(clip(name), value, MaxAttribute); err != nil {
+	if err := checkString(strictjson.Clip(name), value, MaxAttribute); err != nil {
 		return err
 	}
 	switch {
 	case name == "specversion":
 		if value != "1.0" {
-			return malformed("specversion is %q; 1.0 is understood", clip(value))
+			return malformed("specversion is %q; 1.0 is understood", strictjson.Clip(value))
 		}
 		b.version = true
 		return nil
@@ -106,11 +107,11 @@ func (b *binary) event(data []byte) (event.Event, error) {
 		return e, nil
 	}
 	if isJSON(b.c.DataContentType) {
-		p, err := checkJSON(data)
+		p, err := strictjson.Check(data)
 		if err != nil {
 			return event.Event{}, err
 		}
-		if data = data[p.from:p.to]; string(data) == "null" {
+		if data = data[p.From:p.To]; string(data) == "null" {
 			return e, nil
 		}
 	} else {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/events/internal/strictjson"
 )
 
 // Limits of an event. They hold for events of the log and for those from outside.
@@ -17,7 +18,6 @@ const (
 	MaxAttribute   = 2048 // characters of any other attribute
 	MaxExtensions  = 32
 	maxNameLength  = 32 // of an extension
-	maxNesting     = 64 // of data
 	sequenceDigits = 20
 )
 
@@ -26,7 +26,7 @@ var (
 	// ErrTooLarge: an event over its limit. HTTP answers 413.
 	ErrTooLarge = errors.New("the event is too large")
 	// ErrMalformed: not a strict CloudEvent 1.0. HTTP answers 400.
-	ErrMalformed = errors.New("malformed event")
+	ErrMalformed = strictjson.ErrMalformed
 	// ErrUnsupported: a content type or mode that is not accepted, such as a batch. HTTP answers 415.
 	ErrUnsupported = errors.New("unsupported event format")
 	// ErrReserved: an event from outside, or of another service, that claims to be the service's own. HTTP answers 403.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/events/internal/strictjson"
 )
 
 // Extensions of Freshet's own events.
@@ -28,10 +29,10 @@ func checkInternal(e event.Event) error {
 	}
 	ch, ok := Channels[c.Type]
 	if !ok {
-		return malformed("type %q has no contract", clip(c.Type))
+		return malformed("type %q has no contract", strictjson.Clip(c.Type))
 	}
 	if source := c.Source.Path; source != ch.source || c.Source.Host != "" || c.Source.Scheme != "" {
-		return fmt.Errorf("%w: %s belongs to %s, not to %s", ErrReserved, c.Type, ch.source, clip(c.Source.String()))
+		return fmt.Errorf("%w: %s belongs to %s, not to %s", ErrReserved, c.Type, ch.source, strictjson.Clip(c.Source.String()))
 	}
 	if want := ch.schema; c.DataSchema != want && (c.DataSchema == nil || c.DataSchema.URL != want.URL) {
 		return malformed("dataschema of %s is not %s", c.Type, ch.url)
@@ -51,7 +52,7 @@ func checkInternal(e event.Event) error {
 // checkPlace checks the extensions that place an event in its ripple.
 func checkPlace(c *event.EventContextV1) error {
 	if ns, _ := c.Extensions[ExtNamespace].(string); !isName(ns) {
-		return malformed("namespace %q is not a name", clip(ns))
+		return malformed("namespace %q is not a name", strictjson.Clip(ns))
 	}
 	correlation, _ := c.Extensions[ExtCorrelation].(string)
 	if err := checkASCII(ExtCorrelation, correlation, MaxID); err != nil {
@@ -70,7 +71,7 @@ func checkPlace(c *event.EventContextV1) error {
 		return malformed("causationid is missing, and correlationid is not the event's own id")
 	}
 	if seq, _ := c.Extensions[ExtSequence].(string); !isSequence(seq) {
-		return malformed("sequence %q is not %d digits", clip(seq), sequenceDigits)
+		return malformed("sequence %q is not %d digits", strictjson.Clip(seq), sequenceDigits)
 	}
 	if hops, ok := c.Extensions[ExtHops].(int32); !ok || hops < 0 {
 		return malformed("hops is missing or not a count")
@@ -116,10 +117,10 @@ func checkPayload(c *event.EventContextV1, e event.Event) error {
 func CheckOutside(e event.Event) error {
 	source := e.Source()
 	if source == "/freshet" || strings.HasPrefix(source, "/freshet/") {
-		return fmt.Errorf("%w: source %s", ErrReserved, clip(source))
+		return fmt.Errorf("%w: source %s", ErrReserved, strictjson.Clip(source))
 	}
 	if strings.HasPrefix(e.Type(), "io.freshet.") {
-		return fmt.Errorf("%w: type %s", ErrReserved, clip(e.Type()))
+		return fmt.Errorf("%w: type %s", ErrReserved, strictjson.Clip(e.Type()))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/freshet-io/freshet/events/internal/strictjson"
 )
 
 // DecodeHTTP reads an event from outside from a request, binary or structured.
@@ -59,7 +60,7 @@ func decodeHeaders(header map[string][]string, prefix, contentType string, data 
 		}
 		name = name[len(prefix):]
 		if len(values) != 1 {
-			return event.Event{}, malformed("the header %s%s has %d values", prefix, clip(name), len(values))
+			return event.Event{}, malformed("the header %s%s has %d values", prefix, strictjson.Clip(name), len(values))
 		}
 		value, err := percentDecode(values[0])
 		if err != nil {

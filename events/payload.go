@@ -11,6 +11,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
+	"github.com/freshet-io/freshet/events/internal/strictjson"
 )
 
 // Channel is one event type: who owns it, who reads it, what its subject names.
@@ -37,8 +38,8 @@ func IsDecision(typ string) bool { return Channels[typ].Decision }
 // payload is implemented by the generated types.
 type payload interface {
 	validate(*check)
-	read(*reader)
-	write(*writer)
+	read(*strictjson.Reader)
+	write(*strictjson.Writer)
 }
 
 // ErrInvalid is wrapped by every refusal of a payload.
@@ -63,7 +64,7 @@ func draft(typ, namespace, subject string, p payload) (event.Event, error) {
 	if err := Validate(p); err != nil {
 		return event.Event{}, fmt.Errorf("%s: %w", typ, err)
 	}
-	raw, err := write(p)
+	raw, err := strictjson.Write(p.write)
 	if err != nil {
 		return event.Event{}, fmt.Errorf("%s: %w", typ, err)
 	}
@@ -107,7 +108,7 @@ func (c Channel) Check(b []byte) error {
 }
 
 func parse(b []byte, p payload) error {
-	if err := read(b, p); err != nil {
+	if err := strictjson.Read(b, p.read); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return Validate(p)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshet-io/freshet/events/internal/strictjson"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
@@ -35,7 +36,7 @@ func payloads() map[string]func() payload {
 // reference reads a payload as the generated readers must: it is the scanner's
 // strictness, then the struct's tags held against the text, then encoding/json.
 func reference(b []byte, p payload) error {
-	if _, err := checkJSON(b); err != nil {
+	if _, err := strictjson.Check(b); err != nil {
 		return err
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
@@ -141,7 +142,7 @@ func agree(t testing.TB, b []byte, fresh func() payload) (accepted bool) {
 	t.Helper()
 	got, want := fresh(), fresh()
 	given := slices.Clone(b)
-	err, reason := read(b, got), reference(b, want)
+	err, reason := strictjson.Read(b, got.read), reference(b, want)
 	require.Equal(t, reason == nil, err == nil, "%s\nreference: %v\nreader:    %v", b, reason, err)
 	if err != nil {
 		require.Less(t, len(err.Error()), 1000, "an error must not repeat a huge input")
@@ -159,7 +160,7 @@ func agree(t testing.TB, b []byte, fresh func() payload) (accepted bool) {
 func requireBytes(t testing.TB, p payload) {
 	t.Helper()
 	want, reason := json.Marshal(p)
-	got, err := write(p)
+	got, err := strictjson.Write(p.write)
 	require.Equal(t, reason == nil, err == nil, "encoding/json: %v, writer: %v", reason, err)
 	require.Equal(t, string(want), string(got))
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
+	"github.com/freshet-io/freshet/events/internal/strictjson"
 )
 
 const contentJSON = "application/json"
@@ -22,7 +23,7 @@ func appendEvent(b []byte, c *event.EventContextV1, e event.Event) ([]byte, erro
 		return nil, err
 	}
 	b = append(b, `{"specversion":"1.0","id":`...)
-	b = appendString(b, c.ID)
+	b = strictjson.AppendString(b, c.ID)
 	b = append(b, `,"source":`...)
 	at := len(b)
 	b = append(b, '"')
@@ -32,10 +33,10 @@ func appendEvent(b []byte, c *event.EventContextV1, e event.Event) ([]byte, erro
 	}
 	b = append(b, '"')
 	b = append(b, `,"type":`...)
-	b = appendString(b, c.Type)
+	b = strictjson.AppendString(b, c.Type)
 	if c.Subject != nil {
 		b = append(b, `,"subject":`...)
-		b = appendString(b, *c.Subject)
+		b = strictjson.AppendString(b, *c.Subject)
 	}
 	if c.Time != nil {
 		b = append(b, `,"time":"`...)
@@ -43,7 +44,7 @@ func appendEvent(b []byte, c *event.EventContextV1, e event.Event) ([]byte, erro
 	}
 	if c.DataContentType != nil {
 		b = append(b, `,"datacontenttype":`...)
-		b = appendString(b, *c.DataContentType)
+		b = strictjson.AppendString(b, *c.DataContentType)
 	}
 	if c.DataSchema != nil {
 		b = append(b, `,"dataschema":"`...)
@@ -89,7 +90,7 @@ func appendExtensions(b []byte, extensions map[string]any) ([]byte, error) {
 			if err := checkString(name, v, MaxAttribute); err != nil {
 				return nil, err
 			}
-			b = appendString(b, v)
+			b = strictjson.AppendString(b, v)
 		case bool:
 			b = strconv.AppendBool(b, v)
 		case int32:
@@ -99,7 +100,7 @@ func appendExtensions(b []byte, extensions map[string]any) ([]byte, error) {
 			if err != nil {
 				return nil, err
 			}
-			b = appendString(b, text)
+			b = strictjson.AppendString(b, text)
 		}
 	}
 	return b, nil
@@ -126,16 +127,16 @@ func appendData(b []byte, c *event.EventContextV1, e event.Event) ([]byte, error
 	case len(data) == 0:
 		return b, nil
 	case !e.DataBase64 && isJSON(c.DataContentType):
-		p, err := checkJSON(data)
+		p, err := strictjson.Check(data)
 		if err != nil {
 			return nil, err
 		}
-		if value := data[p.from:p.to]; string(value) != "null" {
+		if value := data[p.From:p.To]; string(value) != "null" {
 			b = append(append(b, `,"data":`...), value...)
 		}
 		return b, nil
 	case !e.DataBase64 && utf8.Valid(data) && bytes.IndexByte(data, 0) < 0:
-		return appendString(append(b, `,"data":`...), string(data)), nil
+		return strictjson.AppendString(append(b, `,"data":`...), string(data)), nil
 	}
 	b = append(b, `,"data_base64":"`...)
 	b = base64.StdEncoding.AppendEncode(b, data)
@@ -153,25 +154,6 @@ func isJSON(contentType *string) bool {
 	return media == contentJSON || media == "text/json" || strings.HasSuffix(media, "+json")
 }
 
-const hexDigits = "0123456789abcdef"
-
-// appendString writes a JSON string; s is valid UTF-8.
-func appendString(b []byte, s string) []byte {
-	b = append(b, '"')
-	from := 0
-	for i := stringTo(s, 0); i < len(s); i = stringTo(s, from) {
-		b = append(b, s[from:i]...)
-		switch c := s[i]; c {
-		case '"', '\\':
-			b = append(b, '\\', c)
-		default:
-			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		}
-		from = i + 1
-	}
-	return append(append(b, s[from:]...), '"')
-}
-
 // envelope is the context of an event, in one piece with what it points to.
 type envelope struct {
 	event.EventContextV1
@@ -181,11 +163,11 @@ type envelope struct {
 
 // decoder collects the members of one structured event.
 type decoder struct {
-	scan        *scanner
+	scan        *strictjson.Scanner
 	head        string // the event's bytes up to its data, which mostly is last; attributes are parts of it
 	c           *envelope
 	e           event.Event
-	data        span
+	data        strictjson.Span
 	hasData     bool
 	base64      bool
 	specVersion bool
@@ -200,8 +182,8 @@ func decodeEvent(b []byte) (event.Event, error) {
 	if i := bytes.Index(b, []byte(`"data":`)); i >= 0 {
 		head = b[:i]
 	}
-	d := decoder{scan: newScanner(b), head: string(head), c: &envelope{}}
-	defer d.scan.free()
+	d := decoder{scan: strictjson.NewScanner(b), head: string(head), c: &envelope{}}
+	defer d.scan.Free()
 	if err := d.object(); err != nil {
 		return event.Event{}, err
 	}
@@ -214,42 +196,41 @@ func decodeEvent(b []byte) (event.Event, error) {
 
 func (d *decoder) object() error {
 	s := d.scan
-	if err := s.expect('{'); err != nil {
+	if err := s.Expect('{'); err != nil {
 		return err
 	}
-	m := newMembers(s)
-	for empty := s.next() == '}'; !empty; {
-		k, err := m.key()
+	m := strictjson.NewMembers(s)
+	for empty := s.Next() == '}'; !empty; {
+		k, err := m.Key()
 		if err != nil {
 			return err
 		}
 		if err := d.member(k); err != nil {
 			return err
 		}
-		if s.next() != ',' {
+		if !s.Comma() {
 			break
 		}
-		s.i++
 	}
-	if err := s.expect('}'); err != nil {
+	if err := s.Expect('}'); err != nil {
 		return err
 	}
-	if s.next(); s.i != len(s.b) {
-		return malformed("bytes follow the event at byte %d", s.i)
+	if at, more := s.Rest(); more {
+		return malformed("bytes follow the event at byte %d", at)
 	}
 	return nil
 }
 
-func (d *decoder) member(k span) error {
+func (d *decoder) member(k strictjson.Span) error {
 	s := d.scan
 	name := d.string(k)
 	switch name {
 	case "data":
-		p, err := s.value(1)
+		p, err := s.Value(1)
 		if err != nil {
 			return err
 		}
-		if string(s.raw(p)) == "null" {
+		if string(s.Raw(p)) == "null" {
 			return nil
 		}
 		if d.hasData {
@@ -284,25 +265,25 @@ func (d *decoder) member(k span) error {
 	return d.extension(name)
 }
 
-func (d *decoder) string(p span) string {
-	if p.escaped || p.to > len(d.head) {
-		return d.scan.text(p)
+func (d *decoder) string(p strictjson.Span) string {
+	if p.Escaped || p.To > len(d.head) {
+		return d.scan.Text(p)
 	}
-	return d.head[p.from:p.to]
+	return d.head[p.From:p.To]
 }
 
 // value reads a string; null is as good as absent.
 func (d *decoder) value(name string) (string, bool, error) {
 	s := d.scan
-	switch s.next() {
+	switch s.Next() {
 	case '"':
-		p, err := s.string()
+		p, err := s.Quoted()
 		if err != nil {
 			return "", false, err
 		}
 		return d.string(p), true, nil
 	case 'n':
-		return "", false, s.literal("null")
+		return "", false, s.Literal("null")
 	}
 	return "", false, malformed("%s is not a string", name)
 }
@@ -311,7 +292,7 @@ func (d *decoder) attribute(name, v string) error {
 	if name == "specversion" {
 		d.specVersion = v == "1.0"
 		if !d.specVersion {
-			return malformed("specversion is %q; 1.0 is understood", clip(v))
+			return malformed("specversion is %q; 1.0 is understood", strictjson.Clip(v))
 		}
 		return nil
 	}
@@ -350,7 +331,7 @@ func setAttribute(c *envelope, name, v string) (err error) {
 
 func parseTime(t *types.Timestamp, s string) error {
 	if len(s) > 64 || t.Time.UnmarshalText([]byte(s)) != nil {
-		return malformed("time %q is not RFC 3339", clip(s))
+		return malformed("time %q is not RFC 3339", strictjson.Clip(s))
 	}
 	t.Time = t.UTC()
 	return nil
@@ -359,9 +340,9 @@ func parseTime(t *types.Timestamp, s string) error {
 func (d *decoder) extension(name string) error {
 	s := d.scan
 	var v any
-	switch c := s.next(); {
+	switch c := s.Next(); {
 	case c == '"':
-		p, err := s.string()
+		p, err := s.Quoted()
 		if err != nil {
 			return err
 		}
@@ -371,28 +352,28 @@ func (d *decoder) extension(name string) error {
 		}
 		v = text
 	case c == '-' || c >= '0' && c <= '9':
-		from := s.i
-		if err := s.number(); err != nil {
+		p, err := s.Number()
+		if err != nil {
 			return err
 		}
-		text := string(s.b[from:s.i])
+		text := string(s.Raw(p))
 		n, err := strconv.ParseInt(text, 10, 32)
 		if err != nil {
-			return malformed("the extension %q is %s, not an integer of 32 bits", name, clip(text))
+			return malformed("the extension %q is %s, not an integer of 32 bits", name, strictjson.Clip(text))
 		}
 		v = int32(n)
 	case c == 't':
-		if err := s.literal("true"); err != nil {
+		if err := s.Literal("true"); err != nil {
 			return err
 		}
 		v = true
 	case c == 'f':
-		if err := s.literal("false"); err != nil {
+		if err := s.Literal("false"); err != nil {
 			return err
 		}
 		v = false
 	case c == 'n':
-		return s.literal("null")
+		return s.Literal("null")
 	default:
 		return malformed("the extension %q is neither string, integer nor boolean", name)
 	}
@@ -424,7 +405,7 @@ func (d *decoder) finish() error {
 	if !d.hasData || d.base64 {
 		return nil
 	}
-	data := d.scan.raw(d.data)
+	data := d.scan.Raw(d.data)
 	if isJSON(d.c.DataContentType) {
 		d.e.DataEncoded = bytes.Clone(data)
 		return nil
@@ -432,6 +413,6 @@ func (d *decoder) finish() error {
 	if data[0] != '"' {
 		return malformed("data of type %s is neither a string nor data_base64", *d.c.DataContentType)
 	}
-	d.e.DataEncoded = []byte(unescape(data[1 : len(data)-1]))
+	d.e.DataEncoded = []byte(strictjson.Unescape(data[1 : len(data)-1]))
 	return nil
 }

@@ -2,102 +2,104 @@
 
 package events
 
-var fieldsOfArrival = &fields{names: []string{"dataset", "files"}, required: 0b11}
+import "github.com/freshet-io/freshet/events/internal/strictjson"
 
-func (v *Arrival) read(r *reader) {
-	for o := r.open(fieldsOfArrival); ; {
-		switch r.member(&o) {
+var fieldsOfArrival = &strictjson.Fields{Names: []string{"dataset", "files"}, Required: 0b11}
+
+func (v *Arrival) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfArrival); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Dataset, r)
+			strictjson.ReadString(&v.Dataset, r)
 		case 1:
-			readList(&v.Files, r, (*ArrivalFile).read)
+			strictjson.ReadList(&v.Files, r, (*ArrivalFile).read)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfCheckpointSigned = &fields{names: []string{"size", "root", "note", "key"}, required: 0b1111}
+var fieldsOfCheckpointSigned = &strictjson.Fields{Names: []string{"size", "root", "note", "key"}, Required: 0b1111}
 
-func (v *CheckpointSigned) read(r *reader) {
-	for o := r.open(fieldsOfCheckpointSigned); ; {
-		switch r.member(&o) {
+func (v *CheckpointSigned) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfCheckpointSigned); ; {
+		switch r.Member(&o) {
 		case 0:
-			readInteger(&v.Size, r)
+			strictjson.ReadInteger(&v.Size, r)
 		case 1:
-			readString(&v.Root, r)
+			strictjson.ReadString(&v.Root, r)
 		case 2:
-			readString(&v.Note, r)
+			strictjson.ReadString(&v.Note, r)
 		case 3:
-			readString(&v.Key, r)
+			strictjson.ReadString(&v.Key, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfGapFound = &fields{names: []string{"sequence", "expected", "found"}, required: 0b1}
+var fieldsOfGapFound = &strictjson.Fields{Names: []string{"sequence", "expected", "found"}, Required: 0b1}
 
-func (v *GapFound) read(r *reader) {
-	for o := r.open(fieldsOfGapFound); ; {
-		switch r.member(&o) {
+func (v *GapFound) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfGapFound); ; {
+		switch r.Member(&o) {
 		case 0:
-			readInteger(&v.Sequence, r)
+			strictjson.ReadInteger(&v.Sequence, r)
 		case 1:
-			readString(&v.Expected, r)
+			strictjson.ReadString(&v.Expected, r)
 		case 2:
-			readString(&v.Found, r)
+			strictjson.ReadString(&v.Found, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfApprovalDenied = &fields{names: []string{"model", "version", "environment", "note"}, required: 0b111}
+var fieldsOfApprovalDenied = &strictjson.Fields{Names: []string{"model", "version", "environment", "note"}, Required: 0b111}
 
-func (v *ApprovalDenied) read(r *reader) {
-	for o := r.open(fieldsOfApprovalDenied); ; {
-		switch r.member(&o) {
+func (v *ApprovalDenied) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfApprovalDenied); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 2:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 3:
-			readPointer(&v.Note, r, (*Object).read)
+			strictjson.ReadPointer(&v.Note, r, (*Object).read)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfApprovalGiven = &fields{names: []string{"model", "version", "environment", "note"}, required: 0b111}
+var fieldsOfApprovalGiven = &strictjson.Fields{Names: []string{"model", "version", "environment", "note"}, Required: 0b111}
 
-func (v *ApprovalGiven) read(r *reader) {
-	for o := r.open(fieldsOfApprovalGiven); ; {
-		switch r.member(&o) {
+func (v *ApprovalGiven) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfApprovalGiven); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 2:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 3:
-			readPointer(&v.Note, r, (*Object).read)
+			strictjson.ReadPointer(&v.Note, r, (*Object).read)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfNoteAdded = &fields{names: []string{"on", "note"}, required: 0b11}
+var fieldsOfNoteAdded = &strictjson.Fields{Names: []string{"on", "note"}, Required: 0b11}
 
-func (v *NoteAdded) read(r *reader) {
-	for o := r.open(fieldsOfNoteAdded); ; {
-		switch r.member(&o) {
+func (v *NoteAdded) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfNoteAdded); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.On, r)
+			strictjson.ReadString(&v.On, r)
 		case 1:
 			v.Note.read(r)
 		default:
@@ -106,1304 +108,1304 @@ func (v *NoteAdded) read(r *reader) {
 	}
 }
 
-var fieldsOfPromotionAsked = &fields{names: []string{"model", "version", "environment"}, required: 0b111}
+var fieldsOfPromotionAsked = &strictjson.Fields{Names: []string{"model", "version", "environment"}, Required: 0b111}
 
-func (v *PromotionAsked) read(r *reader) {
-	for o := r.open(fieldsOfPromotionAsked); ; {
-		switch r.member(&o) {
+func (v *PromotionAsked) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfPromotionAsked); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 2:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfRollbackAsked = &fields{names: []string{"model", "environment", "version"}, required: 0b11}
+var fieldsOfRollbackAsked = &strictjson.Fields{Names: []string{"model", "environment", "version"}, Required: 0b11}
 
-func (v *RollbackAsked) read(r *reader) {
-	for o := r.open(fieldsOfRollbackAsked); ; {
-		switch r.member(&o) {
+func (v *RollbackAsked) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfRollbackAsked); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 2:
-			readPointer(&v.Version, r, readInteger)
+			strictjson.ReadPointer(&v.Version, r, strictjson.ReadInteger)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfTrainingAsked = &fields{names: []string{"model"}, required: 0b1}
+var fieldsOfTrainingAsked = &strictjson.Fields{Names: []string{"model"}, Required: 0b1}
 
-func (v *TrainingAsked) read(r *reader) {
-	for o := r.open(fieldsOfTrainingAsked); ; {
-		switch r.member(&o) {
+func (v *TrainingAsked) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfTrainingAsked); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfReplicaFailed = &fields{names: []string{"rollout", "model", "environment", "version", "reason", "detail"}, required: 0b11111}
+var fieldsOfReplicaFailed = &strictjson.Fields{Names: []string{"rollout", "model", "environment", "version", "reason", "detail"}, Required: 0b11111}
 
-func (v *ReplicaFailed) read(r *reader) {
-	for o := r.open(fieldsOfReplicaFailed); ; {
-		switch r.member(&o) {
+func (v *ReplicaFailed) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfReplicaFailed); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Rollout, r)
+			strictjson.ReadString(&v.Rollout, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 2:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 3:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 4:
-			readString(&v.Reason, r)
+			strictjson.ReadString(&v.Reason, r)
 		case 5:
-			readString(&v.Detail, r)
+			strictjson.ReadString(&v.Detail, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfReplicaReady = &fields{names: []string{"rollout", "model", "environment", "version", "load_ms"}, required: 0b11111}
+var fieldsOfReplicaReady = &strictjson.Fields{Names: []string{"rollout", "model", "environment", "version", "load_ms"}, Required: 0b11111}
 
-func (v *ReplicaReady) read(r *reader) {
-	for o := r.open(fieldsOfReplicaReady); ; {
-		switch r.member(&o) {
+func (v *ReplicaReady) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfReplicaReady); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Rollout, r)
+			strictjson.ReadString(&v.Rollout, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 2:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 3:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 4:
-			readNumber(&v.LoadMS, r)
+			strictjson.ReadNumber(&v.LoadMS, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfRollbackRefused = &fields{names: []string{"model", "environment", "version", "reason"}, required: 0b1011}
+var fieldsOfRollbackRefused = &strictjson.Fields{Names: []string{"model", "environment", "version", "reason"}, Required: 0b1011}
 
-func (v *RollbackRefused) read(r *reader) {
-	for o := r.open(fieldsOfRollbackRefused); ; {
-		switch r.member(&o) {
+func (v *RollbackRefused) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfRollbackRefused); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 2:
-			readPointer(&v.Version, r, readInteger)
+			strictjson.ReadPointer(&v.Version, r, strictjson.ReadInteger)
 		case 3:
-			readString(&v.Reason, r)
+			strictjson.ReadString(&v.Reason, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfRolloutCompleted = &fields{names: []string{"rollout", "model", "environment", "version", "previous"}, required: 0b1111}
+var fieldsOfRolloutCompleted = &strictjson.Fields{Names: []string{"rollout", "model", "environment", "version", "previous"}, Required: 0b1111}
 
-func (v *RolloutCompleted) read(r *reader) {
-	for o := r.open(fieldsOfRolloutCompleted); ; {
-		switch r.member(&o) {
+func (v *RolloutCompleted) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfRolloutCompleted); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Rollout, r)
+			strictjson.ReadString(&v.Rollout, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 2:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 3:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 4:
-			readPointer(&v.Previous, r, readInteger)
+			strictjson.ReadPointer(&v.Previous, r, strictjson.ReadInteger)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfRolloutPaused = &fields{names: []string{"rollout", "model", "environment", "version", "reason"}, required: 0b11111}
+var fieldsOfRolloutPaused = &strictjson.Fields{Names: []string{"rollout", "model", "environment", "version", "reason"}, Required: 0b11111}
 
-func (v *RolloutPaused) read(r *reader) {
-	for o := r.open(fieldsOfRolloutPaused); ; {
-		switch r.member(&o) {
+func (v *RolloutPaused) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfRolloutPaused); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Rollout, r)
+			strictjson.ReadString(&v.Rollout, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 2:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 3:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 4:
-			readString(&v.Reason, r)
+			strictjson.ReadString(&v.Reason, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfRolloutRolledBack = &fields{names: []string{"rollout", "model", "environment", "version", "previous", "reason"}, required: 0b101111}
+var fieldsOfRolloutRolledBack = &strictjson.Fields{Names: []string{"rollout", "model", "environment", "version", "previous", "reason"}, Required: 0b101111}
 
-func (v *RolloutRolledBack) read(r *reader) {
-	for o := r.open(fieldsOfRolloutRolledBack); ; {
-		switch r.member(&o) {
+func (v *RolloutRolledBack) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfRolloutRolledBack); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Rollout, r)
+			strictjson.ReadString(&v.Rollout, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 2:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 3:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 4:
-			readPointer(&v.Previous, r, readInteger)
+			strictjson.ReadPointer(&v.Previous, r, strictjson.ReadInteger)
 		case 5:
-			readString(&v.Reason, r)
+			strictjson.ReadString(&v.Reason, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfRolloutStarted = &fields{names: []string{"rollout", "model", "environment", "version", "previous", "steps", "weight", "requests", "at_least", "at_most", "rollback_if", "kind"}, required: 0b101111101111}
+var fieldsOfRolloutStarted = &strictjson.Fields{Names: []string{"rollout", "model", "environment", "version", "previous", "steps", "weight", "requests", "at_least", "at_most", "rollback_if", "kind"}, Required: 0b101111101111}
 
-func (v *RolloutStarted) read(r *reader) {
-	for o := r.open(fieldsOfRolloutStarted); ; {
-		switch r.member(&o) {
+func (v *RolloutStarted) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfRolloutStarted); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Rollout, r)
+			strictjson.ReadString(&v.Rollout, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 2:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 3:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 4:
-			readPointer(&v.Previous, r, readInteger)
+			strictjson.ReadPointer(&v.Previous, r, strictjson.ReadInteger)
 		case 5:
-			readList(&v.Steps, r, readInteger)
+			strictjson.ReadList(&v.Steps, r, strictjson.ReadInteger)
 		case 6:
-			readInteger(&v.Weight, r)
+			strictjson.ReadInteger(&v.Weight, r)
 		case 7:
-			readInteger(&v.Requests, r)
+			strictjson.ReadInteger(&v.Requests, r)
 		case 8:
-			readDuration(&v.AtLeast, r)
+			strictjson.ReadDuration(&v.AtLeast, r)
 		case 9:
-			readDuration(&v.AtMost, r)
+			strictjson.ReadDuration(&v.AtMost, r)
 		case 10:
-			readList(&v.RollbackIf, r, (*Rule).read)
+			strictjson.ReadList(&v.RollbackIf, r, (*Rule).read)
 		case 11:
-			readString(&v.Kind, r)
+			strictjson.ReadString(&v.Kind, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfRolloutStepped = &fields{names: []string{"rollout", "model", "environment", "version", "step", "weight"}, required: 0b111111}
+var fieldsOfRolloutStepped = &strictjson.Fields{Names: []string{"rollout", "model", "environment", "version", "step", "weight"}, Required: 0b111111}
 
-func (v *RolloutStepped) read(r *reader) {
-	for o := r.open(fieldsOfRolloutStepped); ; {
-		switch r.member(&o) {
+func (v *RolloutStepped) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfRolloutStepped); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Rollout, r)
+			strictjson.ReadString(&v.Rollout, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 2:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 3:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 4:
-			readInteger(&v.Step, r)
+			strictjson.ReadInteger(&v.Step, r)
 		case 5:
-			readInteger(&v.Weight, r)
+			strictjson.ReadInteger(&v.Weight, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfStepDue = &fields{names: []string{"rollout", "step"}, required: 0b11}
+var fieldsOfStepDue = &strictjson.Fields{Names: []string{"rollout", "step"}, Required: 0b11}
 
-func (v *StepDue) read(r *reader) {
-	for o := r.open(fieldsOfStepDue); ; {
-		switch r.member(&o) {
+func (v *StepDue) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfStepDue); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Rollout, r)
+			strictjson.ReadString(&v.Rollout, r)
 		case 1:
-			readInteger(&v.Step, r)
+			strictjson.ReadInteger(&v.Step, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfFeatureViewDeclared = &fields{names: []string{"view", "version", "digest", "spec", "error"}, required: 0b1111}
+var fieldsOfFeatureViewDeclared = &strictjson.Fields{Names: []string{"view", "version", "digest", "spec", "error"}, Required: 0b1111}
 
-func (v *FeatureViewDeclared) read(r *reader) {
-	for o := r.open(fieldsOfFeatureViewDeclared); ; {
-		switch r.member(&o) {
+func (v *FeatureViewDeclared) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfFeatureViewDeclared); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.View, r)
+			strictjson.ReadString(&v.View, r)
 		case 1:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 2:
-			readString(&v.Digest, r)
+			strictjson.ReadString(&v.Digest, r)
 		case 3:
 			v.Spec.read(r)
 		case 4:
-			readString(&v.Error, r)
+			strictjson.ReadString(&v.Error, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfFeatureViewMaterialized = &fields{names: []string{"view", "version", "dataset", "commit", "file", "rows", "entities", "through", "error"}, required: 0b1101111}
+var fieldsOfFeatureViewMaterialized = &strictjson.Fields{Names: []string{"view", "version", "dataset", "commit", "file", "rows", "entities", "through", "error"}, Required: 0b1101111}
 
-func (v *FeatureViewMaterialized) read(r *reader) {
-	for o := r.open(fieldsOfFeatureViewMaterialized); ; {
-		switch r.member(&o) {
+func (v *FeatureViewMaterialized) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfFeatureViewMaterialized); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.View, r)
+			strictjson.ReadString(&v.View, r)
 		case 1:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 2:
-			readString(&v.Dataset, r)
+			strictjson.ReadString(&v.Dataset, r)
 		case 3:
-			readString(&v.Commit, r)
+			strictjson.ReadString(&v.Commit, r)
 		case 4:
-			readPointer(&v.File, r, (*Object).read)
+			strictjson.ReadPointer(&v.File, r, (*Object).read)
 		case 5:
-			readInteger(&v.Rows, r)
+			strictjson.ReadInteger(&v.Rows, r)
 		case 6:
-			readInteger(&v.Entities, r)
+			strictjson.ReadInteger(&v.Entities, r)
 		case 7:
-			readPointer(&v.Through, r, readTime)
+			strictjson.ReadPointer(&v.Through, r, strictjson.ReadTime)
 		case 8:
-			readString(&v.Error, r)
+			strictjson.ReadString(&v.Error, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfTrainingSetBuilt = &fields{names: []string{"training_set", "model", "request", "data", "columns", "uses", "splits", "profile", "label", "label_rate", "naive", "contributors"}, required: 0b10111111111}
+var fieldsOfTrainingSetBuilt = &strictjson.Fields{Names: []string{"training_set", "model", "request", "data", "columns", "uses", "splits", "profile", "label", "label_rate", "naive", "contributors"}, Required: 0b10111111111}
 
-func (v *TrainingSetBuilt) read(r *reader) {
-	for o := r.open(fieldsOfTrainingSetBuilt); ; {
-		switch r.member(&o) {
+func (v *TrainingSetBuilt) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfTrainingSetBuilt); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.TrainingSet, r)
+			strictjson.ReadString(&v.TrainingSet, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 2:
-			readString(&v.Request, r)
+			strictjson.ReadString(&v.Request, r)
 		case 3:
-			readList(&v.Data, r, (*DatasetCommit).read)
+			strictjson.ReadList(&v.Data, r, (*DatasetCommit).read)
 		case 4:
-			readList(&v.Columns, r, (*FeatureColumn).read)
+			strictjson.ReadList(&v.Columns, r, (*FeatureColumn).read)
 		case 5:
-			readList(&v.Uses, r, (*FeatureUse).read)
+			strictjson.ReadList(&v.Uses, r, (*FeatureUse).read)
 		case 6:
-			readList(&v.Splits, r, (*Split).read)
+			strictjson.ReadList(&v.Splits, r, (*Split).read)
 		case 7:
 			v.Profile.read(r)
 		case 8:
-			readString(&v.Label, r)
+			strictjson.ReadString(&v.Label, r)
 		case 9:
-			readPointer(&v.LabelRate, r, readNumber)
+			strictjson.ReadPointer(&v.LabelRate, r, strictjson.ReadNumber)
 		case 10:
-			readNumber(&v.Naive, r)
+			strictjson.ReadNumber(&v.Naive, r)
 		case 11:
-			readList(&v.Contributors, r, readString)
+			strictjson.ReadList(&v.Contributors, r, strictjson.ReadString)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfTrainingSetFailed = &fields{names: []string{"model", "request", "reason", "detail"}, required: 0b111}
+var fieldsOfTrainingSetFailed = &strictjson.Fields{Names: []string{"model", "request", "reason", "detail"}, Required: 0b111}
 
-func (v *TrainingSetFailed) read(r *reader) {
-	for o := r.open(fieldsOfTrainingSetFailed); ; {
-		switch r.member(&o) {
+func (v *TrainingSetFailed) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfTrainingSetFailed); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readString(&v.Request, r)
+			strictjson.ReadString(&v.Request, r)
 		case 2:
-			readString(&v.Reason, r)
+			strictjson.ReadString(&v.Reason, r)
 		case 3:
-			readPointer(&v.Detail, r, (*Object).read)
+			strictjson.ReadPointer(&v.Detail, r, (*Object).read)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfCodeArchived = &fields{names: []string{"repository", "branch", "revision", "archive", "code_digest", "author", "hypothesis", "models", "datasets", "views", "problems", "error"}, required: 0b111}
+var fieldsOfCodeArchived = &strictjson.Fields{Names: []string{"repository", "branch", "revision", "archive", "code_digest", "author", "hypothesis", "models", "datasets", "views", "problems", "error"}, Required: 0b111}
 
-func (v *CodeArchived) read(r *reader) {
-	for o := r.open(fieldsOfCodeArchived); ; {
-		switch r.member(&o) {
+func (v *CodeArchived) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfCodeArchived); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Repository, r)
+			strictjson.ReadString(&v.Repository, r)
 		case 1:
-			readString(&v.Branch, r)
+			strictjson.ReadString(&v.Branch, r)
 		case 2:
-			readString(&v.Revision, r)
+			strictjson.ReadString(&v.Revision, r)
 		case 3:
-			readPointer(&v.Archive, r, (*Object).read)
+			strictjson.ReadPointer(&v.Archive, r, (*Object).read)
 		case 4:
-			readString(&v.CodeDigest, r)
+			strictjson.ReadString(&v.CodeDigest, r)
 		case 5:
-			readString(&v.Author, r)
+			strictjson.ReadString(&v.Author, r)
 		case 6:
-			readPointer(&v.Hypothesis, r, (*Object).read)
+			strictjson.ReadPointer(&v.Hypothesis, r, (*Object).read)
 		case 7:
-			readList(&v.Models, r, (*ModelSpec).read)
+			strictjson.ReadList(&v.Models, r, (*ModelSpec).read)
 		case 8:
-			readList(&v.Datasets, r, (*DatasetSpec).read)
+			strictjson.ReadList(&v.Datasets, r, (*DatasetSpec).read)
 		case 9:
-			readList(&v.Views, r, (*ViewSpec).read)
+			strictjson.ReadList(&v.Views, r, (*ViewSpec).read)
 		case 10:
-			readList(&v.Problems, r, (*Problem).read)
+			strictjson.ReadList(&v.Problems, r, (*Problem).read)
 		case 11:
-			readString(&v.Error, r)
+			strictjson.ReadString(&v.Error, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfCodeCommitted = &fields{names: []string{"repository", "branch", "revision", "archive", "views", "datasets", "models", "hypothesis"}, required: 0b1111111}
+var fieldsOfCodeCommitted = &strictjson.Fields{Names: []string{"repository", "branch", "revision", "archive", "views", "datasets", "models", "hypothesis"}, Required: 0b1111111}
 
-func (v *CodeCommitted) read(r *reader) {
-	for o := r.open(fieldsOfCodeCommitted); ; {
-		switch r.member(&o) {
+func (v *CodeCommitted) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfCodeCommitted); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Repository, r)
+			strictjson.ReadString(&v.Repository, r)
 		case 1:
-			readString(&v.Branch, r)
+			strictjson.ReadString(&v.Branch, r)
 		case 2:
-			readString(&v.Revision, r)
+			strictjson.ReadString(&v.Revision, r)
 		case 3:
 			v.Archive.read(r)
 		case 4:
-			readList(&v.Views, r, (*ViewSpec).read)
+			strictjson.ReadList(&v.Views, r, (*ViewSpec).read)
 		case 5:
-			readList(&v.Datasets, r, (*DatasetSpec).read)
+			strictjson.ReadList(&v.Datasets, r, (*DatasetSpec).read)
 		case 6:
-			readList(&v.Models, r, readString)
+			strictjson.ReadList(&v.Models, r, strictjson.ReadString)
 		case 7:
-			readPointer(&v.Hypothesis, r, (*Object).read)
+			strictjson.ReadPointer(&v.Hypothesis, r, (*Object).read)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfCodePushed = &fields{names: []string{"repository", "url", "branch", "revision", "before", "via"}, required: 0b101111}
+var fieldsOfCodePushed = &strictjson.Fields{Names: []string{"repository", "url", "branch", "revision", "before", "via"}, Required: 0b101111}
 
-func (v *CodePushed) read(r *reader) {
-	for o := r.open(fieldsOfCodePushed); ; {
-		switch r.member(&o) {
+func (v *CodePushed) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfCodePushed); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Repository, r)
+			strictjson.ReadString(&v.Repository, r)
 		case 1:
-			readString(&v.URL, r)
+			strictjson.ReadString(&v.URL, r)
 		case 2:
-			readString(&v.Branch, r)
+			strictjson.ReadString(&v.Branch, r)
 		case 3:
-			readString(&v.Revision, r)
+			strictjson.ReadString(&v.Revision, r)
 		case 4:
-			readString(&v.Before, r)
+			strictjson.ReadString(&v.Before, r)
 		case 5:
-			readString(&v.Via, r)
+			strictjson.ReadString(&v.Via, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfCodeRejected = &fields{names: []string{"repository", "branch", "revision", "reason", "problems"}, required: 0b1111}
+var fieldsOfCodeRejected = &strictjson.Fields{Names: []string{"repository", "branch", "revision", "reason", "problems"}, Required: 0b1111}
 
-func (v *CodeRejected) read(r *reader) {
-	for o := r.open(fieldsOfCodeRejected); ; {
-		switch r.member(&o) {
+func (v *CodeRejected) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfCodeRejected); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Repository, r)
+			strictjson.ReadString(&v.Repository, r)
 		case 1:
-			readString(&v.Branch, r)
+			strictjson.ReadString(&v.Branch, r)
 		case 2:
-			readString(&v.Revision, r)
+			strictjson.ReadString(&v.Revision, r)
 		case 3:
-			readString(&v.Reason, r)
+			strictjson.ReadString(&v.Reason, r)
 		case 4:
-			readList(&v.Problems, r, (*Problem).read)
+			strictjson.ReadList(&v.Problems, r, (*Problem).read)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfDataArrived = &fields{names: []string{"dataset", "files", "via", "origin", "received"}, required: 0b1111}
+var fieldsOfDataArrived = &strictjson.Fields{Names: []string{"dataset", "files", "via", "origin", "received"}, Required: 0b1111}
 
-func (v *DataArrived) read(r *reader) {
-	for o := r.open(fieldsOfDataArrived); ; {
-		switch r.member(&o) {
+func (v *DataArrived) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfDataArrived); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Dataset, r)
+			strictjson.ReadString(&v.Dataset, r)
 		case 1:
-			readList(&v.Files, r, (*ArrivedFile).read)
+			strictjson.ReadList(&v.Files, r, (*ArrivedFile).read)
 		case 2:
-			readString(&v.Via, r)
+			strictjson.ReadString(&v.Via, r)
 		case 3:
 			v.Origin.read(r)
 		case 4:
-			readString(&v.Received, r)
+			strictjson.ReadString(&v.Received, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfDataChecked = &fields{names: []string{"dataset", "arrival", "spec", "rows", "accepted", "quarantined", "file", "manifest", "profile", "quarantine", "failures", "error"}, required: 0b111011}
+var fieldsOfDataChecked = &strictjson.Fields{Names: []string{"dataset", "arrival", "spec", "rows", "accepted", "quarantined", "file", "manifest", "profile", "quarantine", "failures", "error"}, Required: 0b111011}
 
-func (v *DataChecked) read(r *reader) {
-	for o := r.open(fieldsOfDataChecked); ; {
-		switch r.member(&o) {
+func (v *DataChecked) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfDataChecked); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Dataset, r)
+			strictjson.ReadString(&v.Dataset, r)
 		case 1:
-			readString(&v.Arrival, r)
+			strictjson.ReadString(&v.Arrival, r)
 		case 2:
-			readString(&v.Spec, r)
+			strictjson.ReadString(&v.Spec, r)
 		case 3:
-			readInteger(&v.Rows, r)
+			strictjson.ReadInteger(&v.Rows, r)
 		case 4:
-			readInteger(&v.Accepted, r)
+			strictjson.ReadInteger(&v.Accepted, r)
 		case 5:
-			readInteger(&v.Quarantined, r)
+			strictjson.ReadInteger(&v.Quarantined, r)
 		case 6:
-			readPointer(&v.File, r, (*DataFile).read)
+			strictjson.ReadPointer(&v.File, r, (*DataFile).read)
 		case 7:
-			readPointer(&v.Manifest, r, (*Object).read)
+			strictjson.ReadPointer(&v.Manifest, r, (*Object).read)
 		case 8:
-			readPointer(&v.Profile, r, (*Object).read)
+			strictjson.ReadPointer(&v.Profile, r, (*Object).read)
 		case 9:
-			readPointer(&v.Quarantine, r, (*Object).read)
+			strictjson.ReadPointer(&v.Quarantine, r, (*Object).read)
 		case 10:
-			readList(&v.Failures, r, (*RuleFailure).read)
+			strictjson.ReadList(&v.Failures, r, (*RuleFailure).read)
 		case 11:
-			readString(&v.Error, r)
+			strictjson.ReadString(&v.Error, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfDataCommitted = &fields{names: []string{"dataset", "commit", "number", "parent", "manifest", "profile", "added", "rows", "added_rows", "quarantined", "min_time", "max_time", "spec", "contributors"}, required: 0b1001111110111}
+var fieldsOfDataCommitted = &strictjson.Fields{Names: []string{"dataset", "commit", "number", "parent", "manifest", "profile", "added", "rows", "added_rows", "quarantined", "min_time", "max_time", "spec", "contributors"}, Required: 0b1001111110111}
 
-func (v *DataCommitted) read(r *reader) {
-	for o := r.open(fieldsOfDataCommitted); ; {
-		switch r.member(&o) {
+func (v *DataCommitted) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfDataCommitted); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Dataset, r)
+			strictjson.ReadString(&v.Dataset, r)
 		case 1:
-			readString(&v.Commit, r)
+			strictjson.ReadString(&v.Commit, r)
 		case 2:
-			readInteger(&v.Number, r)
+			strictjson.ReadInteger(&v.Number, r)
 		case 3:
-			readString(&v.Parent, r)
+			strictjson.ReadString(&v.Parent, r)
 		case 4:
 			v.Manifest.read(r)
 		case 5:
 			v.Profile.read(r)
 		case 6:
-			readList(&v.Added, r, (*DataFile).read)
+			strictjson.ReadList(&v.Added, r, (*DataFile).read)
 		case 7:
-			readInteger(&v.Rows, r)
+			strictjson.ReadInteger(&v.Rows, r)
 		case 8:
-			readInteger(&v.AddedRows, r)
+			strictjson.ReadInteger(&v.AddedRows, r)
 		case 9:
-			readInteger(&v.Quarantined, r)
+			strictjson.ReadInteger(&v.Quarantined, r)
 		case 10:
-			readPointer(&v.MinTime, r, readTime)
+			strictjson.ReadPointer(&v.MinTime, r, strictjson.ReadTime)
 		case 11:
-			readPointer(&v.MaxTime, r, readTime)
+			strictjson.ReadPointer(&v.MaxTime, r, strictjson.ReadTime)
 		case 12:
 			v.Spec.read(r)
 		case 13:
-			readList(&v.Contributors, r, readString)
+			strictjson.ReadList(&v.Contributors, r, strictjson.ReadString)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfDataRejected = &fields{names: []string{"dataset", "arrival", "reason", "rows", "failed", "failures", "quarantine"}, required: 0b11111}
+var fieldsOfDataRejected = &strictjson.Fields{Names: []string{"dataset", "arrival", "reason", "rows", "failed", "failures", "quarantine"}, Required: 0b11111}
 
-func (v *DataRejected) read(r *reader) {
-	for o := r.open(fieldsOfDataRejected); ; {
-		switch r.member(&o) {
+func (v *DataRejected) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfDataRejected); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Dataset, r)
+			strictjson.ReadString(&v.Dataset, r)
 		case 1:
-			readString(&v.Arrival, r)
+			strictjson.ReadString(&v.Arrival, r)
 		case 2:
-			readString(&v.Reason, r)
+			strictjson.ReadString(&v.Reason, r)
 		case 3:
-			readInteger(&v.Rows, r)
+			strictjson.ReadInteger(&v.Rows, r)
 		case 4:
-			readInteger(&v.Failed, r)
+			strictjson.ReadInteger(&v.Failed, r)
 		case 5:
-			readList(&v.Failures, r, (*RuleFailure).read)
+			strictjson.ReadList(&v.Failures, r, (*RuleFailure).read)
 		case 6:
-			readPointer(&v.Quarantine, r, (*Object).read)
+			strictjson.ReadPointer(&v.Quarantine, r, (*Object).read)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfModelDeclared = &fields{names: []string{"model", "code", "spec", "spec_digest", "training_changed", "training_digest", "code_digest"}, required: 0b11111}
+var fieldsOfModelDeclared = &strictjson.Fields{Names: []string{"model", "code", "spec", "spec_digest", "training_changed", "training_digest", "code_digest"}, Required: 0b11111}
 
-func (v *ModelDeclared) read(r *reader) {
-	for o := r.open(fieldsOfModelDeclared); ; {
-		switch r.member(&o) {
+func (v *ModelDeclared) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfModelDeclared); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
 			v.Code.read(r)
 		case 2:
 			v.Spec.read(r)
 		case 3:
-			readString(&v.SpecDigest, r)
+			strictjson.ReadString(&v.SpecDigest, r)
 		case 4:
-			readBoolean(&v.TrainingChanged, r)
+			strictjson.ReadBoolean(&v.TrainingChanged, r)
 		case 5:
-			readString(&v.TrainingDigest, r)
+			strictjson.ReadString(&v.TrainingDigest, r)
 		case 6:
-			readString(&v.CodeDigest, r)
+			strictjson.ReadString(&v.CodeDigest, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfModelWithdrawn = &fields{names: []string{"model", "repository", "revision"}, required: 0b111}
+var fieldsOfModelWithdrawn = &strictjson.Fields{Names: []string{"model", "repository", "revision"}, Required: 0b111}
 
-func (v *ModelWithdrawn) read(r *reader) {
-	for o := r.open(fieldsOfModelWithdrawn); ; {
-		switch r.member(&o) {
+func (v *ModelWithdrawn) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfModelWithdrawn); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readString(&v.Repository, r)
+			strictjson.ReadString(&v.Repository, r)
 		case 2:
-			readString(&v.Revision, r)
+			strictjson.ReadString(&v.Revision, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfRepositoryConnected = &fields{names: []string{"repository", "url", "branch"}, required: 0b111}
+var fieldsOfRepositoryConnected = &strictjson.Fields{Names: []string{"repository", "url", "branch"}, Required: 0b111}
 
-func (v *RepositoryConnected) read(r *reader) {
-	for o := r.open(fieldsOfRepositoryConnected); ; {
-		switch r.member(&o) {
+func (v *RepositoryConnected) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfRepositoryConnected); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Repository, r)
+			strictjson.ReadString(&v.Repository, r)
 		case 1:
-			readString(&v.URL, r)
+			strictjson.ReadString(&v.URL, r)
 		case 2:
-			readString(&v.Branch, r)
+			strictjson.ReadString(&v.Branch, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfAlertRaised = &fields{names: []string{"alert", "model", "environment", "kind", "name", "values"}, required: 0b111111}
+var fieldsOfAlertRaised = &strictjson.Fields{Names: []string{"alert", "model", "environment", "kind", "name", "values"}, Required: 0b111111}
 
-func (v *AlertRaised) read(r *reader) {
-	for o := r.open(fieldsOfAlertRaised); ; {
-		switch r.member(&o) {
+func (v *AlertRaised) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfAlertRaised); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Alert, r)
+			strictjson.ReadString(&v.Alert, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 2:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 3:
-			readString(&v.Kind, r)
+			strictjson.ReadString(&v.Kind, r)
 		case 4:
-			readString(&v.Name, r)
+			strictjson.ReadString(&v.Name, r)
 		case 5:
-			readMap(&v.Values, r, readNumber)
+			strictjson.ReadMap(&v.Values, r, strictjson.ReadNumber)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfAlertResolved = &fields{names: []string{"alert", "model", "environment"}, required: 0b111}
+var fieldsOfAlertResolved = &strictjson.Fields{Names: []string{"alert", "model", "environment"}, Required: 0b111}
 
-func (v *AlertResolved) read(r *reader) {
-	for o := r.open(fieldsOfAlertResolved); ; {
-		switch r.member(&o) {
+func (v *AlertResolved) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfAlertResolved); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Alert, r)
+			strictjson.ReadString(&v.Alert, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 2:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfCanaryJudged = &fields{names: []string{"rollout", "model", "environment", "version", "step", "verdict", "rules"}, required: 0b1111111}
+var fieldsOfCanaryJudged = &strictjson.Fields{Names: []string{"rollout", "model", "environment", "version", "step", "verdict", "rules"}, Required: 0b1111111}
 
-func (v *CanaryJudged) read(r *reader) {
-	for o := r.open(fieldsOfCanaryJudged); ; {
-		switch r.member(&o) {
+func (v *CanaryJudged) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfCanaryJudged); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Rollout, r)
+			strictjson.ReadString(&v.Rollout, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 2:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 3:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 4:
-			readInteger(&v.Step, r)
+			strictjson.ReadInteger(&v.Step, r)
 		case 5:
-			readString(&v.Verdict, r)
+			strictjson.ReadString(&v.Verdict, r)
 		case 6:
-			readList(&v.Rules, r, (*GateResult).read)
+			strictjson.ReadList(&v.Rules, r, (*GateResult).read)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfDriftDetected = &fields{names: []string{"model", "environment", "version", "column", "kind", "psi", "threshold", "mean", "reference_mean", "from", "to"}, required: 0b11001111111}
+var fieldsOfDriftDetected = &strictjson.Fields{Names: []string{"model", "environment", "version", "column", "kind", "psi", "threshold", "mean", "reference_mean", "from", "to"}, Required: 0b11001111111}
 
-func (v *DriftDetected) read(r *reader) {
-	for o := r.open(fieldsOfDriftDetected); ; {
-		switch r.member(&o) {
+func (v *DriftDetected) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfDriftDetected); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 2:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 3:
-			readString(&v.Column, r)
+			strictjson.ReadString(&v.Column, r)
 		case 4:
-			readString(&v.Kind, r)
+			strictjson.ReadString(&v.Kind, r)
 		case 5:
-			readNumber(&v.PSI, r)
+			strictjson.ReadNumber(&v.PSI, r)
 		case 6:
-			readNumber(&v.Threshold, r)
+			strictjson.ReadNumber(&v.Threshold, r)
 		case 7:
-			readPointer(&v.Mean, r, readNumber)
+			strictjson.ReadPointer(&v.Mean, r, strictjson.ReadNumber)
 		case 8:
-			readPointer(&v.ReferenceMean, r, readNumber)
+			strictjson.ReadPointer(&v.ReferenceMean, r, strictjson.ReadNumber)
 		case 9:
-			readTime(&v.From, r)
+			strictjson.ReadTime(&v.From, r)
 		case 10:
-			readTime(&v.To, r)
+			strictjson.ReadTime(&v.To, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfQualityDegraded = &fields{names: []string{"model", "environment", "version", "alarm", "values", "from", "to"}, required: 0b1111111}
+var fieldsOfQualityDegraded = &strictjson.Fields{Names: []string{"model", "environment", "version", "alarm", "values", "from", "to"}, Required: 0b1111111}
 
-func (v *QualityDegraded) read(r *reader) {
-	for o := r.open(fieldsOfQualityDegraded); ; {
-		switch r.member(&o) {
+func (v *QualityDegraded) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfQualityDegraded); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 2:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 3:
-			readString(&v.Alarm, r)
+			strictjson.ReadString(&v.Alarm, r)
 		case 4:
-			readMap(&v.Values, r, readNumber)
+			strictjson.ReadMap(&v.Values, r, strictjson.ReadNumber)
 		case 5:
-			readTime(&v.From, r)
+			strictjson.ReadTime(&v.From, r)
 		case 6:
-			readTime(&v.To, r)
+			strictjson.ReadTime(&v.To, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfSkewDetected = &fields{names: []string{"model", "environment", "version", "column", "share"}, required: 0b11111}
+var fieldsOfSkewDetected = &strictjson.Fields{Names: []string{"model", "environment", "version", "column", "share"}, Required: 0b11111}
 
-func (v *SkewDetected) read(r *reader) {
-	for o := r.open(fieldsOfSkewDetected); ; {
-		switch r.member(&o) {
+func (v *SkewDetected) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfSkewDetected); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 2:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 3:
-			readString(&v.Column, r)
+			strictjson.ReadString(&v.Column, r)
 		case 4:
-			readNumber(&v.Share, r)
+			strictjson.ReadNumber(&v.Share, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfWindowClosed = &fields{names: []string{"model", "environment", "kind", "from", "to", "missed", "rollout", "step", "slices", "drift", "live", "live_rows", "naive", "version", "error"}, required: 0b1100111111}
+var fieldsOfWindowClosed = &strictjson.Fields{Names: []string{"model", "environment", "kind", "from", "to", "missed", "rollout", "step", "slices", "drift", "live", "live_rows", "naive", "version", "error"}, Required: 0b1100111111}
 
-func (v *WindowClosed) read(r *reader) {
-	for o := r.open(fieldsOfWindowClosed); ; {
-		switch r.member(&o) {
+func (v *WindowClosed) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfWindowClosed); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 2:
-			readString(&v.Kind, r)
+			strictjson.ReadString(&v.Kind, r)
 		case 3:
-			readTime(&v.From, r)
+			strictjson.ReadTime(&v.From, r)
 		case 4:
-			readTime(&v.To, r)
+			strictjson.ReadTime(&v.To, r)
 		case 5:
-			readInteger(&v.Missed, r)
+			strictjson.ReadInteger(&v.Missed, r)
 		case 6:
-			readString(&v.Rollout, r)
+			strictjson.ReadString(&v.Rollout, r)
 		case 7:
-			readPointer(&v.Step, r, readInteger)
+			strictjson.ReadPointer(&v.Step, r, strictjson.ReadInteger)
 		case 8:
-			readList(&v.Slices, r, (*WindowSlice).read)
+			strictjson.ReadList(&v.Slices, r, (*WindowSlice).read)
 		case 9:
-			readList(&v.Drift, r, (*ColumnDrift).read)
+			strictjson.ReadList(&v.Drift, r, (*ColumnDrift).read)
 		case 10:
-			readMap(&v.Live, r, readNumber)
+			strictjson.ReadMap(&v.Live, r, strictjson.ReadNumber)
 		case 11:
-			readPointer(&v.LiveRows, r, readInteger)
+			strictjson.ReadPointer(&v.LiveRows, r, strictjson.ReadInteger)
 		case 12:
-			readMap(&v.Naive, r, readNumber)
+			strictjson.ReadMap(&v.Naive, r, strictjson.ReadNumber)
 		case 13:
-			readPointer(&v.Version, r, readInteger)
+			strictjson.ReadPointer(&v.Version, r, strictjson.ReadInteger)
 		case 14:
-			readString(&v.Error, r)
+			strictjson.ReadString(&v.Error, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfApprovalRequested = &fields{names: []string{"model", "version", "environment"}, required: 0b111}
+var fieldsOfApprovalRequested = &strictjson.Fields{Names: []string{"model", "version", "environment"}, Required: 0b111}
 
-func (v *ApprovalRequested) read(r *reader) {
-	for o := r.open(fieldsOfApprovalRequested); ; {
-		switch r.member(&o) {
+func (v *ApprovalRequested) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfApprovalRequested); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 2:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfCandidatePassed = &fields{names: []string{"model", "version", "gates"}, required: 0b111}
+var fieldsOfCandidatePassed = &strictjson.Fields{Names: []string{"model", "version", "gates"}, Required: 0b111}
 
-func (v *CandidatePassed) read(r *reader) {
-	for o := r.open(fieldsOfCandidatePassed); ; {
-		switch r.member(&o) {
+func (v *CandidatePassed) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfCandidatePassed); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 2:
-			readList(&v.Gates, r, (*GateResult).read)
+			strictjson.ReadList(&v.Gates, r, (*GateResult).read)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfCandidateRefused = &fields{names: []string{"model", "version", "gates"}, required: 0b111}
+var fieldsOfCandidateRefused = &strictjson.Fields{Names: []string{"model", "version", "gates"}, Required: 0b111}
 
-func (v *CandidateRefused) read(r *reader) {
-	for o := r.open(fieldsOfCandidateRefused); ; {
-		switch r.member(&o) {
+func (v *CandidateRefused) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfCandidateRefused); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 2:
-			readList(&v.Gates, r, (*GateResult).read)
+			strictjson.ReadList(&v.Gates, r, (*GateResult).read)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfChampionChanged = &fields{names: []string{"model", "environment", "version", "previous"}, required: 0b111}
+var fieldsOfChampionChanged = &strictjson.Fields{Names: []string{"model", "environment", "version", "previous"}, Required: 0b111}
 
-func (v *ChampionChanged) read(r *reader) {
-	for o := r.open(fieldsOfChampionChanged); ; {
-		switch r.member(&o) {
+func (v *ChampionChanged) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfChampionChanged); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 2:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 3:
-			readPointer(&v.Previous, r, readInteger)
+			strictjson.ReadPointer(&v.Previous, r, strictjson.ReadInteger)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfModelVersionApproved = &fields{names: []string{"model", "version", "environment", "by", "artifact", "profile", "columns", "uses", "request_fields", "prediction", "task", "rollout", "rollback_if", "monitor", "champion"}, required: 0b10111111111111}
+var fieldsOfModelVersionApproved = &strictjson.Fields{Names: []string{"model", "version", "environment", "by", "artifact", "profile", "columns", "uses", "request_fields", "prediction", "task", "rollout", "rollback_if", "monitor", "champion"}, Required: 0b10111111111111}
 
-func (v *ModelVersionApproved) read(r *reader) {
-	for o := r.open(fieldsOfModelVersionApproved); ; {
-		switch r.member(&o) {
+func (v *ModelVersionApproved) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfModelVersionApproved); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 2:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 3:
-			readString(&v.By, r)
+			strictjson.ReadString(&v.By, r)
 		case 4:
 			v.Artifact.read(r)
 		case 5:
 			v.Profile.read(r)
 		case 6:
-			readList(&v.Columns, r, (*FeatureColumn).read)
+			strictjson.ReadList(&v.Columns, r, (*FeatureColumn).read)
 		case 7:
-			readList(&v.Uses, r, (*FeatureUse).read)
+			strictjson.ReadList(&v.Uses, r, (*FeatureUse).read)
 		case 8:
-			readList(&v.RequestFields, r, (*TypedField).read)
+			strictjson.ReadList(&v.RequestFields, r, (*TypedField).read)
 		case 9:
-			readList(&v.Prediction, r, (*TypedField).read)
+			strictjson.ReadList(&v.Prediction, r, (*TypedField).read)
 		case 10:
-			readString(&v.Task, r)
+			strictjson.ReadString(&v.Task, r)
 		case 11:
 			v.Rollout.read(r)
 		case 12:
-			readList(&v.RollbackIf, r, (*Rule).read)
+			strictjson.ReadList(&v.RollbackIf, r, (*Rule).read)
 		case 13:
 			v.Monitor.read(r)
 		case 14:
-			readPointer(&v.Champion, r, readInteger)
+			strictjson.ReadPointer(&v.Champion, r, strictjson.ReadInteger)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfModelVersionDenied = &fields{names: []string{"model", "version", "environment", "reason"}, required: 0b1111}
+var fieldsOfModelVersionDenied = &strictjson.Fields{Names: []string{"model", "version", "environment", "reason"}, Required: 0b1111}
 
-func (v *ModelVersionDenied) read(r *reader) {
-	for o := r.open(fieldsOfModelVersionDenied); ; {
-		switch r.member(&o) {
+func (v *ModelVersionDenied) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfModelVersionDenied); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 2:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 3:
-			readString(&v.Reason, r)
+			strictjson.ReadString(&v.Reason, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfModelVersionRegistered = &fields{names: []string{"model", "version", "run", "artifact", "profile", "columns", "uses", "lineage", "candidate", "champion", "naive", "rows", "from", "to", "request_fields", "prediction", "task", "label", "examples_dataset", "monitor", "contributors"}, required: 0b11111111110111111111}
+var fieldsOfModelVersionRegistered = &strictjson.Fields{Names: []string{"model", "version", "run", "artifact", "profile", "columns", "uses", "lineage", "candidate", "champion", "naive", "rows", "from", "to", "request_fields", "prediction", "task", "label", "examples_dataset", "monitor", "contributors"}, Required: 0b11111111110111111111}
 
-func (v *ModelVersionRegistered) read(r *reader) {
-	for o := r.open(fieldsOfModelVersionRegistered); ; {
-		switch r.member(&o) {
+func (v *ModelVersionRegistered) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfModelVersionRegistered); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 2:
-			readString(&v.Run, r)
+			strictjson.ReadString(&v.Run, r)
 		case 3:
 			v.Artifact.read(r)
 		case 4:
 			v.Profile.read(r)
 		case 5:
-			readList(&v.Columns, r, (*FeatureColumn).read)
+			strictjson.ReadList(&v.Columns, r, (*FeatureColumn).read)
 		case 6:
-			readList(&v.Uses, r, (*FeatureUse).read)
+			strictjson.ReadList(&v.Uses, r, (*FeatureUse).read)
 		case 7:
 			v.Lineage.read(r)
 		case 8:
 			v.Candidate.read(r)
 		case 9:
-			readPointer(&v.Champion, r, (*ChampionMeasure).read)
+			strictjson.ReadPointer(&v.Champion, r, (*ChampionMeasure).read)
 		case 10:
 			v.Naive.read(r)
 		case 11:
-			readInteger(&v.Rows, r)
+			strictjson.ReadInteger(&v.Rows, r)
 		case 12:
-			readTime(&v.From, r)
+			strictjson.ReadTime(&v.From, r)
 		case 13:
-			readTime(&v.To, r)
+			strictjson.ReadTime(&v.To, r)
 		case 14:
-			readList(&v.RequestFields, r, (*TypedField).read)
+			strictjson.ReadList(&v.RequestFields, r, (*TypedField).read)
 		case 15:
-			readList(&v.Prediction, r, (*TypedField).read)
+			strictjson.ReadList(&v.Prediction, r, (*TypedField).read)
 		case 16:
-			readString(&v.Task, r)
+			strictjson.ReadString(&v.Task, r)
 		case 17:
-			readString(&v.Label, r)
+			strictjson.ReadString(&v.Label, r)
 		case 18:
-			readString(&v.ExamplesDataset, r)
+			strictjson.ReadString(&v.ExamplesDataset, r)
 		case 19:
 			v.Monitor.read(r)
 		case 20:
-			readList(&v.Contributors, r, readString)
+			strictjson.ReadList(&v.Contributors, r, strictjson.ReadString)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfCancelAsked = &fields{names: []string{"run", "model"}, required: 0b11}
+var fieldsOfCancelAsked = &strictjson.Fields{Names: []string{"run", "model"}, Required: 0b11}
 
-func (v *CancelAsked) read(r *reader) {
-	for o := r.open(fieldsOfCancelAsked); ; {
-		switch r.member(&o) {
+func (v *CancelAsked) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfCancelAsked); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Run, r)
+			strictjson.ReadString(&v.Run, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfCandidateMeasured = &fields{names: []string{"run", "model", "request", "trigger", "spec_digest", "artifact", "profile", "columns", "uses", "lineage", "rows", "from", "to", "candidate", "champion", "naive", "slices", "gates", "environments", "monitor", "request_fields", "prediction", "task", "label", "examples_dataset", "mode", "contributors"}, required: 0b11111111101011111111111111}
+var fieldsOfCandidateMeasured = &strictjson.Fields{Names: []string{"run", "model", "request", "trigger", "spec_digest", "artifact", "profile", "columns", "uses", "lineage", "rows", "from", "to", "candidate", "champion", "naive", "slices", "gates", "environments", "monitor", "request_fields", "prediction", "task", "label", "examples_dataset", "mode", "contributors"}, Required: 0b11111111101011111111111111}
 
-func (v *CandidateMeasured) read(r *reader) {
-	for o := r.open(fieldsOfCandidateMeasured); ; {
-		switch r.member(&o) {
+func (v *CandidateMeasured) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfCandidateMeasured); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Run, r)
+			strictjson.ReadString(&v.Run, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 2:
-			readString(&v.Request, r)
+			strictjson.ReadString(&v.Request, r)
 		case 3:
-			readString(&v.Trigger, r)
+			strictjson.ReadString(&v.Trigger, r)
 		case 4:
-			readString(&v.SpecDigest, r)
+			strictjson.ReadString(&v.SpecDigest, r)
 		case 5:
 			v.Artifact.read(r)
 		case 6:
 			v.Profile.read(r)
 		case 7:
-			readList(&v.Columns, r, (*FeatureColumn).read)
+			strictjson.ReadList(&v.Columns, r, (*FeatureColumn).read)
 		case 8:
-			readList(&v.Uses, r, (*FeatureUse).read)
+			strictjson.ReadList(&v.Uses, r, (*FeatureUse).read)
 		case 9:
 			v.Lineage.read(r)
 		case 10:
-			readInteger(&v.Rows, r)
+			strictjson.ReadInteger(&v.Rows, r)
 		case 11:
-			readTime(&v.From, r)
+			strictjson.ReadTime(&v.From, r)
 		case 12:
-			readTime(&v.To, r)
+			strictjson.ReadTime(&v.To, r)
 		case 13:
 			v.Candidate.read(r)
 		case 14:
-			readPointer(&v.Champion, r, (*ChampionMeasure).read)
+			strictjson.ReadPointer(&v.Champion, r, (*ChampionMeasure).read)
 		case 15:
 			v.Naive.read(r)
 		case 16:
-			readList(&v.Slices, r, (*SliceMeasure).read)
+			strictjson.ReadList(&v.Slices, r, (*SliceMeasure).read)
 		case 17:
-			readList(&v.Gates, r, (*Rule).read)
+			strictjson.ReadList(&v.Gates, r, (*Rule).read)
 		case 18:
-			readList(&v.Environments, r, (*EnvironmentSpec).read)
+			strictjson.ReadList(&v.Environments, r, (*EnvironmentSpec).read)
 		case 19:
 			v.Monitor.read(r)
 		case 20:
-			readList(&v.RequestFields, r, (*TypedField).read)
+			strictjson.ReadList(&v.RequestFields, r, (*TypedField).read)
 		case 21:
-			readList(&v.Prediction, r, (*TypedField).read)
+			strictjson.ReadList(&v.Prediction, r, (*TypedField).read)
 		case 22:
-			readString(&v.Task, r)
+			strictjson.ReadString(&v.Task, r)
 		case 23:
-			readString(&v.Label, r)
+			strictjson.ReadString(&v.Label, r)
 		case 24:
-			readString(&v.ExamplesDataset, r)
+			strictjson.ReadString(&v.ExamplesDataset, r)
 		case 25:
-			readString(&v.Mode, r)
+			strictjson.ReadString(&v.Mode, r)
 		case 26:
-			readList(&v.Contributors, r, readString)
+			strictjson.ReadList(&v.Contributors, r, strictjson.ReadString)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfRunCancelled = &fields{names: []string{"run", "model"}, required: 0b11}
+var fieldsOfRunCancelled = &strictjson.Fields{Names: []string{"run", "model"}, Required: 0b11}
 
-func (v *RunCancelled) read(r *reader) {
-	for o := r.open(fieldsOfRunCancelled); ; {
-		switch r.member(&o) {
+func (v *RunCancelled) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfRunCancelled); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Run, r)
+			strictjson.ReadString(&v.Run, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfRunCompleted = &fields{names: []string{"run", "model", "request", "training_set", "artifact", "log", "metrics", "environment", "seconds"}, required: 0b110111111}
+var fieldsOfRunCompleted = &strictjson.Fields{Names: []string{"run", "model", "request", "training_set", "artifact", "log", "metrics", "environment", "seconds"}, Required: 0b110111111}
 
-func (v *RunCompleted) read(r *reader) {
-	for o := r.open(fieldsOfRunCompleted); ; {
-		switch r.member(&o) {
+func (v *RunCompleted) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfRunCompleted); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Run, r)
+			strictjson.ReadString(&v.Run, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 2:
-			readString(&v.Request, r)
+			strictjson.ReadString(&v.Request, r)
 		case 3:
-			readString(&v.TrainingSet, r)
+			strictjson.ReadString(&v.TrainingSet, r)
 		case 4:
 			v.Artifact.read(r)
 		case 5:
 			v.Log.read(r)
 		case 6:
-			readMap(&v.Metrics, r, readNumber)
+			strictjson.ReadMap(&v.Metrics, r, strictjson.ReadNumber)
 		case 7:
-			readMap(&v.Environment, r, readString)
+			strictjson.ReadMap(&v.Environment, r, strictjson.ReadString)
 		case 8:
-			readNumber(&v.Seconds, r)
+			strictjson.ReadNumber(&v.Seconds, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfRunFailed = &fields{names: []string{"run", "model", "request", "training_set", "reason", "exit_code", "attempts", "log"}, required: 0b1010111}
+var fieldsOfRunFailed = &strictjson.Fields{Names: []string{"run", "model", "request", "training_set", "reason", "exit_code", "attempts", "log"}, Required: 0b1010111}
 
-func (v *RunFailed) read(r *reader) {
-	for o := r.open(fieldsOfRunFailed); ; {
-		switch r.member(&o) {
+func (v *RunFailed) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfRunFailed); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Run, r)
+			strictjson.ReadString(&v.Run, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 2:
-			readString(&v.Request, r)
+			strictjson.ReadString(&v.Request, r)
 		case 3:
-			readString(&v.TrainingSet, r)
+			strictjson.ReadString(&v.TrainingSet, r)
 		case 4:
-			readString(&v.Reason, r)
+			strictjson.ReadString(&v.Reason, r)
 		case 5:
-			readPointer(&v.ExitCode, r, readInteger)
+			strictjson.ReadPointer(&v.ExitCode, r, strictjson.ReadInteger)
 		case 6:
-			readInteger(&v.Attempts, r)
+			strictjson.ReadInteger(&v.Attempts, r)
 		case 7:
-			readPointer(&v.Log, r, (*Object).read)
+			strictjson.ReadPointer(&v.Log, r, (*Object).read)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfRunStarted = &fields{names: []string{"run", "model", "request", "training_set"}, required: 0b1111}
+var fieldsOfRunStarted = &strictjson.Fields{Names: []string{"run", "model", "request", "training_set"}, Required: 0b1111}
 
-func (v *RunStarted) read(r *reader) {
-	for o := r.open(fieldsOfRunStarted); ; {
-		switch r.member(&o) {
+func (v *RunStarted) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfRunStarted); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Run, r)
+			strictjson.ReadString(&v.Run, r)
 		case 1:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 2:
-			readString(&v.Request, r)
+			strictjson.ReadString(&v.Request, r)
 		case 3:
-			readString(&v.TrainingSet, r)
+			strictjson.ReadString(&v.TrainingSet, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfScheduleTicked = &fields{names: []string{"model", "tick", "missed"}, required: 0b111}
+var fieldsOfScheduleTicked = &strictjson.Fields{Names: []string{"model", "tick", "missed"}, Required: 0b111}
 
-func (v *ScheduleTicked) read(r *reader) {
-	for o := r.open(fieldsOfScheduleTicked); ; {
-		switch r.member(&o) {
+func (v *ScheduleTicked) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfScheduleTicked); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readTime(&v.Tick, r)
+			strictjson.ReadTime(&v.Tick, r)
 		case 2:
-			readInteger(&v.Missed, r)
+			strictjson.ReadInteger(&v.Missed, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfTrainingRequested = &fields{names: []string{"model", "trigger", "code", "data", "spec", "spec_digest", "seed", "as_of", "contributors"}, required: 0b11111111}
+var fieldsOfTrainingRequested = &strictjson.Fields{Names: []string{"model", "trigger", "code", "data", "spec", "spec_digest", "seed", "as_of", "contributors"}, Required: 0b11111111}
 
-func (v *TrainingRequested) read(r *reader) {
-	for o := r.open(fieldsOfTrainingRequested); ; {
-		switch r.member(&o) {
+func (v *TrainingRequested) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfTrainingRequested); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readString(&v.Trigger, r)
+			strictjson.ReadString(&v.Trigger, r)
 		case 2:
 			v.Code.read(r)
 		case 3:
-			readList(&v.Data, r, (*DatasetCommit).read)
+			strictjson.ReadList(&v.Data, r, (*DatasetCommit).read)
 		case 4:
 			v.Spec.read(r)
 		case 5:
-			readString(&v.SpecDigest, r)
+			strictjson.ReadString(&v.SpecDigest, r)
 		case 6:
-			readInteger(&v.Seed, r)
+			strictjson.ReadInteger(&v.Seed, r)
 		case 7:
-			readTime(&v.AsOf, r)
+			strictjson.ReadTime(&v.AsOf, r)
 		case 8:
-			readList(&v.Contributors, r, readString)
+			strictjson.ReadList(&v.Contributors, r, strictjson.ReadString)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfTrainingSkipped = &fields{names: []string{"model", "trigger", "reason"}, required: 0b111}
+var fieldsOfTrainingSkipped = &strictjson.Fields{Names: []string{"model", "trigger", "reason"}, Required: 0b111}
 
-func (v *TrainingSkipped) read(r *reader) {
-	for o := r.open(fieldsOfTrainingSkipped); ; {
-		switch r.member(&o) {
+func (v *TrainingSkipped) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfTrainingSkipped); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readString(&v.Trigger, r)
+			strictjson.ReadString(&v.Trigger, r)
 		case 2:
-			readString(&v.Reason, r)
+			strictjson.ReadString(&v.Reason, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfArrivalFile = &fields{names: []string{"uri", "digest", "format", "name"}, required: 0b0}
+var fieldsOfArrivalFile = &strictjson.Fields{Names: []string{"uri", "digest", "format", "name"}, Required: 0b0}
 
-func (v *ArrivalFile) read(r *reader) {
-	for o := r.open(fieldsOfArrivalFile); ; {
-		switch r.member(&o) {
+func (v *ArrivalFile) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfArrivalFile); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.URI, r)
+			strictjson.ReadString(&v.URI, r)
 		case 1:
-			readString(&v.Digest, r)
+			strictjson.ReadString(&v.Digest, r)
 		case 2:
-			readString(&v.Format, r)
+			strictjson.ReadString(&v.Format, r)
 		case 3:
-			readString(&v.Name, r)
+			strictjson.ReadString(&v.Name, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfArrivedFile = &fields{names: []string{"object", "format", "name"}, required: 0b111}
+var fieldsOfArrivedFile = &strictjson.Fields{Names: []string{"object", "format", "name"}, Required: 0b111}
 
-func (v *ArrivedFile) read(r *reader) {
-	for o := r.open(fieldsOfArrivedFile); ; {
-		switch r.member(&o) {
+func (v *ArrivedFile) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfArrivedFile); ; {
+		switch r.Member(&o) {
 		case 0:
 			v.Object.read(r)
 		case 1:
-			readString(&v.Format, r)
+			strictjson.ReadString(&v.Format, r)
 		case 2:
-			readString(&v.Name, r)
+			strictjson.ReadString(&v.Name, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfChampionMeasure = &fields{names: []string{"version", "metrics"}, required: 0b11}
+var fieldsOfChampionMeasure = &strictjson.Fields{Names: []string{"version", "metrics"}, Required: 0b11}
 
-func (v *ChampionMeasure) read(r *reader) {
-	for o := r.open(fieldsOfChampionMeasure); ; {
-		switch r.member(&o) {
+func (v *ChampionMeasure) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfChampionMeasure); ; {
+		switch r.Member(&o) {
 		case 0:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 1:
-			readMap(&v.Metrics, r, readNumber)
+			strictjson.ReadMap(&v.Metrics, r, strictjson.ReadNumber)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfCodeRevision = &fields{names: []string{"repository", "revision", "archive"}, required: 0b111}
+var fieldsOfCodeRevision = &strictjson.Fields{Names: []string{"repository", "revision", "archive"}, Required: 0b111}
 
-func (v *CodeRevision) read(r *reader) {
-	for o := r.open(fieldsOfCodeRevision); ; {
-		switch r.member(&o) {
+func (v *CodeRevision) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfCodeRevision); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Repository, r)
+			strictjson.ReadString(&v.Repository, r)
 		case 1:
-			readString(&v.Revision, r)
+			strictjson.ReadString(&v.Revision, r)
 		case 2:
 			v.Archive.read(r)
 		default:
@@ -1412,753 +1414,753 @@ func (v *CodeRevision) read(r *reader) {
 	}
 }
 
-var fieldsOfColumnDrift = &fields{names: []string{"column", "kind", "psi", "rows", "mean", "reference_mean"}, required: 0b1111}
+var fieldsOfColumnDrift = &strictjson.Fields{Names: []string{"column", "kind", "psi", "rows", "mean", "reference_mean"}, Required: 0b1111}
 
-func (v *ColumnDrift) read(r *reader) {
-	for o := r.open(fieldsOfColumnDrift); ; {
-		switch r.member(&o) {
+func (v *ColumnDrift) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfColumnDrift); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Column, r)
+			strictjson.ReadString(&v.Column, r)
 		case 1:
-			readString(&v.Kind, r)
+			strictjson.ReadString(&v.Kind, r)
 		case 2:
-			readNumber(&v.PSI, r)
+			strictjson.ReadNumber(&v.PSI, r)
 		case 3:
-			readInteger(&v.Rows, r)
+			strictjson.ReadInteger(&v.Rows, r)
 		case 4:
-			readPointer(&v.Mean, r, readNumber)
+			strictjson.ReadPointer(&v.Mean, r, strictjson.ReadNumber)
 		case 5:
-			readPointer(&v.ReferenceMean, r, readNumber)
+			strictjson.ReadPointer(&v.ReferenceMean, r, strictjson.ReadNumber)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfColumnExpectation = &fields{names: []string{"column", "type", "nulls", "min", "max", "values"}, required: 0b11}
+var fieldsOfColumnExpectation = &strictjson.Fields{Names: []string{"column", "type", "nulls", "min", "max", "values"}, Required: 0b11}
 
-func (v *ColumnExpectation) read(r *reader) {
-	for o := r.open(fieldsOfColumnExpectation); ; {
-		switch r.member(&o) {
+func (v *ColumnExpectation) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfColumnExpectation); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Column, r)
+			strictjson.ReadString(&v.Column, r)
 		case 1:
-			readString(&v.Type, r)
+			strictjson.ReadString(&v.Type, r)
 		case 2:
-			readPointer(&v.Nulls, r, readNumber)
+			strictjson.ReadPointer(&v.Nulls, r, strictjson.ReadNumber)
 		case 3:
-			readPointer(&v.Min, r, readNumber)
+			strictjson.ReadPointer(&v.Min, r, strictjson.ReadNumber)
 		case 4:
-			readPointer(&v.Max, r, readNumber)
+			strictjson.ReadPointer(&v.Max, r, strictjson.ReadNumber)
 		case 5:
-			readList(&v.Values, r, readString)
+			strictjson.ReadList(&v.Values, r, strictjson.ReadString)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfDataFile = &fields{names: []string{"object", "rows", "min_time", "max_time"}, required: 0b11}
+var fieldsOfDataFile = &strictjson.Fields{Names: []string{"object", "rows", "min_time", "max_time"}, Required: 0b11}
 
-func (v *DataFile) read(r *reader) {
-	for o := r.open(fieldsOfDataFile); ; {
-		switch r.member(&o) {
+func (v *DataFile) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfDataFile); ; {
+		switch r.Member(&o) {
 		case 0:
 			v.Object.read(r)
 		case 1:
-			readInteger(&v.Rows, r)
+			strictjson.ReadInteger(&v.Rows, r)
 		case 2:
-			readPointer(&v.MinTime, r, readTime)
+			strictjson.ReadPointer(&v.MinTime, r, strictjson.ReadTime)
 		case 3:
-			readPointer(&v.MaxTime, r, readTime)
+			strictjson.ReadPointer(&v.MaxTime, r, strictjson.ReadTime)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfDatasetCommit = &fields{names: []string{"dataset", "commit", "number", "event"}, required: 0b1111}
+var fieldsOfDatasetCommit = &strictjson.Fields{Names: []string{"dataset", "commit", "number", "event"}, Required: 0b1111}
 
-func (v *DatasetCommit) read(r *reader) {
-	for o := r.open(fieldsOfDatasetCommit); ; {
-		switch r.member(&o) {
+func (v *DatasetCommit) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfDatasetCommit); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Dataset, r)
+			strictjson.ReadString(&v.Dataset, r)
 		case 1:
-			readString(&v.Commit, r)
+			strictjson.ReadString(&v.Commit, r)
 		case 2:
-			readInteger(&v.Number, r)
+			strictjson.ReadInteger(&v.Number, r)
 		case 3:
-			readString(&v.Event, r)
+			strictjson.ReadString(&v.Event, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfDatasetSpec = &fields{names: []string{"dataset", "owner", "description", "keys", "time", "zone", "known_at", "columns", "freshness", "checks", "rows", "reject_commit_above"}, required: 0b110000111001}
+var fieldsOfDatasetSpec = &strictjson.Fields{Names: []string{"dataset", "owner", "description", "keys", "time", "zone", "known_at", "columns", "freshness", "checks", "rows", "reject_commit_above"}, Required: 0b110000111001}
 
-func (v *DatasetSpec) read(r *reader) {
-	for o := r.open(fieldsOfDatasetSpec); ; {
-		switch r.member(&o) {
+func (v *DatasetSpec) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfDatasetSpec); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Dataset, r)
+			strictjson.ReadString(&v.Dataset, r)
 		case 1:
-			readString(&v.Owner, r)
+			strictjson.ReadString(&v.Owner, r)
 		case 2:
-			readString(&v.Description, r)
+			strictjson.ReadString(&v.Description, r)
 		case 3:
-			readList(&v.Keys, r, readString)
+			strictjson.ReadList(&v.Keys, r, strictjson.ReadString)
 		case 4:
-			readString(&v.Time, r)
+			strictjson.ReadString(&v.Time, r)
 		case 5:
-			readString(&v.Zone, r)
+			strictjson.ReadString(&v.Zone, r)
 		case 6:
-			readList(&v.KnownAt, r, (*KnownColumn).read)
+			strictjson.ReadList(&v.KnownAt, r, (*KnownColumn).read)
 		case 7:
-			readList(&v.Columns, r, (*ColumnExpectation).read)
+			strictjson.ReadList(&v.Columns, r, (*ColumnExpectation).read)
 		case 8:
-			readPointer(&v.Freshness, r, readDuration)
+			strictjson.ReadPointer(&v.Freshness, r, strictjson.ReadDuration)
 		case 9:
-			readList(&v.Checks, r, (*SQLExpression).read)
+			strictjson.ReadList(&v.Checks, r, (*SQLExpression).read)
 		case 10:
-			readString(&v.Rows, r)
+			strictjson.ReadString(&v.Rows, r)
 		case 11:
-			readNumber(&v.RejectCommitAbove, r)
+			strictjson.ReadNumber(&v.RejectCommitAbove, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfEntityKey = &fields{names: []string{"key", "column"}, required: 0b11}
+var fieldsOfEntityKey = &strictjson.Fields{Names: []string{"key", "column"}, Required: 0b11}
 
-func (v *EntityKey) read(r *reader) {
-	for o := r.open(fieldsOfEntityKey); ; {
-		switch r.member(&o) {
+func (v *EntityKey) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfEntityKey); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Key, r)
+			strictjson.ReadString(&v.Key, r)
 		case 1:
-			readString(&v.Column, r)
+			strictjson.ReadString(&v.Column, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfEnvironmentSpec = &fields{names: []string{"environment", "approve", "rollout", "rollback_if"}, required: 0b111}
+var fieldsOfEnvironmentSpec = &strictjson.Fields{Names: []string{"environment", "approve", "rollout", "rollback_if"}, Required: 0b111}
 
-func (v *EnvironmentSpec) read(r *reader) {
-	for o := r.open(fieldsOfEnvironmentSpec); ; {
-		switch r.member(&o) {
+func (v *EnvironmentSpec) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfEnvironmentSpec); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Environment, r)
+			strictjson.ReadString(&v.Environment, r)
 		case 1:
-			readString(&v.Approve, r)
+			strictjson.ReadString(&v.Approve, r)
 		case 2:
 			v.Rollout.read(r)
 		case 3:
-			readList(&v.RollbackIf, r, (*Rule).read)
+			strictjson.ReadList(&v.RollbackIf, r, (*Rule).read)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfEventDiscarded = &fields{names: []string{"event"}, required: 0b1}
+var fieldsOfEventDiscarded = &strictjson.Fields{Names: []string{"event"}, Required: 0b1}
 
-func (v *EventDiscarded) read(r *reader) {
-	for o := r.open(fieldsOfEventDiscarded); ; {
-		switch r.member(&o) {
+func (v *EventDiscarded) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfEventDiscarded); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Event, r)
+			strictjson.ReadString(&v.Event, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfEventParked = &fields{names: []string{"event", "event_type", "sequence", "reason", "code"}, required: 0b1111}
+var fieldsOfEventParked = &strictjson.Fields{Names: []string{"event", "event_type", "sequence", "reason", "code"}, Required: 0b1111}
 
-func (v *EventParked) read(r *reader) {
-	for o := r.open(fieldsOfEventParked); ; {
-		switch r.member(&o) {
+func (v *EventParked) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfEventParked); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Event, r)
+			strictjson.ReadString(&v.Event, r)
 		case 1:
-			readString(&v.EventType, r)
+			strictjson.ReadString(&v.EventType, r)
 		case 2:
-			readInteger(&v.Sequence, r)
+			strictjson.ReadInteger(&v.Sequence, r)
 		case 3:
-			readString(&v.Reason, r)
+			strictjson.ReadString(&v.Reason, r)
 		case 4:
-			readString(&v.Code, r)
+			strictjson.ReadString(&v.Code, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfEventRetried = &fields{names: []string{"event"}, required: 0b1}
+var fieldsOfEventRetried = &strictjson.Fields{Names: []string{"event"}, Required: 0b1}
 
-func (v *EventRetried) read(r *reader) {
-	for o := r.open(fieldsOfEventRetried); ; {
-		switch r.member(&o) {
+func (v *EventRetried) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfEventRetried); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Event, r)
+			strictjson.ReadString(&v.Event, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfExamplesSpec = &fields{names: []string{"dataset", "label", "label_wait", "validation", "test", "history"}, required: 0b11111}
+var fieldsOfExamplesSpec = &strictjson.Fields{Names: []string{"dataset", "label", "label_wait", "validation", "test", "history"}, Required: 0b11111}
 
-func (v *ExamplesSpec) read(r *reader) {
-	for o := r.open(fieldsOfExamplesSpec); ; {
-		switch r.member(&o) {
+func (v *ExamplesSpec) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfExamplesSpec); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Dataset, r)
+			strictjson.ReadString(&v.Dataset, r)
 		case 1:
-			readString(&v.Label, r)
+			strictjson.ReadString(&v.Label, r)
 		case 2:
-			readDuration(&v.LabelWait, r)
+			strictjson.ReadDuration(&v.LabelWait, r)
 		case 3:
-			readDuration(&v.Validation, r)
+			strictjson.ReadDuration(&v.Validation, r)
 		case 4:
-			readDuration(&v.Test, r)
+			strictjson.ReadDuration(&v.Test, r)
 		case 5:
-			readPointer(&v.History, r, readDuration)
+			strictjson.ReadPointer(&v.History, r, strictjson.ReadDuration)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfFeatureColumn = &fields{names: []string{"name", "view", "version", "feature", "missing"}, required: 0b1111}
+var fieldsOfFeatureColumn = &strictjson.Fields{Names: []string{"name", "view", "version", "feature", "missing"}, Required: 0b1111}
 
-func (v *FeatureColumn) read(r *reader) {
-	for o := r.open(fieldsOfFeatureColumn); ; {
-		switch r.member(&o) {
+func (v *FeatureColumn) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfFeatureColumn); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Name, r)
+			strictjson.ReadString(&v.Name, r)
 		case 1:
-			readString(&v.View, r)
+			strictjson.ReadString(&v.View, r)
 		case 2:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 3:
-			readString(&v.Feature, r)
+			strictjson.ReadString(&v.Feature, r)
 		case 4:
-			readPointer(&v.Missing, r, readNumber)
+			strictjson.ReadPointer(&v.Missing, r, strictjson.ReadNumber)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfFeatureUse = &fields{names: []string{"view", "version", "entity", "request"}, required: 0b11}
+var fieldsOfFeatureUse = &strictjson.Fields{Names: []string{"view", "version", "entity", "request"}, Required: 0b11}
 
-func (v *FeatureUse) read(r *reader) {
-	for o := r.open(fieldsOfFeatureUse); ; {
-		switch r.member(&o) {
+func (v *FeatureUse) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfFeatureUse); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.View, r)
+			strictjson.ReadString(&v.View, r)
 		case 1:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 2:
-			readList(&v.Entity, r, (*EntityKey).read)
+			strictjson.ReadList(&v.Entity, r, (*EntityKey).read)
 		case 3:
-			readList(&v.Request, r, readString)
+			strictjson.ReadList(&v.Request, r, strictjson.ReadString)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfGateResult = &fields{names: []string{"name", "cel", "passed", "failed_to_evaluate", "values"}, required: 0b10111}
+var fieldsOfGateResult = &strictjson.Fields{Names: []string{"name", "cel", "passed", "failed_to_evaluate", "values"}, Required: 0b10111}
 
-func (v *GateResult) read(r *reader) {
-	for o := r.open(fieldsOfGateResult); ; {
-		switch r.member(&o) {
+func (v *GateResult) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfGateResult); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Name, r)
+			strictjson.ReadString(&v.Name, r)
 		case 1:
-			readString(&v.CEL, r)
+			strictjson.ReadString(&v.CEL, r)
 		case 2:
-			readBoolean(&v.Passed, r)
+			strictjson.ReadBoolean(&v.Passed, r)
 		case 3:
-			readBoolean(&v.FailedToEvaluate, r)
+			strictjson.ReadBoolean(&v.FailedToEvaluate, r)
 		case 4:
-			readMap(&v.Values, r, readNumber)
+			strictjson.ReadMap(&v.Values, r, strictjson.ReadNumber)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfGoal = &fields{names: []string{"statement", "why_ml", "kpi"}, required: 0b0}
+var fieldsOfGoal = &strictjson.Fields{Names: []string{"statement", "why_ml", "kpi"}, Required: 0b0}
 
-func (v *Goal) read(r *reader) {
-	for o := r.open(fieldsOfGoal); ; {
-		switch r.member(&o) {
+func (v *Goal) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfGoal); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Statement, r)
+			strictjson.ReadString(&v.Statement, r)
 		case 1:
-			readString(&v.WhyML, r)
+			strictjson.ReadString(&v.WhyML, r)
 		case 2:
-			readPointer(&v.KPI, r, (*KPI).read)
+			strictjson.ReadPointer(&v.KPI, r, (*KPI).read)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfKnownColumn = &fields{names: []string{"column", "sql"}, required: 0b11}
+var fieldsOfKnownColumn = &strictjson.Fields{Names: []string{"column", "sql"}, Required: 0b11}
 
-func (v *KnownColumn) read(r *reader) {
-	for o := r.open(fieldsOfKnownColumn); ; {
-		switch r.member(&o) {
+func (v *KnownColumn) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfKnownColumn); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Column, r)
+			strictjson.ReadString(&v.Column, r)
 		case 1:
-			readString(&v.SQL, r)
+			strictjson.ReadString(&v.SQL, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfKPI = &fields{names: []string{"metric", "window", "min"}, required: 0b111}
+var fieldsOfKPI = &strictjson.Fields{Names: []string{"metric", "window", "min"}, Required: 0b111}
 
-func (v *KPI) read(r *reader) {
-	for o := r.open(fieldsOfKPI); ; {
-		switch r.member(&o) {
+func (v *KPI) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfKPI); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Metric, r)
+			strictjson.ReadString(&v.Metric, r)
 		case 1:
-			readDuration(&v.Window, r)
+			strictjson.ReadDuration(&v.Window, r)
 		case 2:
-			readNumber(&v.Min, r)
+			strictjson.ReadNumber(&v.Min, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfLineage = &fields{names: []string{"data", "code", "training_set", "run", "params", "seed", "environment", "trained_through"}, required: 0b11111111}
+var fieldsOfLineage = &strictjson.Fields{Names: []string{"data", "code", "training_set", "run", "params", "seed", "environment", "trained_through"}, Required: 0b11111111}
 
-func (v *Lineage) read(r *reader) {
-	for o := r.open(fieldsOfLineage); ; {
-		switch r.member(&o) {
+func (v *Lineage) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfLineage); ; {
+		switch r.Member(&o) {
 		case 0:
-			readList(&v.Data, r, (*DatasetCommit).read)
+			strictjson.ReadList(&v.Data, r, (*DatasetCommit).read)
 		case 1:
 			v.Code.read(r)
 		case 2:
-			readString(&v.TrainingSet, r)
+			strictjson.ReadString(&v.TrainingSet, r)
 		case 3:
-			readString(&v.Run, r)
+			strictjson.ReadString(&v.Run, r)
 		case 4:
-			readMap(&v.Params, r, readAny)
+			strictjson.ReadMap(&v.Params, r, strictjson.ReadAny)
 		case 5:
-			readInteger(&v.Seed, r)
+			strictjson.ReadInteger(&v.Seed, r)
 		case 6:
-			readMap(&v.Environment, r, readString)
+			strictjson.ReadMap(&v.Environment, r, strictjson.ReadString)
 		case 7:
-			readTime(&v.TrainedThrough, r)
+			strictjson.ReadTime(&v.TrainedThrough, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfMeasure = &fields{names: []string{"metrics"}, required: 0b1}
+var fieldsOfMeasure = &strictjson.Fields{Names: []string{"metrics"}, Required: 0b1}
 
-func (v *Measure) read(r *reader) {
-	for o := r.open(fieldsOfMeasure); ; {
-		switch r.member(&o) {
+func (v *Measure) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfMeasure); ; {
+		switch r.Member(&o) {
 		case 0:
-			readMap(&v.Metrics, r, readNumber)
+			strictjson.ReadMap(&v.Metrics, r, strictjson.ReadNumber)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfModelSpec = &fields{names: []string{"model", "owner", "goal", "task", "examples", "features", "request", "prediction", "training", "metrics", "slices", "challenge", "gates", "environments", "monitor", "retrain", "mode"}, required: 0b11111001111111001}
+var fieldsOfModelSpec = &strictjson.Fields{Names: []string{"model", "owner", "goal", "task", "examples", "features", "request", "prediction", "training", "metrics", "slices", "challenge", "gates", "environments", "monitor", "retrain", "mode"}, Required: 0b11111001111111001}
 
-func (v *ModelSpec) read(r *reader) {
-	for o := r.open(fieldsOfModelSpec); ; {
-		switch r.member(&o) {
+func (v *ModelSpec) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfModelSpec); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Model, r)
+			strictjson.ReadString(&v.Model, r)
 		case 1:
-			readString(&v.Owner, r)
+			strictjson.ReadString(&v.Owner, r)
 		case 2:
-			readPointer(&v.Goal, r, (*Goal).read)
+			strictjson.ReadPointer(&v.Goal, r, (*Goal).read)
 		case 3:
-			readString(&v.Task, r)
+			strictjson.ReadString(&v.Task, r)
 		case 4:
 			v.Examples.read(r)
 		case 5:
-			readList(&v.Features, r, (*ViewUse).read)
+			strictjson.ReadList(&v.Features, r, (*ViewUse).read)
 		case 6:
-			readList(&v.Request, r, (*TypedField).read)
+			strictjson.ReadList(&v.Request, r, (*TypedField).read)
 		case 7:
-			readList(&v.Prediction, r, (*TypedField).read)
+			strictjson.ReadList(&v.Prediction, r, (*TypedField).read)
 		case 8:
 			v.Training.read(r)
 		case 9:
-			readList(&v.Metrics, r, readString)
+			strictjson.ReadList(&v.Metrics, r, strictjson.ReadString)
 		case 10:
-			readList(&v.Slices, r, readString)
+			strictjson.ReadList(&v.Slices, r, strictjson.ReadString)
 		case 11:
-			readList(&v.Challenge, r, readString)
+			strictjson.ReadList(&v.Challenge, r, strictjson.ReadString)
 		case 12:
-			readList(&v.Gates, r, (*Rule).read)
+			strictjson.ReadList(&v.Gates, r, (*Rule).read)
 		case 13:
-			readList(&v.Environments, r, (*EnvironmentSpec).read)
+			strictjson.ReadList(&v.Environments, r, (*EnvironmentSpec).read)
 		case 14:
 			v.Monitor.read(r)
 		case 15:
 			v.Retrain.read(r)
 		case 16:
-			readString(&v.Mode, r)
+			strictjson.ReadString(&v.Mode, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfMonitorSpec = &fields{names: []string{"window", "psi", "alarms"}, required: 0b11}
+var fieldsOfMonitorSpec = &strictjson.Fields{Names: []string{"window", "psi", "alarms"}, Required: 0b11}
 
-func (v *MonitorSpec) read(r *reader) {
-	for o := r.open(fieldsOfMonitorSpec); ; {
-		switch r.member(&o) {
+func (v *MonitorSpec) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfMonitorSpec); ; {
+		switch r.Member(&o) {
 		case 0:
-			readDuration(&v.Window, r)
+			strictjson.ReadDuration(&v.Window, r)
 		case 1:
-			readNumber(&v.PSI, r)
+			strictjson.ReadNumber(&v.PSI, r)
 		case 2:
-			readList(&v.Alarms, r, (*Rule).read)
+			strictjson.ReadList(&v.Alarms, r, (*Rule).read)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfObject = &fields{names: []string{"digest", "uri", "size", "media_type"}, required: 0b111}
+var fieldsOfObject = &strictjson.Fields{Names: []string{"digest", "uri", "size", "media_type"}, Required: 0b111}
 
-func (v *Object) read(r *reader) {
-	for o := r.open(fieldsOfObject); ; {
-		switch r.member(&o) {
+func (v *Object) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfObject); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Digest, r)
+			strictjson.ReadString(&v.Digest, r)
 		case 1:
-			readString(&v.URI, r)
+			strictjson.ReadString(&v.URI, r)
 		case 2:
-			readInteger(&v.Size, r)
+			strictjson.ReadInteger(&v.Size, r)
 		case 3:
-			readString(&v.MediaType, r)
+			strictjson.ReadString(&v.MediaType, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfOutsideEvent = &fields{names: []string{"source", "id", "type"}, required: 0b111}
+var fieldsOfOutsideEvent = &strictjson.Fields{Names: []string{"source", "id", "type"}, Required: 0b111}
 
-func (v *OutsideEvent) read(r *reader) {
-	for o := r.open(fieldsOfOutsideEvent); ; {
-		switch r.member(&o) {
+func (v *OutsideEvent) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfOutsideEvent); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Source, r)
+			strictjson.ReadString(&v.Source, r)
 		case 1:
-			readString(&v.ID, r)
+			strictjson.ReadString(&v.ID, r)
 		case 2:
-			readString(&v.Type, r)
+			strictjson.ReadString(&v.Type, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfProblem = &fields{names: []string{"file", "line", "column", "field", "message", "fix"}, required: 0b110011}
+var fieldsOfProblem = &strictjson.Fields{Names: []string{"file", "line", "column", "field", "message", "fix"}, Required: 0b110011}
 
-func (v *Problem) read(r *reader) {
-	for o := r.open(fieldsOfProblem); ; {
-		switch r.member(&o) {
+func (v *Problem) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfProblem); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.File, r)
+			strictjson.ReadString(&v.File, r)
 		case 1:
-			readInteger(&v.Line, r)
+			strictjson.ReadInteger(&v.Line, r)
 		case 2:
-			readPointer(&v.Column, r, readInteger)
+			strictjson.ReadPointer(&v.Column, r, strictjson.ReadInteger)
 		case 3:
-			readString(&v.Field, r)
+			strictjson.ReadString(&v.Field, r)
 		case 4:
-			readString(&v.Message, r)
+			strictjson.ReadString(&v.Message, r)
 		case 5:
-			readString(&v.Fix, r)
+			strictjson.ReadString(&v.Fix, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfRetrainSpec = &fields{names: []string{"when", "data_commits", "schedule", "cooldown", "per_day", "give_up_after"}, required: 0b111011}
+var fieldsOfRetrainSpec = &strictjson.Fields{Names: []string{"when", "data_commits", "schedule", "cooldown", "per_day", "give_up_after"}, Required: 0b111011}
 
-func (v *RetrainSpec) read(r *reader) {
-	for o := r.open(fieldsOfRetrainSpec); ; {
-		switch r.member(&o) {
+func (v *RetrainSpec) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfRetrainSpec); ; {
+		switch r.Member(&o) {
 		case 0:
-			readList(&v.When, r, readString)
+			strictjson.ReadList(&v.When, r, strictjson.ReadString)
 		case 1:
-			readInteger(&v.DataCommits, r)
+			strictjson.ReadInteger(&v.DataCommits, r)
 		case 2:
-			readString(&v.Schedule, r)
+			strictjson.ReadString(&v.Schedule, r)
 		case 3:
-			readDuration(&v.Cooldown, r)
+			strictjson.ReadDuration(&v.Cooldown, r)
 		case 4:
-			readInteger(&v.PerDay, r)
+			strictjson.ReadInteger(&v.PerDay, r)
 		case 5:
-			readInteger(&v.GiveUpAfter, r)
+			strictjson.ReadInteger(&v.GiveUpAfter, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfRolloutSpec = &fields{names: []string{"canary", "requests", "at_least", "at_most"}, required: 0b1111}
+var fieldsOfRolloutSpec = &strictjson.Fields{Names: []string{"canary", "requests", "at_least", "at_most"}, Required: 0b1111}
 
-func (v *RolloutSpec) read(r *reader) {
-	for o := r.open(fieldsOfRolloutSpec); ; {
-		switch r.member(&o) {
+func (v *RolloutSpec) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfRolloutSpec); ; {
+		switch r.Member(&o) {
 		case 0:
-			readList(&v.Canary, r, readInteger)
+			strictjson.ReadList(&v.Canary, r, strictjson.ReadInteger)
 		case 1:
-			readInteger(&v.Requests, r)
+			strictjson.ReadInteger(&v.Requests, r)
 		case 2:
-			readDuration(&v.AtLeast, r)
+			strictjson.ReadDuration(&v.AtLeast, r)
 		case 3:
-			readDuration(&v.AtMost, r)
+			strictjson.ReadDuration(&v.AtMost, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfRule = &fields{names: []string{"name", "cel"}, required: 0b11}
+var fieldsOfRule = &strictjson.Fields{Names: []string{"name", "cel"}, Required: 0b11}
 
-func (v *Rule) read(r *reader) {
-	for o := r.open(fieldsOfRule); ; {
-		switch r.member(&o) {
+func (v *Rule) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfRule); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Name, r)
+			strictjson.ReadString(&v.Name, r)
 		case 1:
-			readString(&v.CEL, r)
+			strictjson.ReadString(&v.CEL, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfRuleFailure = &fields{names: []string{"rule", "rows"}, required: 0b11}
+var fieldsOfRuleFailure = &strictjson.Fields{Names: []string{"rule", "rows"}, Required: 0b11}
 
-func (v *RuleFailure) read(r *reader) {
-	for o := r.open(fieldsOfRuleFailure); ; {
-		switch r.member(&o) {
+func (v *RuleFailure) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfRuleFailure); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Rule, r)
+			strictjson.ReadString(&v.Rule, r)
 		case 1:
-			readInteger(&v.Rows, r)
+			strictjson.ReadInteger(&v.Rows, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfServiceActivated = &fields{names: []string{"service", "through"}, required: 0b11}
+var fieldsOfServiceActivated = &strictjson.Fields{Names: []string{"service", "through"}, Required: 0b11}
 
-func (v *ServiceActivated) read(r *reader) {
-	for o := r.open(fieldsOfServiceActivated); ; {
-		switch r.member(&o) {
+func (v *ServiceActivated) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfServiceActivated); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Service, r)
+			strictjson.ReadString(&v.Service, r)
 		case 1:
-			readInteger(&v.Through, r)
+			strictjson.ReadInteger(&v.Through, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfSliceMeasure = &fields{names: []string{"column", "value", "rows", "metrics"}, required: 0b1111}
+var fieldsOfSliceMeasure = &strictjson.Fields{Names: []string{"column", "value", "rows", "metrics"}, Required: 0b1111}
 
-func (v *SliceMeasure) read(r *reader) {
-	for o := r.open(fieldsOfSliceMeasure); ; {
-		switch r.member(&o) {
+func (v *SliceMeasure) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfSliceMeasure); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Column, r)
+			strictjson.ReadString(&v.Column, r)
 		case 1:
-			readString(&v.Value, r)
+			strictjson.ReadString(&v.Value, r)
 		case 2:
-			readInteger(&v.Rows, r)
+			strictjson.ReadInteger(&v.Rows, r)
 		case 3:
-			readMap(&v.Metrics, r, readNumber)
+			strictjson.ReadMap(&v.Metrics, r, strictjson.ReadNumber)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfSplit = &fields{names: []string{"name", "file", "rows", "from", "to", "positives"}, required: 0b11111}
+var fieldsOfSplit = &strictjson.Fields{Names: []string{"name", "file", "rows", "from", "to", "positives"}, Required: 0b11111}
 
-func (v *Split) read(r *reader) {
-	for o := r.open(fieldsOfSplit); ; {
-		switch r.member(&o) {
+func (v *Split) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfSplit); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Name, r)
+			strictjson.ReadString(&v.Name, r)
 		case 1:
 			v.File.read(r)
 		case 2:
-			readInteger(&v.Rows, r)
+			strictjson.ReadInteger(&v.Rows, r)
 		case 3:
-			readTime(&v.From, r)
+			strictjson.ReadTime(&v.From, r)
 		case 4:
-			readTime(&v.To, r)
+			strictjson.ReadTime(&v.To, r)
 		case 5:
-			readPointer(&v.Positives, r, readInteger)
+			strictjson.ReadPointer(&v.Positives, r, strictjson.ReadInteger)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfSQLExpression = &fields{names: []string{"name", "sql"}, required: 0b11}
+var fieldsOfSQLExpression = &strictjson.Fields{Names: []string{"name", "sql"}, Required: 0b11}
 
-func (v *SQLExpression) read(r *reader) {
-	for o := r.open(fieldsOfSQLExpression); ; {
-		switch r.member(&o) {
+func (v *SQLExpression) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfSQLExpression); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Name, r)
+			strictjson.ReadString(&v.Name, r)
 		case 1:
-			readString(&v.SQL, r)
+			strictjson.ReadString(&v.SQL, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfTrainingSpec = &fields{names: []string{"command", "builtin", "runtime", "cpu", "memory_bytes", "timeout", "params"}, required: 0b111000}
+var fieldsOfTrainingSpec = &strictjson.Fields{Names: []string{"command", "builtin", "runtime", "cpu", "memory_bytes", "timeout", "params"}, Required: 0b111000}
 
-func (v *TrainingSpec) read(r *reader) {
-	for o := r.open(fieldsOfTrainingSpec); ; {
-		switch r.member(&o) {
+func (v *TrainingSpec) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfTrainingSpec); ; {
+		switch r.Member(&o) {
 		case 0:
-			readList(&v.Command, r, readString)
+			strictjson.ReadList(&v.Command, r, strictjson.ReadString)
 		case 1:
-			readString(&v.Builtin, r)
+			strictjson.ReadString(&v.Builtin, r)
 		case 2:
-			readMap(&v.Runtime, r, readString)
+			strictjson.ReadMap(&v.Runtime, r, strictjson.ReadString)
 		case 3:
-			readNumber(&v.CPU, r)
+			strictjson.ReadNumber(&v.CPU, r)
 		case 4:
-			readInteger(&v.MemoryBytes, r)
+			strictjson.ReadInteger(&v.MemoryBytes, r)
 		case 5:
-			readDuration(&v.Timeout, r)
+			strictjson.ReadDuration(&v.Timeout, r)
 		case 6:
-			readMap(&v.Params, r, readAny)
+			strictjson.ReadMap(&v.Params, r, strictjson.ReadAny)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfTypedField = &fields{names: []string{"name", "type"}, required: 0b11}
+var fieldsOfTypedField = &strictjson.Fields{Names: []string{"name", "type"}, Required: 0b11}
 
-func (v *TypedField) read(r *reader) {
-	for o := r.open(fieldsOfTypedField); ; {
-		switch r.member(&o) {
+func (v *TypedField) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfTypedField); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.Name, r)
+			strictjson.ReadString(&v.Name, r)
 		case 1:
-			readString(&v.Type, r)
+			strictjson.ReadString(&v.Type, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfViewSpec = &fields{names: []string{"view", "owner", "description", "dataset", "entity", "window", "features", "missing", "ttl"}, required: 0b1000001}
+var fieldsOfViewSpec = &strictjson.Fields{Names: []string{"view", "owner", "description", "dataset", "entity", "window", "features", "missing", "ttl"}, Required: 0b1000001}
 
-func (v *ViewSpec) read(r *reader) {
-	for o := r.open(fieldsOfViewSpec); ; {
-		switch r.member(&o) {
+func (v *ViewSpec) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfViewSpec); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.View, r)
+			strictjson.ReadString(&v.View, r)
 		case 1:
-			readString(&v.Owner, r)
+			strictjson.ReadString(&v.Owner, r)
 		case 2:
-			readString(&v.Description, r)
+			strictjson.ReadString(&v.Description, r)
 		case 3:
-			readString(&v.Dataset, r)
+			strictjson.ReadString(&v.Dataset, r)
 		case 4:
-			readList(&v.Entity, r, (*EntityKey).read)
+			strictjson.ReadList(&v.Entity, r, (*EntityKey).read)
 		case 5:
-			readPointer(&v.Window, r, readDuration)
+			strictjson.ReadPointer(&v.Window, r, strictjson.ReadDuration)
 		case 6:
-			readList(&v.Features, r, (*SQLExpression).read)
+			strictjson.ReadList(&v.Features, r, (*SQLExpression).read)
 		case 7:
-			readMap(&v.Missing, r, readNumber)
+			strictjson.ReadMap(&v.Missing, r, strictjson.ReadNumber)
 		case 8:
-			readPointer(&v.Ttl, r, readDuration)
+			strictjson.ReadPointer(&v.Ttl, r, strictjson.ReadDuration)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfViewUse = &fields{names: []string{"view", "version"}, required: 0b11}
+var fieldsOfViewUse = &strictjson.Fields{Names: []string{"view", "version"}, Required: 0b11}
 
-func (v *ViewUse) read(r *reader) {
-	for o := r.open(fieldsOfViewUse); ; {
-		switch r.member(&o) {
+func (v *ViewUse) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfViewUse); ; {
+		switch r.Member(&o) {
 		case 0:
-			readString(&v.View, r)
+			strictjson.ReadString(&v.View, r)
 		case 1:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		default:
 			return
 		}
 	}
 }
 
-var fieldsOfWindowSlice = &fields{names: []string{"version", "role", "requests", "errors", "p50_ms", "p99_ms", "prediction_mean", "prediction_psi", "live", "live_rows"}, required: 0b111111}
+var fieldsOfWindowSlice = &strictjson.Fields{Names: []string{"version", "role", "requests", "errors", "p50_ms", "p99_ms", "prediction_mean", "prediction_psi", "live", "live_rows"}, Required: 0b111111}
 
-func (v *WindowSlice) read(r *reader) {
-	for o := r.open(fieldsOfWindowSlice); ; {
-		switch r.member(&o) {
+func (v *WindowSlice) read(r *strictjson.Reader) {
+	for o := r.Open(fieldsOfWindowSlice); ; {
+		switch r.Member(&o) {
 		case 0:
-			readInteger(&v.Version, r)
+			strictjson.ReadInteger(&v.Version, r)
 		case 1:
-			readString(&v.Role, r)
+			strictjson.ReadString(&v.Role, r)
 		case 2:
-			readInteger(&v.Requests, r)
+			strictjson.ReadInteger(&v.Requests, r)
 		case 3:
-			readInteger(&v.Errors, r)
+			strictjson.ReadInteger(&v.Errors, r)
 		case 4:
-			readNumber(&v.P50MS, r)
+			strictjson.ReadNumber(&v.P50MS, r)
 		case 5:
-			readNumber(&v.P99MS, r)
+			strictjson.ReadNumber(&v.P99MS, r)
 		case 6:
-			readPointer(&v.PredictionMean, r, readNumber)
+			strictjson.ReadPointer(&v.PredictionMean, r, strictjson.ReadNumber)
 		case 7:
-			readPointer(&v.PredictionPSI, r, readNumber)
+			strictjson.ReadPointer(&v.PredictionPSI, r, strictjson.ReadNumber)
 		case 8:
-			readMap(&v.Live, r, readNumber)
+			strictjson.ReadMap(&v.Live, r, strictjson.ReadNumber)
 		case 9:
-			readPointer(&v.LiveRows, r, readInteger)
+			strictjson.ReadPointer(&v.LiveRows, r, strictjson.ReadInteger)
 		default:
 			return
 		}

@@ -2,1825 +2,1827 @@
 
 package events
 
-func (v *Arrival) write(w *writer) {
-	w.open()
-	w.key("dataset")
-	writeString(&v.Dataset, w)
-	w.key("files")
-	writeList(v.Files, w, (*ArrivalFile).write)
-	w.close()
+import "github.com/freshet-io/freshet/events/internal/strictjson"
+
+func (v *Arrival) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("dataset")
+	strictjson.WriteString(&v.Dataset, w)
+	w.Key("files")
+	strictjson.WriteList(v.Files, w, (*ArrivalFile).write)
+	w.Close()
 }
 
-func (v *CheckpointSigned) write(w *writer) {
-	w.open()
-	w.key("size")
-	writeInteger(&v.Size, w)
-	w.key("root")
-	writeString(&v.Root, w)
-	w.key("note")
-	writeString(&v.Note, w)
-	w.key("key")
-	writeString(&v.Key, w)
-	w.close()
+func (v *CheckpointSigned) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("size")
+	strictjson.WriteInteger(&v.Size, w)
+	w.Key("root")
+	strictjson.WriteString(&v.Root, w)
+	w.Key("note")
+	strictjson.WriteString(&v.Note, w)
+	w.Key("key")
+	strictjson.WriteString(&v.Key, w)
+	w.Close()
 }
 
-func (v *GapFound) write(w *writer) {
-	w.open()
-	w.key("sequence")
-	writeInteger(&v.Sequence, w)
+func (v *GapFound) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("sequence")
+	strictjson.WriteInteger(&v.Sequence, w)
 	if v.Expected != "" {
-		w.key("expected")
-		writeString(&v.Expected, w)
+		w.Key("expected")
+		strictjson.WriteString(&v.Expected, w)
 	}
 	if v.Found != "" {
-		w.key("found")
-		writeString(&v.Found, w)
+		w.Key("found")
+		strictjson.WriteString(&v.Found, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *ApprovalDenied) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
+func (v *ApprovalDenied) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
 	if v.Note != nil {
-		w.key("note")
+		w.Key("note")
 		v.Note.write(w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *ApprovalGiven) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
+func (v *ApprovalGiven) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
 	if v.Note != nil {
-		w.key("note")
+		w.Key("note")
 		v.Note.write(w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *NoteAdded) write(w *writer) {
-	w.open()
-	w.key("on")
-	writeString(&v.On, w)
-	w.key("note")
+func (v *NoteAdded) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("on")
+	strictjson.WriteString(&v.On, w)
+	w.Key("note")
 	v.Note.write(w)
-	w.close()
+	w.Close()
 }
 
-func (v *PromotionAsked) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.close()
+func (v *PromotionAsked) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Close()
 }
 
-func (v *RollbackAsked) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
+func (v *RollbackAsked) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
 	if v.Version != nil {
-		w.key("version")
-		writeInteger(v.Version, w)
+		w.Key("version")
+		strictjson.WriteInteger(v.Version, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *TrainingAsked) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.close()
+func (v *TrainingAsked) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Close()
 }
 
-func (v *ReplicaFailed) write(w *writer) {
-	w.open()
-	w.key("rollout")
-	writeString(&v.Rollout, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("reason")
-	writeString(&v.Reason, w)
+func (v *ReplicaFailed) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("rollout")
+	strictjson.WriteString(&v.Rollout, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("reason")
+	strictjson.WriteString(&v.Reason, w)
 	if v.Detail != "" {
-		w.key("detail")
-		writeString(&v.Detail, w)
+		w.Key("detail")
+		strictjson.WriteString(&v.Detail, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *ReplicaReady) write(w *writer) {
-	w.open()
-	w.key("rollout")
-	writeString(&v.Rollout, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("load_ms")
-	writeNumber(&v.LoadMS, w)
-	w.close()
+func (v *ReplicaReady) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("rollout")
+	strictjson.WriteString(&v.Rollout, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("load_ms")
+	strictjson.WriteNumber(&v.LoadMS, w)
+	w.Close()
 }
 
-func (v *RollbackRefused) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
+func (v *RollbackRefused) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
 	if v.Version != nil {
-		w.key("version")
-		writeInteger(v.Version, w)
+		w.Key("version")
+		strictjson.WriteInteger(v.Version, w)
 	}
-	w.key("reason")
-	writeString(&v.Reason, w)
-	w.close()
+	w.Key("reason")
+	strictjson.WriteString(&v.Reason, w)
+	w.Close()
 }
 
-func (v *RolloutCompleted) write(w *writer) {
-	w.open()
-	w.key("rollout")
-	writeString(&v.Rollout, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
+func (v *RolloutCompleted) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("rollout")
+	strictjson.WriteString(&v.Rollout, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
 	if v.Previous != nil {
-		w.key("previous")
-		writeInteger(v.Previous, w)
+		w.Key("previous")
+		strictjson.WriteInteger(v.Previous, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *RolloutPaused) write(w *writer) {
-	w.open()
-	w.key("rollout")
-	writeString(&v.Rollout, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("reason")
-	writeString(&v.Reason, w)
-	w.close()
+func (v *RolloutPaused) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("rollout")
+	strictjson.WriteString(&v.Rollout, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("reason")
+	strictjson.WriteString(&v.Reason, w)
+	w.Close()
 }
 
-func (v *RolloutRolledBack) write(w *writer) {
-	w.open()
-	w.key("rollout")
-	writeString(&v.Rollout, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
+func (v *RolloutRolledBack) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("rollout")
+	strictjson.WriteString(&v.Rollout, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
 	if v.Previous != nil {
-		w.key("previous")
-		writeInteger(v.Previous, w)
+		w.Key("previous")
+		strictjson.WriteInteger(v.Previous, w)
 	}
-	w.key("reason")
-	writeString(&v.Reason, w)
-	w.close()
+	w.Key("reason")
+	strictjson.WriteString(&v.Reason, w)
+	w.Close()
 }
 
-func (v *RolloutStarted) write(w *writer) {
-	w.open()
-	w.key("rollout")
-	writeString(&v.Rollout, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
+func (v *RolloutStarted) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("rollout")
+	strictjson.WriteString(&v.Rollout, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
 	if v.Previous != nil {
-		w.key("previous")
-		writeInteger(v.Previous, w)
+		w.Key("previous")
+		strictjson.WriteInteger(v.Previous, w)
 	}
-	w.key("steps")
-	writeList(v.Steps, w, writeInteger)
-	w.key("weight")
-	writeInteger(&v.Weight, w)
-	w.key("requests")
-	writeInteger(&v.Requests, w)
-	w.key("at_least")
-	writeDuration(&v.AtLeast, w)
-	w.key("at_most")
-	writeDuration(&v.AtMost, w)
+	w.Key("steps")
+	strictjson.WriteList(v.Steps, w, strictjson.WriteInteger)
+	w.Key("weight")
+	strictjson.WriteInteger(&v.Weight, w)
+	w.Key("requests")
+	strictjson.WriteInteger(&v.Requests, w)
+	w.Key("at_least")
+	strictjson.WriteDuration(&v.AtLeast, w)
+	w.Key("at_most")
+	strictjson.WriteDuration(&v.AtMost, w)
 	if len(v.RollbackIf) > 0 {
-		w.key("rollback_if")
-		writeList(v.RollbackIf, w, (*Rule).write)
+		w.Key("rollback_if")
+		strictjson.WriteList(v.RollbackIf, w, (*Rule).write)
 	}
-	w.key("kind")
-	writeString(&v.Kind, w)
-	w.close()
+	w.Key("kind")
+	strictjson.WriteString(&v.Kind, w)
+	w.Close()
 }
 
-func (v *RolloutStepped) write(w *writer) {
-	w.open()
-	w.key("rollout")
-	writeString(&v.Rollout, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("step")
-	writeInteger(&v.Step, w)
-	w.key("weight")
-	writeInteger(&v.Weight, w)
-	w.close()
+func (v *RolloutStepped) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("rollout")
+	strictjson.WriteString(&v.Rollout, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("step")
+	strictjson.WriteInteger(&v.Step, w)
+	w.Key("weight")
+	strictjson.WriteInteger(&v.Weight, w)
+	w.Close()
 }
 
-func (v *StepDue) write(w *writer) {
-	w.open()
-	w.key("rollout")
-	writeString(&v.Rollout, w)
-	w.key("step")
-	writeInteger(&v.Step, w)
-	w.close()
+func (v *StepDue) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("rollout")
+	strictjson.WriteString(&v.Rollout, w)
+	w.Key("step")
+	strictjson.WriteInteger(&v.Step, w)
+	w.Close()
 }
 
-func (v *FeatureViewDeclared) write(w *writer) {
-	w.open()
-	w.key("view")
-	writeString(&v.View, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("digest")
-	writeString(&v.Digest, w)
-	w.key("spec")
+func (v *FeatureViewDeclared) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("view")
+	strictjson.WriteString(&v.View, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("digest")
+	strictjson.WriteString(&v.Digest, w)
+	w.Key("spec")
 	v.Spec.write(w)
 	if v.Error != "" {
-		w.key("error")
-		writeString(&v.Error, w)
+		w.Key("error")
+		strictjson.WriteString(&v.Error, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *FeatureViewMaterialized) write(w *writer) {
-	w.open()
-	w.key("view")
-	writeString(&v.View, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("dataset")
-	writeString(&v.Dataset, w)
-	w.key("commit")
-	writeString(&v.Commit, w)
+func (v *FeatureViewMaterialized) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("view")
+	strictjson.WriteString(&v.View, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("dataset")
+	strictjson.WriteString(&v.Dataset, w)
+	w.Key("commit")
+	strictjson.WriteString(&v.Commit, w)
 	if v.File != nil {
-		w.key("file")
+		w.Key("file")
 		v.File.write(w)
 	}
-	w.key("rows")
-	writeInteger(&v.Rows, w)
-	w.key("entities")
-	writeInteger(&v.Entities, w)
+	w.Key("rows")
+	strictjson.WriteInteger(&v.Rows, w)
+	w.Key("entities")
+	strictjson.WriteInteger(&v.Entities, w)
 	if v.Through != nil {
-		w.key("through")
-		writeTime(v.Through, w)
+		w.Key("through")
+		strictjson.WriteTime(v.Through, w)
 	}
 	if v.Error != "" {
-		w.key("error")
-		writeString(&v.Error, w)
+		w.Key("error")
+		strictjson.WriteString(&v.Error, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *TrainingSetBuilt) write(w *writer) {
-	w.open()
-	w.key("training_set")
-	writeString(&v.TrainingSet, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("request")
-	writeString(&v.Request, w)
-	w.key("data")
-	writeList(v.Data, w, (*DatasetCommit).write)
-	w.key("columns")
-	writeList(v.Columns, w, (*FeatureColumn).write)
-	w.key("uses")
-	writeList(v.Uses, w, (*FeatureUse).write)
-	w.key("splits")
-	writeList(v.Splits, w, (*Split).write)
-	w.key("profile")
+func (v *TrainingSetBuilt) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("training_set")
+	strictjson.WriteString(&v.TrainingSet, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("request")
+	strictjson.WriteString(&v.Request, w)
+	w.Key("data")
+	strictjson.WriteList(v.Data, w, (*DatasetCommit).write)
+	w.Key("columns")
+	strictjson.WriteList(v.Columns, w, (*FeatureColumn).write)
+	w.Key("uses")
+	strictjson.WriteList(v.Uses, w, (*FeatureUse).write)
+	w.Key("splits")
+	strictjson.WriteList(v.Splits, w, (*Split).write)
+	w.Key("profile")
 	v.Profile.write(w)
-	w.key("label")
-	writeString(&v.Label, w)
+	w.Key("label")
+	strictjson.WriteString(&v.Label, w)
 	if v.LabelRate != nil {
-		w.key("label_rate")
-		writeNumber(v.LabelRate, w)
+		w.Key("label_rate")
+		strictjson.WriteNumber(v.LabelRate, w)
 	}
-	w.key("naive")
-	writeNumber(&v.Naive, w)
+	w.Key("naive")
+	strictjson.WriteNumber(&v.Naive, w)
 	if len(v.Contributors) > 0 {
-		w.key("contributors")
-		writeList(v.Contributors, w, writeString)
+		w.Key("contributors")
+		strictjson.WriteList(v.Contributors, w, strictjson.WriteString)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *TrainingSetFailed) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("request")
-	writeString(&v.Request, w)
-	w.key("reason")
-	writeString(&v.Reason, w)
+func (v *TrainingSetFailed) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("request")
+	strictjson.WriteString(&v.Request, w)
+	w.Key("reason")
+	strictjson.WriteString(&v.Reason, w)
 	if v.Detail != nil {
-		w.key("detail")
+		w.Key("detail")
 		v.Detail.write(w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *CodeArchived) write(w *writer) {
-	w.open()
-	w.key("repository")
-	writeString(&v.Repository, w)
-	w.key("branch")
-	writeString(&v.Branch, w)
-	w.key("revision")
-	writeString(&v.Revision, w)
+func (v *CodeArchived) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("repository")
+	strictjson.WriteString(&v.Repository, w)
+	w.Key("branch")
+	strictjson.WriteString(&v.Branch, w)
+	w.Key("revision")
+	strictjson.WriteString(&v.Revision, w)
 	if v.Archive != nil {
-		w.key("archive")
+		w.Key("archive")
 		v.Archive.write(w)
 	}
 	if v.CodeDigest != "" {
-		w.key("code_digest")
-		writeString(&v.CodeDigest, w)
+		w.Key("code_digest")
+		strictjson.WriteString(&v.CodeDigest, w)
 	}
 	if v.Author != "" {
-		w.key("author")
-		writeString(&v.Author, w)
+		w.Key("author")
+		strictjson.WriteString(&v.Author, w)
 	}
 	if v.Hypothesis != nil {
-		w.key("hypothesis")
+		w.Key("hypothesis")
 		v.Hypothesis.write(w)
 	}
 	if len(v.Models) > 0 {
-		w.key("models")
-		writeList(v.Models, w, (*ModelSpec).write)
+		w.Key("models")
+		strictjson.WriteList(v.Models, w, (*ModelSpec).write)
 	}
 	if len(v.Datasets) > 0 {
-		w.key("datasets")
-		writeList(v.Datasets, w, (*DatasetSpec).write)
+		w.Key("datasets")
+		strictjson.WriteList(v.Datasets, w, (*DatasetSpec).write)
 	}
 	if len(v.Views) > 0 {
-		w.key("views")
-		writeList(v.Views, w, (*ViewSpec).write)
+		w.Key("views")
+		strictjson.WriteList(v.Views, w, (*ViewSpec).write)
 	}
 	if len(v.Problems) > 0 {
-		w.key("problems")
-		writeList(v.Problems, w, (*Problem).write)
+		w.Key("problems")
+		strictjson.WriteList(v.Problems, w, (*Problem).write)
 	}
 	if v.Error != "" {
-		w.key("error")
-		writeString(&v.Error, w)
+		w.Key("error")
+		strictjson.WriteString(&v.Error, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *CodeCommitted) write(w *writer) {
-	w.open()
-	w.key("repository")
-	writeString(&v.Repository, w)
-	w.key("branch")
-	writeString(&v.Branch, w)
-	w.key("revision")
-	writeString(&v.Revision, w)
-	w.key("archive")
+func (v *CodeCommitted) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("repository")
+	strictjson.WriteString(&v.Repository, w)
+	w.Key("branch")
+	strictjson.WriteString(&v.Branch, w)
+	w.Key("revision")
+	strictjson.WriteString(&v.Revision, w)
+	w.Key("archive")
 	v.Archive.write(w)
-	w.key("views")
-	writeList(v.Views, w, (*ViewSpec).write)
-	w.key("datasets")
-	writeList(v.Datasets, w, (*DatasetSpec).write)
-	w.key("models")
-	writeList(v.Models, w, writeString)
+	w.Key("views")
+	strictjson.WriteList(v.Views, w, (*ViewSpec).write)
+	w.Key("datasets")
+	strictjson.WriteList(v.Datasets, w, (*DatasetSpec).write)
+	w.Key("models")
+	strictjson.WriteList(v.Models, w, strictjson.WriteString)
 	if v.Hypothesis != nil {
-		w.key("hypothesis")
+		w.Key("hypothesis")
 		v.Hypothesis.write(w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *CodePushed) write(w *writer) {
-	w.open()
-	w.key("repository")
-	writeString(&v.Repository, w)
-	w.key("url")
-	writeString(&v.URL, w)
-	w.key("branch")
-	writeString(&v.Branch, w)
-	w.key("revision")
-	writeString(&v.Revision, w)
+func (v *CodePushed) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("repository")
+	strictjson.WriteString(&v.Repository, w)
+	w.Key("url")
+	strictjson.WriteString(&v.URL, w)
+	w.Key("branch")
+	strictjson.WriteString(&v.Branch, w)
+	w.Key("revision")
+	strictjson.WriteString(&v.Revision, w)
 	if v.Before != "" {
-		w.key("before")
-		writeString(&v.Before, w)
+		w.Key("before")
+		strictjson.WriteString(&v.Before, w)
 	}
-	w.key("via")
-	writeString(&v.Via, w)
-	w.close()
+	w.Key("via")
+	strictjson.WriteString(&v.Via, w)
+	w.Close()
 }
 
-func (v *CodeRejected) write(w *writer) {
-	w.open()
-	w.key("repository")
-	writeString(&v.Repository, w)
-	w.key("branch")
-	writeString(&v.Branch, w)
-	w.key("revision")
-	writeString(&v.Revision, w)
-	w.key("reason")
-	writeString(&v.Reason, w)
+func (v *CodeRejected) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("repository")
+	strictjson.WriteString(&v.Repository, w)
+	w.Key("branch")
+	strictjson.WriteString(&v.Branch, w)
+	w.Key("revision")
+	strictjson.WriteString(&v.Revision, w)
+	w.Key("reason")
+	strictjson.WriteString(&v.Reason, w)
 	if len(v.Problems) > 0 {
-		w.key("problems")
-		writeList(v.Problems, w, (*Problem).write)
+		w.Key("problems")
+		strictjson.WriteList(v.Problems, w, (*Problem).write)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *DataArrived) write(w *writer) {
-	w.open()
-	w.key("dataset")
-	writeString(&v.Dataset, w)
-	w.key("files")
-	writeList(v.Files, w, (*ArrivedFile).write)
-	w.key("via")
-	writeString(&v.Via, w)
-	w.key("origin")
+func (v *DataArrived) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("dataset")
+	strictjson.WriteString(&v.Dataset, w)
+	w.Key("files")
+	strictjson.WriteList(v.Files, w, (*ArrivedFile).write)
+	w.Key("via")
+	strictjson.WriteString(&v.Via, w)
+	w.Key("origin")
 	v.Origin.write(w)
 	if v.Received != "" {
-		w.key("received")
-		writeString(&v.Received, w)
+		w.Key("received")
+		strictjson.WriteString(&v.Received, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *DataChecked) write(w *writer) {
-	w.open()
-	w.key("dataset")
-	writeString(&v.Dataset, w)
-	w.key("arrival")
-	writeString(&v.Arrival, w)
+func (v *DataChecked) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("dataset")
+	strictjson.WriteString(&v.Dataset, w)
+	w.Key("arrival")
+	strictjson.WriteString(&v.Arrival, w)
 	if v.Spec != "" {
-		w.key("spec")
-		writeString(&v.Spec, w)
+		w.Key("spec")
+		strictjson.WriteString(&v.Spec, w)
 	}
-	w.key("rows")
-	writeInteger(&v.Rows, w)
-	w.key("accepted")
-	writeInteger(&v.Accepted, w)
-	w.key("quarantined")
-	writeInteger(&v.Quarantined, w)
+	w.Key("rows")
+	strictjson.WriteInteger(&v.Rows, w)
+	w.Key("accepted")
+	strictjson.WriteInteger(&v.Accepted, w)
+	w.Key("quarantined")
+	strictjson.WriteInteger(&v.Quarantined, w)
 	if v.File != nil {
-		w.key("file")
+		w.Key("file")
 		v.File.write(w)
 	}
 	if v.Manifest != nil {
-		w.key("manifest")
+		w.Key("manifest")
 		v.Manifest.write(w)
 	}
 	if v.Profile != nil {
-		w.key("profile")
+		w.Key("profile")
 		v.Profile.write(w)
 	}
 	if v.Quarantine != nil {
-		w.key("quarantine")
+		w.Key("quarantine")
 		v.Quarantine.write(w)
 	}
 	if len(v.Failures) > 0 {
-		w.key("failures")
-		writeList(v.Failures, w, (*RuleFailure).write)
+		w.Key("failures")
+		strictjson.WriteList(v.Failures, w, (*RuleFailure).write)
 	}
 	if v.Error != "" {
-		w.key("error")
-		writeString(&v.Error, w)
+		w.Key("error")
+		strictjson.WriteString(&v.Error, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *DataCommitted) write(w *writer) {
-	w.open()
-	w.key("dataset")
-	writeString(&v.Dataset, w)
-	w.key("commit")
-	writeString(&v.Commit, w)
-	w.key("number")
-	writeInteger(&v.Number, w)
+func (v *DataCommitted) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("dataset")
+	strictjson.WriteString(&v.Dataset, w)
+	w.Key("commit")
+	strictjson.WriteString(&v.Commit, w)
+	w.Key("number")
+	strictjson.WriteInteger(&v.Number, w)
 	if v.Parent != "" {
-		w.key("parent")
-		writeString(&v.Parent, w)
+		w.Key("parent")
+		strictjson.WriteString(&v.Parent, w)
 	}
-	w.key("manifest")
+	w.Key("manifest")
 	v.Manifest.write(w)
-	w.key("profile")
+	w.Key("profile")
 	v.Profile.write(w)
-	w.key("added")
-	writeList(v.Added, w, (*DataFile).write)
-	w.key("rows")
-	writeInteger(&v.Rows, w)
-	w.key("added_rows")
-	writeInteger(&v.AddedRows, w)
-	w.key("quarantined")
-	writeInteger(&v.Quarantined, w)
+	w.Key("added")
+	strictjson.WriteList(v.Added, w, (*DataFile).write)
+	w.Key("rows")
+	strictjson.WriteInteger(&v.Rows, w)
+	w.Key("added_rows")
+	strictjson.WriteInteger(&v.AddedRows, w)
+	w.Key("quarantined")
+	strictjson.WriteInteger(&v.Quarantined, w)
 	if v.MinTime != nil {
-		w.key("min_time")
-		writeTime(v.MinTime, w)
+		w.Key("min_time")
+		strictjson.WriteTime(v.MinTime, w)
 	}
 	if v.MaxTime != nil {
-		w.key("max_time")
-		writeTime(v.MaxTime, w)
+		w.Key("max_time")
+		strictjson.WriteTime(v.MaxTime, w)
 	}
-	w.key("spec")
+	w.Key("spec")
 	v.Spec.write(w)
 	if len(v.Contributors) > 0 {
-		w.key("contributors")
-		writeList(v.Contributors, w, writeString)
+		w.Key("contributors")
+		strictjson.WriteList(v.Contributors, w, strictjson.WriteString)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *DataRejected) write(w *writer) {
-	w.open()
-	w.key("dataset")
-	writeString(&v.Dataset, w)
-	w.key("arrival")
-	writeString(&v.Arrival, w)
-	w.key("reason")
-	writeString(&v.Reason, w)
-	w.key("rows")
-	writeInteger(&v.Rows, w)
-	w.key("failed")
-	writeInteger(&v.Failed, w)
+func (v *DataRejected) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("dataset")
+	strictjson.WriteString(&v.Dataset, w)
+	w.Key("arrival")
+	strictjson.WriteString(&v.Arrival, w)
+	w.Key("reason")
+	strictjson.WriteString(&v.Reason, w)
+	w.Key("rows")
+	strictjson.WriteInteger(&v.Rows, w)
+	w.Key("failed")
+	strictjson.WriteInteger(&v.Failed, w)
 	if len(v.Failures) > 0 {
-		w.key("failures")
-		writeList(v.Failures, w, (*RuleFailure).write)
+		w.Key("failures")
+		strictjson.WriteList(v.Failures, w, (*RuleFailure).write)
 	}
 	if v.Quarantine != nil {
-		w.key("quarantine")
+		w.Key("quarantine")
 		v.Quarantine.write(w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *ModelDeclared) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("code")
+func (v *ModelDeclared) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("code")
 	v.Code.write(w)
-	w.key("spec")
+	w.Key("spec")
 	v.Spec.write(w)
-	w.key("spec_digest")
-	writeString(&v.SpecDigest, w)
-	w.key("training_changed")
-	writeBoolean(&v.TrainingChanged, w)
+	w.Key("spec_digest")
+	strictjson.WriteString(&v.SpecDigest, w)
+	w.Key("training_changed")
+	strictjson.WriteBoolean(&v.TrainingChanged, w)
 	if v.TrainingDigest != "" {
-		w.key("training_digest")
-		writeString(&v.TrainingDigest, w)
+		w.Key("training_digest")
+		strictjson.WriteString(&v.TrainingDigest, w)
 	}
 	if v.CodeDigest != "" {
-		w.key("code_digest")
-		writeString(&v.CodeDigest, w)
+		w.Key("code_digest")
+		strictjson.WriteString(&v.CodeDigest, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *ModelWithdrawn) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("repository")
-	writeString(&v.Repository, w)
-	w.key("revision")
-	writeString(&v.Revision, w)
-	w.close()
+func (v *ModelWithdrawn) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("repository")
+	strictjson.WriteString(&v.Repository, w)
+	w.Key("revision")
+	strictjson.WriteString(&v.Revision, w)
+	w.Close()
 }
 
-func (v *RepositoryConnected) write(w *writer) {
-	w.open()
-	w.key("repository")
-	writeString(&v.Repository, w)
-	w.key("url")
-	writeString(&v.URL, w)
-	w.key("branch")
-	writeString(&v.Branch, w)
-	w.close()
+func (v *RepositoryConnected) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("repository")
+	strictjson.WriteString(&v.Repository, w)
+	w.Key("url")
+	strictjson.WriteString(&v.URL, w)
+	w.Key("branch")
+	strictjson.WriteString(&v.Branch, w)
+	w.Close()
 }
 
-func (v *AlertRaised) write(w *writer) {
-	w.open()
-	w.key("alert")
-	writeString(&v.Alert, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("kind")
-	writeString(&v.Kind, w)
-	w.key("name")
-	writeString(&v.Name, w)
-	w.key("values")
-	writeMap(v.Values, w, writeNumber)
-	w.close()
+func (v *AlertRaised) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("alert")
+	strictjson.WriteString(&v.Alert, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("kind")
+	strictjson.WriteString(&v.Kind, w)
+	w.Key("name")
+	strictjson.WriteString(&v.Name, w)
+	w.Key("values")
+	strictjson.WriteMap(v.Values, w, strictjson.WriteNumber)
+	w.Close()
 }
 
-func (v *AlertResolved) write(w *writer) {
-	w.open()
-	w.key("alert")
-	writeString(&v.Alert, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.close()
+func (v *AlertResolved) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("alert")
+	strictjson.WriteString(&v.Alert, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Close()
 }
 
-func (v *CanaryJudged) write(w *writer) {
-	w.open()
-	w.key("rollout")
-	writeString(&v.Rollout, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("step")
-	writeInteger(&v.Step, w)
-	w.key("verdict")
-	writeString(&v.Verdict, w)
-	w.key("rules")
-	writeList(v.Rules, w, (*GateResult).write)
-	w.close()
+func (v *CanaryJudged) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("rollout")
+	strictjson.WriteString(&v.Rollout, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("step")
+	strictjson.WriteInteger(&v.Step, w)
+	w.Key("verdict")
+	strictjson.WriteString(&v.Verdict, w)
+	w.Key("rules")
+	strictjson.WriteList(v.Rules, w, (*GateResult).write)
+	w.Close()
 }
 
-func (v *DriftDetected) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("column")
-	writeString(&v.Column, w)
-	w.key("kind")
-	writeString(&v.Kind, w)
-	w.key("psi")
-	writeNumber(&v.PSI, w)
-	w.key("threshold")
-	writeNumber(&v.Threshold, w)
+func (v *DriftDetected) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("column")
+	strictjson.WriteString(&v.Column, w)
+	w.Key("kind")
+	strictjson.WriteString(&v.Kind, w)
+	w.Key("psi")
+	strictjson.WriteNumber(&v.PSI, w)
+	w.Key("threshold")
+	strictjson.WriteNumber(&v.Threshold, w)
 	if v.Mean != nil {
-		w.key("mean")
-		writeNumber(v.Mean, w)
+		w.Key("mean")
+		strictjson.WriteNumber(v.Mean, w)
 	}
 	if v.ReferenceMean != nil {
-		w.key("reference_mean")
-		writeNumber(v.ReferenceMean, w)
+		w.Key("reference_mean")
+		strictjson.WriteNumber(v.ReferenceMean, w)
 	}
-	w.key("from")
-	writeTime(&v.From, w)
-	w.key("to")
-	writeTime(&v.To, w)
-	w.close()
+	w.Key("from")
+	strictjson.WriteTime(&v.From, w)
+	w.Key("to")
+	strictjson.WriteTime(&v.To, w)
+	w.Close()
 }
 
-func (v *QualityDegraded) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("alarm")
-	writeString(&v.Alarm, w)
-	w.key("values")
-	writeMap(v.Values, w, writeNumber)
-	w.key("from")
-	writeTime(&v.From, w)
-	w.key("to")
-	writeTime(&v.To, w)
-	w.close()
+func (v *QualityDegraded) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("alarm")
+	strictjson.WriteString(&v.Alarm, w)
+	w.Key("values")
+	strictjson.WriteMap(v.Values, w, strictjson.WriteNumber)
+	w.Key("from")
+	strictjson.WriteTime(&v.From, w)
+	w.Key("to")
+	strictjson.WriteTime(&v.To, w)
+	w.Close()
 }
 
-func (v *SkewDetected) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("column")
-	writeString(&v.Column, w)
-	w.key("share")
-	writeNumber(&v.Share, w)
-	w.close()
+func (v *SkewDetected) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("column")
+	strictjson.WriteString(&v.Column, w)
+	w.Key("share")
+	strictjson.WriteNumber(&v.Share, w)
+	w.Close()
 }
 
-func (v *WindowClosed) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("kind")
-	writeString(&v.Kind, w)
-	w.key("from")
-	writeTime(&v.From, w)
-	w.key("to")
-	writeTime(&v.To, w)
-	w.key("missed")
-	writeInteger(&v.Missed, w)
+func (v *WindowClosed) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("kind")
+	strictjson.WriteString(&v.Kind, w)
+	w.Key("from")
+	strictjson.WriteTime(&v.From, w)
+	w.Key("to")
+	strictjson.WriteTime(&v.To, w)
+	w.Key("missed")
+	strictjson.WriteInteger(&v.Missed, w)
 	if v.Rollout != "" {
-		w.key("rollout")
-		writeString(&v.Rollout, w)
+		w.Key("rollout")
+		strictjson.WriteString(&v.Rollout, w)
 	}
 	if v.Step != nil {
-		w.key("step")
-		writeInteger(v.Step, w)
+		w.Key("step")
+		strictjson.WriteInteger(v.Step, w)
 	}
-	w.key("slices")
-	writeList(v.Slices, w, (*WindowSlice).write)
-	w.key("drift")
-	writeList(v.Drift, w, (*ColumnDrift).write)
+	w.Key("slices")
+	strictjson.WriteList(v.Slices, w, (*WindowSlice).write)
+	w.Key("drift")
+	strictjson.WriteList(v.Drift, w, (*ColumnDrift).write)
 	if len(v.Live) > 0 {
-		w.key("live")
-		writeMap(v.Live, w, writeNumber)
+		w.Key("live")
+		strictjson.WriteMap(v.Live, w, strictjson.WriteNumber)
 	}
 	if v.LiveRows != nil {
-		w.key("live_rows")
-		writeInteger(v.LiveRows, w)
+		w.Key("live_rows")
+		strictjson.WriteInteger(v.LiveRows, w)
 	}
 	if len(v.Naive) > 0 {
-		w.key("naive")
-		writeMap(v.Naive, w, writeNumber)
+		w.Key("naive")
+		strictjson.WriteMap(v.Naive, w, strictjson.WriteNumber)
 	}
 	if v.Version != nil {
-		w.key("version")
-		writeInteger(v.Version, w)
+		w.Key("version")
+		strictjson.WriteInteger(v.Version, w)
 	}
 	if v.Error != "" {
-		w.key("error")
-		writeString(&v.Error, w)
+		w.Key("error")
+		strictjson.WriteString(&v.Error, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *ApprovalRequested) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.close()
+func (v *ApprovalRequested) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Close()
 }
 
-func (v *CandidatePassed) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("gates")
-	writeList(v.Gates, w, (*GateResult).write)
-	w.close()
+func (v *CandidatePassed) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("gates")
+	strictjson.WriteList(v.Gates, w, (*GateResult).write)
+	w.Close()
 }
 
-func (v *CandidateRefused) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("gates")
-	writeList(v.Gates, w, (*GateResult).write)
-	w.close()
+func (v *CandidateRefused) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("gates")
+	strictjson.WriteList(v.Gates, w, (*GateResult).write)
+	w.Close()
 }
 
-func (v *ChampionChanged) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
+func (v *ChampionChanged) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
 	if v.Previous != nil {
-		w.key("previous")
-		writeInteger(v.Previous, w)
+		w.Key("previous")
+		strictjson.WriteInteger(v.Previous, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *ModelVersionApproved) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("by")
-	writeString(&v.By, w)
-	w.key("artifact")
+func (v *ModelVersionApproved) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("by")
+	strictjson.WriteString(&v.By, w)
+	w.Key("artifact")
 	v.Artifact.write(w)
-	w.key("profile")
+	w.Key("profile")
 	v.Profile.write(w)
-	w.key("columns")
-	writeList(v.Columns, w, (*FeatureColumn).write)
-	w.key("uses")
-	writeList(v.Uses, w, (*FeatureUse).write)
-	w.key("request_fields")
-	writeList(v.RequestFields, w, (*TypedField).write)
-	w.key("prediction")
-	writeList(v.Prediction, w, (*TypedField).write)
-	w.key("task")
-	writeString(&v.Task, w)
-	w.key("rollout")
+	w.Key("columns")
+	strictjson.WriteList(v.Columns, w, (*FeatureColumn).write)
+	w.Key("uses")
+	strictjson.WriteList(v.Uses, w, (*FeatureUse).write)
+	w.Key("request_fields")
+	strictjson.WriteList(v.RequestFields, w, (*TypedField).write)
+	w.Key("prediction")
+	strictjson.WriteList(v.Prediction, w, (*TypedField).write)
+	w.Key("task")
+	strictjson.WriteString(&v.Task, w)
+	w.Key("rollout")
 	v.Rollout.write(w)
 	if len(v.RollbackIf) > 0 {
-		w.key("rollback_if")
-		writeList(v.RollbackIf, w, (*Rule).write)
+		w.Key("rollback_if")
+		strictjson.WriteList(v.RollbackIf, w, (*Rule).write)
 	}
-	w.key("monitor")
+	w.Key("monitor")
 	v.Monitor.write(w)
 	if v.Champion != nil {
-		w.key("champion")
-		writeInteger(v.Champion, w)
+		w.Key("champion")
+		strictjson.WriteInteger(v.Champion, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *ModelVersionDenied) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("reason")
-	writeString(&v.Reason, w)
-	w.close()
+func (v *ModelVersionDenied) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("reason")
+	strictjson.WriteString(&v.Reason, w)
+	w.Close()
 }
 
-func (v *ModelVersionRegistered) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("run")
-	writeString(&v.Run, w)
-	w.key("artifact")
+func (v *ModelVersionRegistered) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("run")
+	strictjson.WriteString(&v.Run, w)
+	w.Key("artifact")
 	v.Artifact.write(w)
-	w.key("profile")
+	w.Key("profile")
 	v.Profile.write(w)
-	w.key("columns")
-	writeList(v.Columns, w, (*FeatureColumn).write)
-	w.key("uses")
-	writeList(v.Uses, w, (*FeatureUse).write)
-	w.key("lineage")
+	w.Key("columns")
+	strictjson.WriteList(v.Columns, w, (*FeatureColumn).write)
+	w.Key("uses")
+	strictjson.WriteList(v.Uses, w, (*FeatureUse).write)
+	w.Key("lineage")
 	v.Lineage.write(w)
-	w.key("candidate")
+	w.Key("candidate")
 	v.Candidate.write(w)
 	if v.Champion != nil {
-		w.key("champion")
+		w.Key("champion")
 		v.Champion.write(w)
 	}
-	w.key("naive")
+	w.Key("naive")
 	v.Naive.write(w)
-	w.key("rows")
-	writeInteger(&v.Rows, w)
-	w.key("from")
-	writeTime(&v.From, w)
-	w.key("to")
-	writeTime(&v.To, w)
-	w.key("request_fields")
-	writeList(v.RequestFields, w, (*TypedField).write)
-	w.key("prediction")
-	writeList(v.Prediction, w, (*TypedField).write)
-	w.key("task")
-	writeString(&v.Task, w)
-	w.key("label")
-	writeString(&v.Label, w)
-	w.key("examples_dataset")
-	writeString(&v.ExamplesDataset, w)
-	w.key("monitor")
+	w.Key("rows")
+	strictjson.WriteInteger(&v.Rows, w)
+	w.Key("from")
+	strictjson.WriteTime(&v.From, w)
+	w.Key("to")
+	strictjson.WriteTime(&v.To, w)
+	w.Key("request_fields")
+	strictjson.WriteList(v.RequestFields, w, (*TypedField).write)
+	w.Key("prediction")
+	strictjson.WriteList(v.Prediction, w, (*TypedField).write)
+	w.Key("task")
+	strictjson.WriteString(&v.Task, w)
+	w.Key("label")
+	strictjson.WriteString(&v.Label, w)
+	w.Key("examples_dataset")
+	strictjson.WriteString(&v.ExamplesDataset, w)
+	w.Key("monitor")
 	v.Monitor.write(w)
 	if len(v.Contributors) > 0 {
-		w.key("contributors")
-		writeList(v.Contributors, w, writeString)
+		w.Key("contributors")
+		strictjson.WriteList(v.Contributors, w, strictjson.WriteString)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *CancelAsked) write(w *writer) {
-	w.open()
-	w.key("run")
-	writeString(&v.Run, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.close()
+func (v *CancelAsked) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("run")
+	strictjson.WriteString(&v.Run, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Close()
 }
 
-func (v *CandidateMeasured) write(w *writer) {
-	w.open()
-	w.key("run")
-	writeString(&v.Run, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("request")
-	writeString(&v.Request, w)
-	w.key("trigger")
-	writeString(&v.Trigger, w)
-	w.key("spec_digest")
-	writeString(&v.SpecDigest, w)
-	w.key("artifact")
+func (v *CandidateMeasured) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("run")
+	strictjson.WriteString(&v.Run, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("request")
+	strictjson.WriteString(&v.Request, w)
+	w.Key("trigger")
+	strictjson.WriteString(&v.Trigger, w)
+	w.Key("spec_digest")
+	strictjson.WriteString(&v.SpecDigest, w)
+	w.Key("artifact")
 	v.Artifact.write(w)
-	w.key("profile")
+	w.Key("profile")
 	v.Profile.write(w)
-	w.key("columns")
-	writeList(v.Columns, w, (*FeatureColumn).write)
-	w.key("uses")
-	writeList(v.Uses, w, (*FeatureUse).write)
-	w.key("lineage")
+	w.Key("columns")
+	strictjson.WriteList(v.Columns, w, (*FeatureColumn).write)
+	w.Key("uses")
+	strictjson.WriteList(v.Uses, w, (*FeatureUse).write)
+	w.Key("lineage")
 	v.Lineage.write(w)
-	w.key("rows")
-	writeInteger(&v.Rows, w)
-	w.key("from")
-	writeTime(&v.From, w)
-	w.key("to")
-	writeTime(&v.To, w)
-	w.key("candidate")
+	w.Key("rows")
+	strictjson.WriteInteger(&v.Rows, w)
+	w.Key("from")
+	strictjson.WriteTime(&v.From, w)
+	w.Key("to")
+	strictjson.WriteTime(&v.To, w)
+	w.Key("candidate")
 	v.Candidate.write(w)
 	if v.Champion != nil {
-		w.key("champion")
+		w.Key("champion")
 		v.Champion.write(w)
 	}
-	w.key("naive")
+	w.Key("naive")
 	v.Naive.write(w)
 	if len(v.Slices) > 0 {
-		w.key("slices")
-		writeList(v.Slices, w, (*SliceMeasure).write)
+		w.Key("slices")
+		strictjson.WriteList(v.Slices, w, (*SliceMeasure).write)
 	}
-	w.key("gates")
-	writeList(v.Gates, w, (*Rule).write)
-	w.key("environments")
-	writeList(v.Environments, w, (*EnvironmentSpec).write)
-	w.key("monitor")
+	w.Key("gates")
+	strictjson.WriteList(v.Gates, w, (*Rule).write)
+	w.Key("environments")
+	strictjson.WriteList(v.Environments, w, (*EnvironmentSpec).write)
+	w.Key("monitor")
 	v.Monitor.write(w)
-	w.key("request_fields")
-	writeList(v.RequestFields, w, (*TypedField).write)
-	w.key("prediction")
-	writeList(v.Prediction, w, (*TypedField).write)
-	w.key("task")
-	writeString(&v.Task, w)
-	w.key("label")
-	writeString(&v.Label, w)
-	w.key("examples_dataset")
-	writeString(&v.ExamplesDataset, w)
-	w.key("mode")
-	writeString(&v.Mode, w)
+	w.Key("request_fields")
+	strictjson.WriteList(v.RequestFields, w, (*TypedField).write)
+	w.Key("prediction")
+	strictjson.WriteList(v.Prediction, w, (*TypedField).write)
+	w.Key("task")
+	strictjson.WriteString(&v.Task, w)
+	w.Key("label")
+	strictjson.WriteString(&v.Label, w)
+	w.Key("examples_dataset")
+	strictjson.WriteString(&v.ExamplesDataset, w)
+	w.Key("mode")
+	strictjson.WriteString(&v.Mode, w)
 	if len(v.Contributors) > 0 {
-		w.key("contributors")
-		writeList(v.Contributors, w, writeString)
+		w.Key("contributors")
+		strictjson.WriteList(v.Contributors, w, strictjson.WriteString)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *RunCancelled) write(w *writer) {
-	w.open()
-	w.key("run")
-	writeString(&v.Run, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.close()
+func (v *RunCancelled) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("run")
+	strictjson.WriteString(&v.Run, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Close()
 }
 
-func (v *RunCompleted) write(w *writer) {
-	w.open()
-	w.key("run")
-	writeString(&v.Run, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("request")
-	writeString(&v.Request, w)
-	w.key("training_set")
-	writeString(&v.TrainingSet, w)
-	w.key("artifact")
+func (v *RunCompleted) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("run")
+	strictjson.WriteString(&v.Run, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("request")
+	strictjson.WriteString(&v.Request, w)
+	w.Key("training_set")
+	strictjson.WriteString(&v.TrainingSet, w)
+	w.Key("artifact")
 	v.Artifact.write(w)
-	w.key("log")
+	w.Key("log")
 	v.Log.write(w)
 	if len(v.Metrics) > 0 {
-		w.key("metrics")
-		writeMap(v.Metrics, w, writeNumber)
+		w.Key("metrics")
+		strictjson.WriteMap(v.Metrics, w, strictjson.WriteNumber)
 	}
-	w.key("environment")
-	writeMap(v.Environment, w, writeString)
-	w.key("seconds")
-	writeNumber(&v.Seconds, w)
-	w.close()
+	w.Key("environment")
+	strictjson.WriteMap(v.Environment, w, strictjson.WriteString)
+	w.Key("seconds")
+	strictjson.WriteNumber(&v.Seconds, w)
+	w.Close()
 }
 
-func (v *RunFailed) write(w *writer) {
-	w.open()
-	w.key("run")
-	writeString(&v.Run, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("request")
-	writeString(&v.Request, w)
+func (v *RunFailed) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("run")
+	strictjson.WriteString(&v.Run, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("request")
+	strictjson.WriteString(&v.Request, w)
 	if v.TrainingSet != "" {
-		w.key("training_set")
-		writeString(&v.TrainingSet, w)
+		w.Key("training_set")
+		strictjson.WriteString(&v.TrainingSet, w)
 	}
-	w.key("reason")
-	writeString(&v.Reason, w)
+	w.Key("reason")
+	strictjson.WriteString(&v.Reason, w)
 	if v.ExitCode != nil {
-		w.key("exit_code")
-		writeInteger(v.ExitCode, w)
+		w.Key("exit_code")
+		strictjson.WriteInteger(v.ExitCode, w)
 	}
-	w.key("attempts")
-	writeInteger(&v.Attempts, w)
+	w.Key("attempts")
+	strictjson.WriteInteger(&v.Attempts, w)
 	if v.Log != nil {
-		w.key("log")
+		w.Key("log")
 		v.Log.write(w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *RunStarted) write(w *writer) {
-	w.open()
-	w.key("run")
-	writeString(&v.Run, w)
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("request")
-	writeString(&v.Request, w)
-	w.key("training_set")
-	writeString(&v.TrainingSet, w)
-	w.close()
+func (v *RunStarted) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("run")
+	strictjson.WriteString(&v.Run, w)
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("request")
+	strictjson.WriteString(&v.Request, w)
+	w.Key("training_set")
+	strictjson.WriteString(&v.TrainingSet, w)
+	w.Close()
 }
 
-func (v *ScheduleTicked) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("tick")
-	writeTime(&v.Tick, w)
-	w.key("missed")
-	writeInteger(&v.Missed, w)
-	w.close()
+func (v *ScheduleTicked) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("tick")
+	strictjson.WriteTime(&v.Tick, w)
+	w.Key("missed")
+	strictjson.WriteInteger(&v.Missed, w)
+	w.Close()
 }
 
-func (v *TrainingRequested) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("trigger")
-	writeString(&v.Trigger, w)
-	w.key("code")
+func (v *TrainingRequested) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("trigger")
+	strictjson.WriteString(&v.Trigger, w)
+	w.Key("code")
 	v.Code.write(w)
-	w.key("data")
-	writeList(v.Data, w, (*DatasetCommit).write)
-	w.key("spec")
+	w.Key("data")
+	strictjson.WriteList(v.Data, w, (*DatasetCommit).write)
+	w.Key("spec")
 	v.Spec.write(w)
-	w.key("spec_digest")
-	writeString(&v.SpecDigest, w)
-	w.key("seed")
-	writeInteger(&v.Seed, w)
-	w.key("as_of")
-	writeTime(&v.AsOf, w)
+	w.Key("spec_digest")
+	strictjson.WriteString(&v.SpecDigest, w)
+	w.Key("seed")
+	strictjson.WriteInteger(&v.Seed, w)
+	w.Key("as_of")
+	strictjson.WriteTime(&v.AsOf, w)
 	if len(v.Contributors) > 0 {
-		w.key("contributors")
-		writeList(v.Contributors, w, writeString)
+		w.Key("contributors")
+		strictjson.WriteList(v.Contributors, w, strictjson.WriteString)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *TrainingSkipped) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
-	w.key("trigger")
-	writeString(&v.Trigger, w)
-	w.key("reason")
-	writeString(&v.Reason, w)
-	w.close()
+func (v *TrainingSkipped) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
+	w.Key("trigger")
+	strictjson.WriteString(&v.Trigger, w)
+	w.Key("reason")
+	strictjson.WriteString(&v.Reason, w)
+	w.Close()
 }
 
-func (v *ArrivalFile) write(w *writer) {
-	w.open()
+func (v *ArrivalFile) write(w *strictjson.Writer) {
+	w.Open()
 	if v.URI != "" {
-		w.key("uri")
-		writeString(&v.URI, w)
+		w.Key("uri")
+		strictjson.WriteString(&v.URI, w)
 	}
 	if v.Digest != "" {
-		w.key("digest")
-		writeString(&v.Digest, w)
+		w.Key("digest")
+		strictjson.WriteString(&v.Digest, w)
 	}
 	if v.Format != "" {
-		w.key("format")
-		writeString(&v.Format, w)
+		w.Key("format")
+		strictjson.WriteString(&v.Format, w)
 	}
 	if v.Name != "" {
-		w.key("name")
-		writeString(&v.Name, w)
+		w.Key("name")
+		strictjson.WriteString(&v.Name, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *ArrivedFile) write(w *writer) {
-	w.open()
-	w.key("object")
+func (v *ArrivedFile) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("object")
 	v.Object.write(w)
-	w.key("format")
-	writeString(&v.Format, w)
-	w.key("name")
-	writeString(&v.Name, w)
-	w.close()
+	w.Key("format")
+	strictjson.WriteString(&v.Format, w)
+	w.Key("name")
+	strictjson.WriteString(&v.Name, w)
+	w.Close()
 }
 
-func (v *ChampionMeasure) write(w *writer) {
-	w.open()
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("metrics")
-	writeMap(v.Metrics, w, writeNumber)
-	w.close()
+func (v *ChampionMeasure) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("metrics")
+	strictjson.WriteMap(v.Metrics, w, strictjson.WriteNumber)
+	w.Close()
 }
 
-func (v *CodeRevision) write(w *writer) {
-	w.open()
-	w.key("repository")
-	writeString(&v.Repository, w)
-	w.key("revision")
-	writeString(&v.Revision, w)
-	w.key("archive")
+func (v *CodeRevision) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("repository")
+	strictjson.WriteString(&v.Repository, w)
+	w.Key("revision")
+	strictjson.WriteString(&v.Revision, w)
+	w.Key("archive")
 	v.Archive.write(w)
-	w.close()
+	w.Close()
 }
 
-func (v *ColumnDrift) write(w *writer) {
-	w.open()
-	w.key("column")
-	writeString(&v.Column, w)
-	w.key("kind")
-	writeString(&v.Kind, w)
-	w.key("psi")
-	writeNumber(&v.PSI, w)
-	w.key("rows")
-	writeInteger(&v.Rows, w)
+func (v *ColumnDrift) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("column")
+	strictjson.WriteString(&v.Column, w)
+	w.Key("kind")
+	strictjson.WriteString(&v.Kind, w)
+	w.Key("psi")
+	strictjson.WriteNumber(&v.PSI, w)
+	w.Key("rows")
+	strictjson.WriteInteger(&v.Rows, w)
 	if v.Mean != nil {
-		w.key("mean")
-		writeNumber(v.Mean, w)
+		w.Key("mean")
+		strictjson.WriteNumber(v.Mean, w)
 	}
 	if v.ReferenceMean != nil {
-		w.key("reference_mean")
-		writeNumber(v.ReferenceMean, w)
+		w.Key("reference_mean")
+		strictjson.WriteNumber(v.ReferenceMean, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *ColumnExpectation) write(w *writer) {
-	w.open()
-	w.key("column")
-	writeString(&v.Column, w)
-	w.key("type")
-	writeString(&v.Type, w)
+func (v *ColumnExpectation) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("column")
+	strictjson.WriteString(&v.Column, w)
+	w.Key("type")
+	strictjson.WriteString(&v.Type, w)
 	if v.Nulls != nil {
-		w.key("nulls")
-		writeNumber(v.Nulls, w)
+		w.Key("nulls")
+		strictjson.WriteNumber(v.Nulls, w)
 	}
 	if v.Min != nil {
-		w.key("min")
-		writeNumber(v.Min, w)
+		w.Key("min")
+		strictjson.WriteNumber(v.Min, w)
 	}
 	if v.Max != nil {
-		w.key("max")
-		writeNumber(v.Max, w)
+		w.Key("max")
+		strictjson.WriteNumber(v.Max, w)
 	}
 	if len(v.Values) > 0 {
-		w.key("values")
-		writeList(v.Values, w, writeString)
+		w.Key("values")
+		strictjson.WriteList(v.Values, w, strictjson.WriteString)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *DataFile) write(w *writer) {
-	w.open()
-	w.key("object")
+func (v *DataFile) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("object")
 	v.Object.write(w)
-	w.key("rows")
-	writeInteger(&v.Rows, w)
+	w.Key("rows")
+	strictjson.WriteInteger(&v.Rows, w)
 	if v.MinTime != nil {
-		w.key("min_time")
-		writeTime(v.MinTime, w)
+		w.Key("min_time")
+		strictjson.WriteTime(v.MinTime, w)
 	}
 	if v.MaxTime != nil {
-		w.key("max_time")
-		writeTime(v.MaxTime, w)
+		w.Key("max_time")
+		strictjson.WriteTime(v.MaxTime, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *DatasetCommit) write(w *writer) {
-	w.open()
-	w.key("dataset")
-	writeString(&v.Dataset, w)
-	w.key("commit")
-	writeString(&v.Commit, w)
-	w.key("number")
-	writeInteger(&v.Number, w)
-	w.key("event")
-	writeString(&v.Event, w)
-	w.close()
+func (v *DatasetCommit) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("dataset")
+	strictjson.WriteString(&v.Dataset, w)
+	w.Key("commit")
+	strictjson.WriteString(&v.Commit, w)
+	w.Key("number")
+	strictjson.WriteInteger(&v.Number, w)
+	w.Key("event")
+	strictjson.WriteString(&v.Event, w)
+	w.Close()
 }
 
-func (v *DatasetSpec) write(w *writer) {
-	w.open()
-	w.key("dataset")
-	writeString(&v.Dataset, w)
+func (v *DatasetSpec) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("dataset")
+	strictjson.WriteString(&v.Dataset, w)
 	if v.Owner != "" {
-		w.key("owner")
-		writeString(&v.Owner, w)
+		w.Key("owner")
+		strictjson.WriteString(&v.Owner, w)
 	}
 	if v.Description != "" {
-		w.key("description")
-		writeString(&v.Description, w)
+		w.Key("description")
+		strictjson.WriteString(&v.Description, w)
 	}
-	w.key("keys")
-	writeList(v.Keys, w, writeString)
-	w.key("time")
-	writeString(&v.Time, w)
-	w.key("zone")
-	writeString(&v.Zone, w)
+	w.Key("keys")
+	strictjson.WriteList(v.Keys, w, strictjson.WriteString)
+	w.Key("time")
+	strictjson.WriteString(&v.Time, w)
+	w.Key("zone")
+	strictjson.WriteString(&v.Zone, w)
 	if len(v.KnownAt) > 0 {
-		w.key("known_at")
-		writeList(v.KnownAt, w, (*KnownColumn).write)
+		w.Key("known_at")
+		strictjson.WriteList(v.KnownAt, w, (*KnownColumn).write)
 	}
 	if len(v.Columns) > 0 {
-		w.key("columns")
-		writeList(v.Columns, w, (*ColumnExpectation).write)
+		w.Key("columns")
+		strictjson.WriteList(v.Columns, w, (*ColumnExpectation).write)
 	}
 	if v.Freshness != nil {
-		w.key("freshness")
-		writeDuration(v.Freshness, w)
+		w.Key("freshness")
+		strictjson.WriteDuration(v.Freshness, w)
 	}
 	if len(v.Checks) > 0 {
-		w.key("checks")
-		writeList(v.Checks, w, (*SQLExpression).write)
+		w.Key("checks")
+		strictjson.WriteList(v.Checks, w, (*SQLExpression).write)
 	}
-	w.key("rows")
-	writeString(&v.Rows, w)
-	w.key("reject_commit_above")
-	writeNumber(&v.RejectCommitAbove, w)
-	w.close()
+	w.Key("rows")
+	strictjson.WriteString(&v.Rows, w)
+	w.Key("reject_commit_above")
+	strictjson.WriteNumber(&v.RejectCommitAbove, w)
+	w.Close()
 }
 
-func (v *EntityKey) write(w *writer) {
-	w.open()
-	w.key("key")
-	writeString(&v.Key, w)
-	w.key("column")
-	writeString(&v.Column, w)
-	w.close()
+func (v *EntityKey) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("key")
+	strictjson.WriteString(&v.Key, w)
+	w.Key("column")
+	strictjson.WriteString(&v.Column, w)
+	w.Close()
 }
 
-func (v *EnvironmentSpec) write(w *writer) {
-	w.open()
-	w.key("environment")
-	writeString(&v.Environment, w)
-	w.key("approve")
-	writeString(&v.Approve, w)
-	w.key("rollout")
+func (v *EnvironmentSpec) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("environment")
+	strictjson.WriteString(&v.Environment, w)
+	w.Key("approve")
+	strictjson.WriteString(&v.Approve, w)
+	w.Key("rollout")
 	v.Rollout.write(w)
 	if len(v.RollbackIf) > 0 {
-		w.key("rollback_if")
-		writeList(v.RollbackIf, w, (*Rule).write)
+		w.Key("rollback_if")
+		strictjson.WriteList(v.RollbackIf, w, (*Rule).write)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *EventDiscarded) write(w *writer) {
-	w.open()
-	w.key("event")
-	writeString(&v.Event, w)
-	w.close()
+func (v *EventDiscarded) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("event")
+	strictjson.WriteString(&v.Event, w)
+	w.Close()
 }
 
-func (v *EventParked) write(w *writer) {
-	w.open()
-	w.key("event")
-	writeString(&v.Event, w)
-	w.key("event_type")
-	writeString(&v.EventType, w)
-	w.key("sequence")
-	writeInteger(&v.Sequence, w)
-	w.key("reason")
-	writeString(&v.Reason, w)
+func (v *EventParked) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("event")
+	strictjson.WriteString(&v.Event, w)
+	w.Key("event_type")
+	strictjson.WriteString(&v.EventType, w)
+	w.Key("sequence")
+	strictjson.WriteInteger(&v.Sequence, w)
+	w.Key("reason")
+	strictjson.WriteString(&v.Reason, w)
 	if v.Code != "" {
-		w.key("code")
-		writeString(&v.Code, w)
+		w.Key("code")
+		strictjson.WriteString(&v.Code, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *EventRetried) write(w *writer) {
-	w.open()
-	w.key("event")
-	writeString(&v.Event, w)
-	w.close()
+func (v *EventRetried) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("event")
+	strictjson.WriteString(&v.Event, w)
+	w.Close()
 }
 
-func (v *ExamplesSpec) write(w *writer) {
-	w.open()
-	w.key("dataset")
-	writeString(&v.Dataset, w)
-	w.key("label")
-	writeString(&v.Label, w)
-	w.key("label_wait")
-	writeDuration(&v.LabelWait, w)
-	w.key("validation")
-	writeDuration(&v.Validation, w)
-	w.key("test")
-	writeDuration(&v.Test, w)
+func (v *ExamplesSpec) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("dataset")
+	strictjson.WriteString(&v.Dataset, w)
+	w.Key("label")
+	strictjson.WriteString(&v.Label, w)
+	w.Key("label_wait")
+	strictjson.WriteDuration(&v.LabelWait, w)
+	w.Key("validation")
+	strictjson.WriteDuration(&v.Validation, w)
+	w.Key("test")
+	strictjson.WriteDuration(&v.Test, w)
 	if v.History != nil {
-		w.key("history")
-		writeDuration(v.History, w)
+		w.Key("history")
+		strictjson.WriteDuration(v.History, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *FeatureColumn) write(w *writer) {
-	w.open()
-	w.key("name")
-	writeString(&v.Name, w)
-	w.key("view")
-	writeString(&v.View, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("feature")
-	writeString(&v.Feature, w)
+func (v *FeatureColumn) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("name")
+	strictjson.WriteString(&v.Name, w)
+	w.Key("view")
+	strictjson.WriteString(&v.View, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("feature")
+	strictjson.WriteString(&v.Feature, w)
 	if v.Missing != nil {
-		w.key("missing")
-		writeNumber(v.Missing, w)
+		w.Key("missing")
+		strictjson.WriteNumber(v.Missing, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *FeatureUse) write(w *writer) {
-	w.open()
-	w.key("view")
-	writeString(&v.View, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
+func (v *FeatureUse) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("view")
+	strictjson.WriteString(&v.View, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
 	if len(v.Entity) > 0 {
-		w.key("entity")
-		writeList(v.Entity, w, (*EntityKey).write)
+		w.Key("entity")
+		strictjson.WriteList(v.Entity, w, (*EntityKey).write)
 	}
 	if len(v.Request) > 0 {
-		w.key("request")
-		writeList(v.Request, w, writeString)
+		w.Key("request")
+		strictjson.WriteList(v.Request, w, strictjson.WriteString)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *GateResult) write(w *writer) {
-	w.open()
-	w.key("name")
-	writeString(&v.Name, w)
-	w.key("cel")
-	writeString(&v.CEL, w)
-	w.key("passed")
-	writeBoolean(&v.Passed, w)
+func (v *GateResult) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("name")
+	strictjson.WriteString(&v.Name, w)
+	w.Key("cel")
+	strictjson.WriteString(&v.CEL, w)
+	w.Key("passed")
+	strictjson.WriteBoolean(&v.Passed, w)
 	if v.FailedToEvaluate {
-		w.key("failed_to_evaluate")
-		writeBoolean(&v.FailedToEvaluate, w)
+		w.Key("failed_to_evaluate")
+		strictjson.WriteBoolean(&v.FailedToEvaluate, w)
 	}
-	w.key("values")
-	writeMap(v.Values, w, writeNumber)
-	w.close()
+	w.Key("values")
+	strictjson.WriteMap(v.Values, w, strictjson.WriteNumber)
+	w.Close()
 }
 
-func (v *Goal) write(w *writer) {
-	w.open()
+func (v *Goal) write(w *strictjson.Writer) {
+	w.Open()
 	if v.Statement != "" {
-		w.key("statement")
-		writeString(&v.Statement, w)
+		w.Key("statement")
+		strictjson.WriteString(&v.Statement, w)
 	}
 	if v.WhyML != "" {
-		w.key("why_ml")
-		writeString(&v.WhyML, w)
+		w.Key("why_ml")
+		strictjson.WriteString(&v.WhyML, w)
 	}
 	if v.KPI != nil {
-		w.key("kpi")
+		w.Key("kpi")
 		v.KPI.write(w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *KnownColumn) write(w *writer) {
-	w.open()
-	w.key("column")
-	writeString(&v.Column, w)
-	w.key("sql")
-	writeString(&v.SQL, w)
-	w.close()
+func (v *KnownColumn) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("column")
+	strictjson.WriteString(&v.Column, w)
+	w.Key("sql")
+	strictjson.WriteString(&v.SQL, w)
+	w.Close()
 }
 
-func (v *KPI) write(w *writer) {
-	w.open()
-	w.key("metric")
-	writeString(&v.Metric, w)
-	w.key("window")
-	writeDuration(&v.Window, w)
-	w.key("min")
-	writeNumber(&v.Min, w)
-	w.close()
+func (v *KPI) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("metric")
+	strictjson.WriteString(&v.Metric, w)
+	w.Key("window")
+	strictjson.WriteDuration(&v.Window, w)
+	w.Key("min")
+	strictjson.WriteNumber(&v.Min, w)
+	w.Close()
 }
 
-func (v *Lineage) write(w *writer) {
-	w.open()
-	w.key("data")
-	writeList(v.Data, w, (*DatasetCommit).write)
-	w.key("code")
+func (v *Lineage) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("data")
+	strictjson.WriteList(v.Data, w, (*DatasetCommit).write)
+	w.Key("code")
 	v.Code.write(w)
-	w.key("training_set")
-	writeString(&v.TrainingSet, w)
-	w.key("run")
-	writeString(&v.Run, w)
-	w.key("params")
-	writeMap(v.Params, w, writeAny)
-	w.key("seed")
-	writeInteger(&v.Seed, w)
-	w.key("environment")
-	writeMap(v.Environment, w, writeString)
-	w.key("trained_through")
-	writeTime(&v.TrainedThrough, w)
-	w.close()
+	w.Key("training_set")
+	strictjson.WriteString(&v.TrainingSet, w)
+	w.Key("run")
+	strictjson.WriteString(&v.Run, w)
+	w.Key("params")
+	strictjson.WriteMap(v.Params, w, strictjson.WriteAny)
+	w.Key("seed")
+	strictjson.WriteInteger(&v.Seed, w)
+	w.Key("environment")
+	strictjson.WriteMap(v.Environment, w, strictjson.WriteString)
+	w.Key("trained_through")
+	strictjson.WriteTime(&v.TrainedThrough, w)
+	w.Close()
 }
 
-func (v *Measure) write(w *writer) {
-	w.open()
-	w.key("metrics")
-	writeMap(v.Metrics, w, writeNumber)
-	w.close()
+func (v *Measure) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("metrics")
+	strictjson.WriteMap(v.Metrics, w, strictjson.WriteNumber)
+	w.Close()
 }
 
-func (v *ModelSpec) write(w *writer) {
-	w.open()
-	w.key("model")
-	writeString(&v.Model, w)
+func (v *ModelSpec) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("model")
+	strictjson.WriteString(&v.Model, w)
 	if v.Owner != "" {
-		w.key("owner")
-		writeString(&v.Owner, w)
+		w.Key("owner")
+		strictjson.WriteString(&v.Owner, w)
 	}
 	if v.Goal != nil {
-		w.key("goal")
+		w.Key("goal")
 		v.Goal.write(w)
 	}
-	w.key("task")
-	writeString(&v.Task, w)
-	w.key("examples")
+	w.Key("task")
+	strictjson.WriteString(&v.Task, w)
+	w.Key("examples")
 	v.Examples.write(w)
-	w.key("features")
-	writeList(v.Features, w, (*ViewUse).write)
-	w.key("request")
-	writeList(v.Request, w, (*TypedField).write)
-	w.key("prediction")
-	writeList(v.Prediction, w, (*TypedField).write)
-	w.key("training")
+	w.Key("features")
+	strictjson.WriteList(v.Features, w, (*ViewUse).write)
+	w.Key("request")
+	strictjson.WriteList(v.Request, w, (*TypedField).write)
+	w.Key("prediction")
+	strictjson.WriteList(v.Prediction, w, (*TypedField).write)
+	w.Key("training")
 	v.Training.write(w)
-	w.key("metrics")
-	writeList(v.Metrics, w, writeString)
+	w.Key("metrics")
+	strictjson.WriteList(v.Metrics, w, strictjson.WriteString)
 	if len(v.Slices) > 0 {
-		w.key("slices")
-		writeList(v.Slices, w, writeString)
+		w.Key("slices")
+		strictjson.WriteList(v.Slices, w, strictjson.WriteString)
 	}
 	if len(v.Challenge) > 0 {
-		w.key("challenge")
-		writeList(v.Challenge, w, writeString)
+		w.Key("challenge")
+		strictjson.WriteList(v.Challenge, w, strictjson.WriteString)
 	}
-	w.key("gates")
-	writeList(v.Gates, w, (*Rule).write)
-	w.key("environments")
-	writeList(v.Environments, w, (*EnvironmentSpec).write)
-	w.key("monitor")
+	w.Key("gates")
+	strictjson.WriteList(v.Gates, w, (*Rule).write)
+	w.Key("environments")
+	strictjson.WriteList(v.Environments, w, (*EnvironmentSpec).write)
+	w.Key("monitor")
 	v.Monitor.write(w)
-	w.key("retrain")
+	w.Key("retrain")
 	v.Retrain.write(w)
-	w.key("mode")
-	writeString(&v.Mode, w)
-	w.close()
+	w.Key("mode")
+	strictjson.WriteString(&v.Mode, w)
+	w.Close()
 }
 
-func (v *MonitorSpec) write(w *writer) {
-	w.open()
-	w.key("window")
-	writeDuration(&v.Window, w)
-	w.key("psi")
-	writeNumber(&v.PSI, w)
+func (v *MonitorSpec) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("window")
+	strictjson.WriteDuration(&v.Window, w)
+	w.Key("psi")
+	strictjson.WriteNumber(&v.PSI, w)
 	if len(v.Alarms) > 0 {
-		w.key("alarms")
-		writeList(v.Alarms, w, (*Rule).write)
+		w.Key("alarms")
+		strictjson.WriteList(v.Alarms, w, (*Rule).write)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *Object) write(w *writer) {
-	w.open()
-	w.key("digest")
-	writeString(&v.Digest, w)
-	w.key("uri")
-	writeString(&v.URI, w)
-	w.key("size")
-	writeInteger(&v.Size, w)
+func (v *Object) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("digest")
+	strictjson.WriteString(&v.Digest, w)
+	w.Key("uri")
+	strictjson.WriteString(&v.URI, w)
+	w.Key("size")
+	strictjson.WriteInteger(&v.Size, w)
 	if v.MediaType != "" {
-		w.key("media_type")
-		writeString(&v.MediaType, w)
+		w.Key("media_type")
+		strictjson.WriteString(&v.MediaType, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *OutsideEvent) write(w *writer) {
-	w.open()
-	w.key("source")
-	writeString(&v.Source, w)
-	w.key("id")
-	writeString(&v.ID, w)
-	w.key("type")
-	writeString(&v.Type, w)
-	w.close()
+func (v *OutsideEvent) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("source")
+	strictjson.WriteString(&v.Source, w)
+	w.Key("id")
+	strictjson.WriteString(&v.ID, w)
+	w.Key("type")
+	strictjson.WriteString(&v.Type, w)
+	w.Close()
 }
 
-func (v *Problem) write(w *writer) {
-	w.open()
-	w.key("file")
-	writeString(&v.File, w)
-	w.key("line")
-	writeInteger(&v.Line, w)
+func (v *Problem) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("file")
+	strictjson.WriteString(&v.File, w)
+	w.Key("line")
+	strictjson.WriteInteger(&v.Line, w)
 	if v.Column != nil {
-		w.key("column")
-		writeInteger(v.Column, w)
+		w.Key("column")
+		strictjson.WriteInteger(v.Column, w)
 	}
 	if v.Field != "" {
-		w.key("field")
-		writeString(&v.Field, w)
+		w.Key("field")
+		strictjson.WriteString(&v.Field, w)
 	}
-	w.key("message")
-	writeString(&v.Message, w)
-	w.key("fix")
-	writeString(&v.Fix, w)
-	w.close()
+	w.Key("message")
+	strictjson.WriteString(&v.Message, w)
+	w.Key("fix")
+	strictjson.WriteString(&v.Fix, w)
+	w.Close()
 }
 
-func (v *RetrainSpec) write(w *writer) {
-	w.open()
-	w.key("when")
-	writeList(v.When, w, writeString)
-	w.key("data_commits")
-	writeInteger(&v.DataCommits, w)
+func (v *RetrainSpec) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("when")
+	strictjson.WriteList(v.When, w, strictjson.WriteString)
+	w.Key("data_commits")
+	strictjson.WriteInteger(&v.DataCommits, w)
 	if v.Schedule != "" {
-		w.key("schedule")
-		writeString(&v.Schedule, w)
+		w.Key("schedule")
+		strictjson.WriteString(&v.Schedule, w)
 	}
-	w.key("cooldown")
-	writeDuration(&v.Cooldown, w)
-	w.key("per_day")
-	writeInteger(&v.PerDay, w)
-	w.key("give_up_after")
-	writeInteger(&v.GiveUpAfter, w)
-	w.close()
+	w.Key("cooldown")
+	strictjson.WriteDuration(&v.Cooldown, w)
+	w.Key("per_day")
+	strictjson.WriteInteger(&v.PerDay, w)
+	w.Key("give_up_after")
+	strictjson.WriteInteger(&v.GiveUpAfter, w)
+	w.Close()
 }
 
-func (v *RolloutSpec) write(w *writer) {
-	w.open()
-	w.key("canary")
-	writeList(v.Canary, w, writeInteger)
-	w.key("requests")
-	writeInteger(&v.Requests, w)
-	w.key("at_least")
-	writeDuration(&v.AtLeast, w)
-	w.key("at_most")
-	writeDuration(&v.AtMost, w)
-	w.close()
+func (v *RolloutSpec) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("canary")
+	strictjson.WriteList(v.Canary, w, strictjson.WriteInteger)
+	w.Key("requests")
+	strictjson.WriteInteger(&v.Requests, w)
+	w.Key("at_least")
+	strictjson.WriteDuration(&v.AtLeast, w)
+	w.Key("at_most")
+	strictjson.WriteDuration(&v.AtMost, w)
+	w.Close()
 }
 
-func (v *Rule) write(w *writer) {
-	w.open()
-	w.key("name")
-	writeString(&v.Name, w)
-	w.key("cel")
-	writeString(&v.CEL, w)
-	w.close()
+func (v *Rule) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("name")
+	strictjson.WriteString(&v.Name, w)
+	w.Key("cel")
+	strictjson.WriteString(&v.CEL, w)
+	w.Close()
 }
 
-func (v *RuleFailure) write(w *writer) {
-	w.open()
-	w.key("rule")
-	writeString(&v.Rule, w)
-	w.key("rows")
-	writeInteger(&v.Rows, w)
-	w.close()
+func (v *RuleFailure) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("rule")
+	strictjson.WriteString(&v.Rule, w)
+	w.Key("rows")
+	strictjson.WriteInteger(&v.Rows, w)
+	w.Close()
 }
 
-func (v *ServiceActivated) write(w *writer) {
-	w.open()
-	w.key("service")
-	writeString(&v.Service, w)
-	w.key("through")
-	writeInteger(&v.Through, w)
-	w.close()
+func (v *ServiceActivated) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("service")
+	strictjson.WriteString(&v.Service, w)
+	w.Key("through")
+	strictjson.WriteInteger(&v.Through, w)
+	w.Close()
 }
 
-func (v *SliceMeasure) write(w *writer) {
-	w.open()
-	w.key("column")
-	writeString(&v.Column, w)
-	w.key("value")
-	writeString(&v.Value, w)
-	w.key("rows")
-	writeInteger(&v.Rows, w)
-	w.key("metrics")
-	writeMap(v.Metrics, w, writeNumber)
-	w.close()
+func (v *SliceMeasure) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("column")
+	strictjson.WriteString(&v.Column, w)
+	w.Key("value")
+	strictjson.WriteString(&v.Value, w)
+	w.Key("rows")
+	strictjson.WriteInteger(&v.Rows, w)
+	w.Key("metrics")
+	strictjson.WriteMap(v.Metrics, w, strictjson.WriteNumber)
+	w.Close()
 }
 
-func (v *Split) write(w *writer) {
-	w.open()
-	w.key("name")
-	writeString(&v.Name, w)
-	w.key("file")
+func (v *Split) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("name")
+	strictjson.WriteString(&v.Name, w)
+	w.Key("file")
 	v.File.write(w)
-	w.key("rows")
-	writeInteger(&v.Rows, w)
-	w.key("from")
-	writeTime(&v.From, w)
-	w.key("to")
-	writeTime(&v.To, w)
+	w.Key("rows")
+	strictjson.WriteInteger(&v.Rows, w)
+	w.Key("from")
+	strictjson.WriteTime(&v.From, w)
+	w.Key("to")
+	strictjson.WriteTime(&v.To, w)
 	if v.Positives != nil {
-		w.key("positives")
-		writeInteger(v.Positives, w)
+		w.Key("positives")
+		strictjson.WriteInteger(v.Positives, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *SQLExpression) write(w *writer) {
-	w.open()
-	w.key("name")
-	writeString(&v.Name, w)
-	w.key("sql")
-	writeString(&v.SQL, w)
-	w.close()
+func (v *SQLExpression) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("name")
+	strictjson.WriteString(&v.Name, w)
+	w.Key("sql")
+	strictjson.WriteString(&v.SQL, w)
+	w.Close()
 }
 
-func (v *TrainingSpec) write(w *writer) {
-	w.open()
+func (v *TrainingSpec) write(w *strictjson.Writer) {
+	w.Open()
 	if len(v.Command) > 0 {
-		w.key("command")
-		writeList(v.Command, w, writeString)
+		w.Key("command")
+		strictjson.WriteList(v.Command, w, strictjson.WriteString)
 	}
 	if v.Builtin != "" {
-		w.key("builtin")
-		writeString(&v.Builtin, w)
+		w.Key("builtin")
+		strictjson.WriteString(&v.Builtin, w)
 	}
 	if len(v.Runtime) > 0 {
-		w.key("runtime")
-		writeMap(v.Runtime, w, writeString)
+		w.Key("runtime")
+		strictjson.WriteMap(v.Runtime, w, strictjson.WriteString)
 	}
-	w.key("cpu")
-	writeNumber(&v.CPU, w)
-	w.key("memory_bytes")
-	writeInteger(&v.MemoryBytes, w)
-	w.key("timeout")
-	writeDuration(&v.Timeout, w)
+	w.Key("cpu")
+	strictjson.WriteNumber(&v.CPU, w)
+	w.Key("memory_bytes")
+	strictjson.WriteInteger(&v.MemoryBytes, w)
+	w.Key("timeout")
+	strictjson.WriteDuration(&v.Timeout, w)
 	if len(v.Params) > 0 {
-		w.key("params")
-		writeMap(v.Params, w, writeAny)
+		w.Key("params")
+		strictjson.WriteMap(v.Params, w, strictjson.WriteAny)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *TypedField) write(w *writer) {
-	w.open()
-	w.key("name")
-	writeString(&v.Name, w)
-	w.key("type")
-	writeString(&v.Type, w)
-	w.close()
+func (v *TypedField) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("name")
+	strictjson.WriteString(&v.Name, w)
+	w.Key("type")
+	strictjson.WriteString(&v.Type, w)
+	w.Close()
 }
 
-func (v *ViewSpec) write(w *writer) {
-	w.open()
-	w.key("view")
-	writeString(&v.View, w)
+func (v *ViewSpec) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("view")
+	strictjson.WriteString(&v.View, w)
 	if v.Owner != "" {
-		w.key("owner")
-		writeString(&v.Owner, w)
+		w.Key("owner")
+		strictjson.WriteString(&v.Owner, w)
 	}
 	if v.Description != "" {
-		w.key("description")
-		writeString(&v.Description, w)
+		w.Key("description")
+		strictjson.WriteString(&v.Description, w)
 	}
 	if v.Dataset != "" {
-		w.key("dataset")
-		writeString(&v.Dataset, w)
+		w.Key("dataset")
+		strictjson.WriteString(&v.Dataset, w)
 	}
 	if len(v.Entity) > 0 {
-		w.key("entity")
-		writeList(v.Entity, w, (*EntityKey).write)
+		w.Key("entity")
+		strictjson.WriteList(v.Entity, w, (*EntityKey).write)
 	}
 	if v.Window != nil {
-		w.key("window")
-		writeDuration(v.Window, w)
+		w.Key("window")
+		strictjson.WriteDuration(v.Window, w)
 	}
-	w.key("features")
-	writeList(v.Features, w, (*SQLExpression).write)
+	w.Key("features")
+	strictjson.WriteList(v.Features, w, (*SQLExpression).write)
 	if len(v.Missing) > 0 {
-		w.key("missing")
-		writeMap(v.Missing, w, writeNumber)
+		w.Key("missing")
+		strictjson.WriteMap(v.Missing, w, strictjson.WriteNumber)
 	}
 	if v.Ttl != nil {
-		w.key("ttl")
-		writeDuration(v.Ttl, w)
+		w.Key("ttl")
+		strictjson.WriteDuration(v.Ttl, w)
 	}
-	w.close()
+	w.Close()
 }
 
-func (v *ViewUse) write(w *writer) {
-	w.open()
-	w.key("view")
-	writeString(&v.View, w)
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.close()
+func (v *ViewUse) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("view")
+	strictjson.WriteString(&v.View, w)
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Close()
 }
 
-func (v *WindowSlice) write(w *writer) {
-	w.open()
-	w.key("version")
-	writeInteger(&v.Version, w)
-	w.key("role")
-	writeString(&v.Role, w)
-	w.key("requests")
-	writeInteger(&v.Requests, w)
-	w.key("errors")
-	writeInteger(&v.Errors, w)
-	w.key("p50_ms")
-	writeNumber(&v.P50MS, w)
-	w.key("p99_ms")
-	writeNumber(&v.P99MS, w)
+func (v *WindowSlice) write(w *strictjson.Writer) {
+	w.Open()
+	w.Key("version")
+	strictjson.WriteInteger(&v.Version, w)
+	w.Key("role")
+	strictjson.WriteString(&v.Role, w)
+	w.Key("requests")
+	strictjson.WriteInteger(&v.Requests, w)
+	w.Key("errors")
+	strictjson.WriteInteger(&v.Errors, w)
+	w.Key("p50_ms")
+	strictjson.WriteNumber(&v.P50MS, w)
+	w.Key("p99_ms")
+	strictjson.WriteNumber(&v.P99MS, w)
 	if v.PredictionMean != nil {
-		w.key("prediction_mean")
-		writeNumber(v.PredictionMean, w)
+		w.Key("prediction_mean")
+		strictjson.WriteNumber(v.PredictionMean, w)
 	}
 	if v.PredictionPSI != nil {
-		w.key("prediction_psi")
-		writeNumber(v.PredictionPSI, w)
+		w.Key("prediction_psi")
+		strictjson.WriteNumber(v.PredictionPSI, w)
 	}
 	if len(v.Live) > 0 {
-		w.key("live")
-		writeMap(v.Live, w, writeNumber)
+		w.Key("live")
+		strictjson.WriteMap(v.Live, w, strictjson.WriteNumber)
 	}
 	if v.LiveRows != nil {
-		w.key("live_rows")
-		writeInteger(v.LiveRows, w)
+		w.Key("live_rows")
+		strictjson.WriteInteger(v.LiveRows, w)
 	}
-	w.close()
+	w.Close()
 }

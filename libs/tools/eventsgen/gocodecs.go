@@ -8,12 +8,15 @@ import (
 	"github.com/freshet-io/freshet/libs/tools/goname"
 )
 
+const importStrictJSON = "import \"github.com/freshet-io/freshet/events/internal/strictjson\"\n\n"
+
 // maxFields is how many members a reader's bit sets can tell apart.
 const maxFields = 64
 
 // emitReaders writes what turns JSON into every struct. Structs alone cannot tell
 // an absent member from a zero one, so each comes with the table of its members.
 func emitReaders(b *bytes.Buffer, c *catalogue) error {
+	b.WriteString(importStrictJSON)
 	for _, path := range c.structs() {
 		s := c.schemas[path]
 		if len(s.order) > maxFields {
@@ -26,12 +29,12 @@ func emitReaders(b *bytes.Buffer, c *catalogue) error {
 				required |= 1 << i
 			}
 		}
-		fmt.Fprintf(b, "var fieldsOf%s = &fields{names: %#v, required: %#b}\n\n", name, append([]string{}, s.order...), required)
+		fmt.Fprintf(b, "var fieldsOf%s = &strictjson.Fields{Names: %#v, Required: %#b}\n\n", name, append([]string{}, s.order...), required)
 		if len(s.order) == 0 {
-			fmt.Fprintf(b, "func (v *%[1]s) read(r *reader) {\no := r.open(fieldsOf%[1]s)\nr.member(&o)\n}\n\n", name)
+			fmt.Fprintf(b, "func (v *%[1]s) read(r *strictjson.Reader) {\no := r.Open(fieldsOf%[1]s)\nr.Member(&o)\n}\n\n", name)
 			continue
 		}
-		fmt.Fprintf(b, "func (v *%[1]s) read(r *reader) {\nfor o := r.open(fieldsOf%[1]s); ; {\nswitch r.member(&o) {\n", name)
+		fmt.Fprintf(b, "func (v *%[1]s) read(r *strictjson.Reader) {\nfor o := r.Open(fieldsOf%[1]s); ; {\nswitch r.Member(&o) {\n", name)
 		for i, p := range s.order {
 			call, err := readCall(s.Properties[p], "v."+goname.Of(p), !s.requires(p))
 			if err != nil {
@@ -51,36 +54,37 @@ func readCall(f *schema, field string, optional bool) (string, error) {
 		return "", err
 	}
 	if optional && byPointer(t) {
-		return call("readPointer", "&"+field, "r", f, reads)
+		return call("strictjson.ReadPointer", "&"+field, "r", f, reads)
 	}
 	switch {
 	case f.Ref != "":
 		return field + ".read(r)", nil
 	case f.Type == "array":
-		return call("readList", "&"+field, "r", f.Items, reads)
+		return call("strictjson.ReadList", "&"+field, "r", f.Items, reads)
 	case f.Type == "object":
-		return call("readMap", "&"+field, "r", f.Additional, reads)
+		return call("strictjson.ReadMap", "&"+field, "r", f.Additional, reads)
 	}
-	return "read" + scalar(f) + "(&" + field + ", r)", nil
+	return "strictjson.Read" + scalar(f) + "(&" + field + ", r)", nil
 }
 
 // emitWriters writes what turns every struct into JSON.
 func emitWriters(b *bytes.Buffer, c *catalogue) error {
+	b.WriteString(importStrictJSON)
 	for _, path := range c.structs() {
 		s := c.schemas[path]
-		fmt.Fprintf(b, "func (v *%s) write(w *writer) {\nw.open()\n", refName(path))
+		fmt.Fprintf(b, "func (v *%s) write(w *strictjson.Writer) {\nw.Open()\n", refName(path))
 		for _, p := range s.order {
 			call, condition, err := writeCall(s.Properties[p], "v."+goname.Of(p), !s.requires(p))
 			if err != nil {
 				return fmt.Errorf("%s: %s: %w", path, p, err)
 			}
 			if condition == "" {
-				fmt.Fprintf(b, "w.key(%q)\n%s\n", p, call)
+				fmt.Fprintf(b, "w.Key(%q)\n%s\n", p, call)
 			} else {
-				fmt.Fprintf(b, "if %s {\nw.key(%q)\n%s\n}\n", condition, p, call)
+				fmt.Fprintf(b, "if %s {\nw.Key(%q)\n%s\n}\n", condition, p, call)
 			}
 		}
-		b.WriteString("w.close()\n}\n\n")
+		b.WriteString("w.Close()\n}\n\n")
 	}
 	return nil
 }
@@ -111,11 +115,11 @@ func writeCall(f *schema, field string, optional bool) (statement, condition str
 	case f.Ref != "":
 		statement = field + ".write(w)"
 	case f.Type == "array":
-		statement, err = call("writeList", field, "w", f.Items, writes)
+		statement, err = call("strictjson.WriteList", field, "w", f.Items, writes)
 	case f.Type == "object":
-		statement, err = call("writeMap", field, "w", f.Additional, writes)
+		statement, err = call("strictjson.WriteMap", field, "w", f.Additional, writes)
 	default:
-		statement = "write" + scalar(f) + "(" + value + ", w)"
+		statement = "strictjson.Write" + scalar(f) + "(" + value + ", w)"
 	}
 	return statement, condition, err
 }
@@ -128,14 +132,15 @@ func call(function, value, with string, item *schema, direction direction) (stri
 
 // direction is reading or writing.
 type direction struct {
-	verb      string
+	verb      string // of the generated methods
+	functions string // how the functions of strictjson begin
 	parameter string // the reader or writer
 	address   string // of what lists and maps are passed by
 }
 
 var (
-	reads  = direction{verb: "read", parameter: "r *reader"}
-	writes = direction{verb: "write", parameter: "w *writer", address: "*"}
+	reads  = direction{verb: "read", functions: "strictjson.Read", parameter: "r *strictjson.Reader"}
+	writes = direction{verb: "write", functions: "strictjson.Write", parameter: "w *strictjson.Writer", address: "*"}
 )
 
 // function is a Go function that reads or writes one value of a schema.
@@ -148,13 +153,13 @@ func (d direction) function(f *schema) (string, error) {
 		inner, list = f.Additional, "Map"
 	}
 	if f.Type != "array" && f.Type != "object" {
-		return d.verb + scalar(f), nil
+		return d.functions + scalar(f), nil
 	}
 	t, err := goType(f)
 	if err != nil {
 		return "", err
 	}
-	body, err := call(d.verb+list, d.address+"v", d.parameter[:1], inner, d)
+	body, err := call(d.functions+list, d.address+"v", d.parameter[:1], inner, d)
 	return fmt.Sprintf("func(v *%s, %s) { %s }", t, d.parameter, body), err
 }
 

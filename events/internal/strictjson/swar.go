@@ -1,4 +1,4 @@
-package events
+package strictjson
 
 import (
 	"math/bits"
@@ -45,8 +45,8 @@ func stringTo[T string | []byte](b T, i int) int {
 	return len(b)
 }
 
-// printableTo is where the first byte is that is not printable ASCII.
-func printableTo[T string | []byte](s T) int {
+// PrintableTo is where the first byte is that is not printable ASCII.
+func PrintableTo[T string | []byte](s T) int {
 	rest := s
 	for len(rest) >= 8 {
 		w := word(rest)

@@ -1,4 +1,4 @@
-package events
+package strictjson
 
 import (
 	"bytes"
@@ -7,53 +7,56 @@ import (
 	"unicode/utf8"
 )
 
-// scanner walks JSON text that is known to be valid UTF-8. It is stricter than
+// A Scanner walks JSON text that is known to be valid UTF-8. It is stricter than
 // encoding/json: keys are unique at every depth, NUL and unpaired surrogates are
 // refused, and nesting is bounded.
-type scanner struct {
+type Scanner struct {
 	b    []byte
 	i    int
-	keys []span // of the objects that are open, innermost last
+	keys []Span // of the objects that are open, innermost last
 }
 
-// span is a string or value in the text, without a string's quotes.
-type span struct {
-	from, to int
-	escaped  bool
+// A Span is a string or value in the text, without a string's quotes.
+type Span struct {
+	From, To int
+	Escaped  bool
 }
 
-var scanners = sync.Pool{New: func() any { return &scanner{keys: make([]span, 0, manyKeys)} }}
+var scanners = sync.Pool{New: func() any { return &Scanner{keys: make([]Span, 0, manyKeys)} }}
 
-// newScanner gives out a scanner, which is its caller's until free.
-func newScanner(b []byte) *scanner {
-	s := scanners.Get().(*scanner)
+// NewScanner gives out a scanner, which is its caller's until Free.
+func NewScanner(b []byte) *Scanner {
+	s := scanners.Get().(*Scanner)
 	s.b = b
 	return s
 }
 
-func (s *scanner) free() {
-	*s = scanner{keys: s.keys[:0]} // keeps nobody's text alive
+// Free gives the scanner back; it must not be used any more.
+func (s *Scanner) Free() {
+	*s = Scanner{keys: s.keys[:0]} // keeps nobody's text alive
 	scanners.Put(s)
 }
 
-func (s *scanner) raw(p span) []byte { return s.b[p.from:p.to] }
+// Raw is a part of the text as it stands there.
+func (s *Scanner) Raw(p Span) []byte { return s.b[p.From:p.To] }
 
 // same reports whether two strings are equal once unescaped.
-func (s *scanner) same(p, q span) bool {
-	if p.escaped || q.escaped {
-		return s.text(p) == s.text(q)
+func (s *Scanner) same(p, q Span) bool {
+	if p.Escaped || q.Escaped {
+		return s.Text(p) == s.Text(q)
 	}
-	return bytes.Equal(s.raw(p), s.raw(q))
+	return bytes.Equal(s.Raw(p), s.Raw(q))
 }
 
-func (s *scanner) text(p span) string {
-	if p.escaped {
-		return unescape(s.raw(p))
+// Text is what a string says, its escapes resolved.
+func (s *Scanner) Text(p Span) string {
+	if p.Escaped {
+		return Unescape(s.Raw(p))
 	}
-	return string(s.raw(p))
+	return string(s.Raw(p))
 }
 
-func (s *scanner) space() {
+func (s *Scanner) space() {
 	for s.i < len(s.b) {
 		switch s.b[s.i] {
 		case ' ', '\t', '\n', '\r':
@@ -64,8 +67,8 @@ func (s *scanner) space() {
 	}
 }
 
-// next skips white space and reports the byte there; 0 at the end.
-func (s *scanner) next() byte {
+// Next skips white space and reports the byte there; 0 at the end.
+func (s *Scanner) Next() byte {
 	s.space()
 	if s.i < len(s.b) {
 		return s.b[s.i]
@@ -73,33 +76,49 @@ func (s *scanner) next() byte {
 	return 0
 }
 
-func (s *scanner) expect(c byte) error {
-	if s.next() != c {
+// Comma skips a comma, if that is next, and reports whether it was.
+func (s *Scanner) Comma() bool {
+	if s.Next() != ',' {
+		return false
+	}
+	s.i++
+	return true
+}
+
+// Rest reports whether anything but white space follows, and where.
+func (s *Scanner) Rest() (at int, more bool) {
+	s.Next()
+	return s.i, s.i != len(s.b)
+}
+
+// Expect reads one byte, which must be c.
+func (s *Scanner) Expect(c byte) error {
+	if s.Next() != c {
 		return s.unexpected("'" + string(c) + "'")
 	}
 	s.i++
 	return nil
 }
 
-func (s *scanner) unexpected(want string) error {
+func (s *Scanner) unexpected(want string) error {
 	if s.i >= len(s.b) {
 		return malformed("the JSON ends at byte %d, where %s belongs", s.i, want)
 	}
 	return malformed("byte %d is %q, where %s belongs", s.i, s.b[s.i], want)
 }
 
-// string reads a string; i is at its opening quote.
-func (s *scanner) string() (span, error) {
+// Quoted reads a string; i is at its opening quote.
+func (s *Scanner) Quoted() (Span, error) {
 	s.i++
-	p := span{from: s.i}
+	p := Span{From: s.i}
 	for s.i = stringTo(s.b, s.i); s.i < len(s.b); s.i = stringTo(s.b, s.i) {
 		switch s.b[s.i] {
 		case '"':
-			p.to = s.i
+			p.To = s.i
 			s.i++
 			return p, nil
 		case '\\':
-			p.escaped = true
+			p.Escaped = true
 			if err := s.escape(); err != nil {
 				return p, err
 			}
@@ -107,10 +126,10 @@ func (s *scanner) string() (span, error) {
 			return p, malformed("an unescaped control character in a string at byte %d", s.i)
 		}
 	}
-	return p, malformed("a string that begins at byte %d does not end", p.from)
+	return p, malformed("a string that begins at byte %d does not end", p.From)
 }
 
-func (s *scanner) escape() error {
+func (s *Scanner) escape() error {
 	at := s.i
 	s.i++
 	if s.i >= len(s.b) {
@@ -166,8 +185,8 @@ func hex4(b []byte, i int) (rune, bool) {
 	return r, true
 }
 
-// unescape expects what escape accepted.
-func unescape(s []byte) string {
+// Unescape expects what escape accepted.
+func Unescape(s []byte) string {
 	out := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
 		if s[i] != '\\' {
@@ -202,13 +221,13 @@ func unescape(s []byte) string {
 	return string(out)
 }
 
-// value skips one value and reports where it is.
-func (s *scanner) value(depth int) (span, error) {
+// Value skips one value and reports where it is.
+func (s *Scanner) Value(depth int) (Span, error) {
 	if depth > maxNesting {
-		return span{}, malformed("nested deeper than %d", maxNesting)
+		return Span{}, malformed("nested deeper than %d", maxNesting)
 	}
-	c := s.next()
-	p := span{from: s.i}
+	c := s.Next()
+	p := Span{From: s.i}
 	var err error
 	switch {
 	case c == '{':
@@ -216,23 +235,24 @@ func (s *scanner) value(depth int) (span, error) {
 	case c == '[':
 		err = s.array(depth)
 	case c == '"':
-		_, err = s.string()
+		_, err = s.Quoted()
 	case c == '-' || c >= '0' && c <= '9':
 		err = s.number()
 	case c == 't':
-		err = s.literal("true")
+		err = s.Literal("true")
 	case c == 'f':
-		err = s.literal("false")
+		err = s.Literal("false")
 	case c == 'n':
-		err = s.literal("null")
+		err = s.Literal("null")
 	default:
 		err = s.unexpected("a value")
 	}
-	p.to = s.i
+	p.To = s.i
 	return p, err
 }
 
-func (s *scanner) literal(word string) error {
+// Literal reads true, false or null.
+func (s *Scanner) Literal(word string) error {
 	if s.i+len(word) > len(s.b) || string(s.b[s.i:s.i+len(word)]) != word {
 		return s.unexpected(word)
 	}
@@ -240,7 +260,7 @@ func (s *scanner) literal(word string) error {
 	return nil
 }
 
-func (s *scanner) digits() bool {
+func (s *Scanner) digits() bool {
 	from := s.i
 	for s.i < len(s.b) && s.b[s.i] >= '0' && s.b[s.i] <= '9' {
 		s.i++
@@ -248,7 +268,15 @@ func (s *scanner) digits() bool {
 	return s.i > from
 }
 
-func (s *scanner) number() error {
+// Number reads a number.
+func (s *Scanner) Number() (Span, error) {
+	p := Span{From: s.i}
+	err := s.number()
+	p.To = s.i
+	return p, err
+}
+
+func (s *Scanner) number() error {
 	if s.b[s.i] == '-' {
 		s.i++
 	}
@@ -275,58 +303,58 @@ func (s *scanner) number() error {
 	return nil
 }
 
-func (s *scanner) array(depth int) error {
+func (s *Scanner) array(depth int) error {
 	s.i++
-	if s.next() == ']' {
+	if s.Next() == ']' {
 		s.i++
 		return nil
 	}
 	for {
-		if _, err := s.value(depth + 1); err != nil {
+		if _, err := s.Value(depth + 1); err != nil {
 			return err
 		}
-		if s.next() == ',' {
+		if s.Next() == ',' {
 			s.i++
 			continue
 		}
-		return s.expect(']')
+		return s.Expect(']')
 	}
 }
 
-func (s *scanner) object(depth int) error {
+func (s *Scanner) object(depth int) error {
 	s.i++
-	if s.next() == '}' {
+	if s.Next() == '}' {
 		s.i++
 		return nil
 	}
-	m := newMembers(s)
+	m := NewMembers(s)
 	for {
-		if _, err := m.key(); err != nil {
+		if _, err := m.Key(); err != nil {
 			return err
 		}
-		if _, err := s.value(depth + 1); err != nil {
+		if _, err := s.Value(depth + 1); err != nil {
 			return err
 		}
-		if s.next() == ',' {
+		if s.Next() == ',' {
 			s.i++
 			continue
 		}
 		m.close()
-		return s.expect('}')
+		return s.Expect('}')
 	}
 }
 
 // key reads a key; a colon follows.
-func (s *scanner) key() (span, error) {
-	if s.next() != '"' {
-		return span{}, s.unexpected("a key")
+func (s *Scanner) key() (Span, error) {
+	if s.Next() != '"' {
+		return Span{}, s.unexpected("a key")
 	}
-	return s.string()
+	return s.Quoted()
 }
 
-// members are the keys of one object; a second of the same name is refused.
-type members struct {
-	s     *scanner
+// Members are the keys of one object; a second of the same name is refused.
+type Members struct {
+	s     *Scanner
 	base  int             // of this object's keys on the scanner's stack
 	marks uint64          // of the keys so far: a key whose mark is not there is new
 	seen  map[string]bool // instead of the stack, once there are many
@@ -334,36 +362,37 @@ type members struct {
 
 const manyKeys = 64
 
-func newMembers(s *scanner) members { return members{s: s, base: len(s.keys)} }
+// NewMembers is for an object whose brace was read.
+func NewMembers(s *Scanner) Members { return Members{s: s, base: len(s.keys)} }
 
-func (m *members) close() { m.s.keys = m.s.keys[:m.base] }
+func (m *Members) close() { m.s.keys = m.s.keys[:m.base] }
 
-// key reads a key and its colon.
-func (m *members) key() (span, error) {
+// Key reads a key and its colon.
+func (m *Members) Key() (Span, error) {
 	p, err := m.s.key()
 	if err != nil {
 		return p, err
 	}
 	if m.repeats(p) {
-		return p, repeated(m.s.text(p))
+		return p, repeated(m.s.Text(p))
 	}
-	return p, m.s.expect(':')
+	return p, m.s.Expect(':')
 }
 
-func repeated(key string) error { return malformed("the key %q appears twice", clip(key)) }
+func repeated(key string) error { return malformed("the key %q appears twice", Clip(key)) }
 
-func (m *members) repeats(p span) bool {
+func (m *Members) repeats(p Span) bool {
 	s := m.s
 	own := s.keys[m.base:]
 	if m.seen == nil && len(own) == manyKeys {
 		m.seen = make(map[string]bool, 4*manyKeys)
 		for _, k := range own {
-			m.seen[s.text(k)] = true
+			m.seen[s.Text(k)] = true
 		}
 		m.close()
 	}
 	if m.seen != nil {
-		name := s.text(p)
+		name := s.Text(p)
 		again := m.seen[name]
 		m.seen[name] = true
 		return again
@@ -382,11 +411,11 @@ func (m *members) repeats(p span) bool {
 }
 
 // mark is one bit, the same for equal keys.
-func (s *scanner) mark(p span) uint64 {
-	if p.escaped {
-		return mark(s.text(p))
+func (s *Scanner) mark(p Span) uint64 {
+	if p.Escaped {
+		return mark(s.Text(p))
 	}
-	return mark(s.raw(p))
+	return mark(s.Raw(p))
 }
 
 func mark[T string | []byte](key T) uint64 {
@@ -397,26 +426,26 @@ func mark[T string | []byte](key T) uint64 {
 	return 1 << ((n + 5*int(key[0]) + 11*int(key[n-1]) + 23*int(key[n/2])) & 63)
 }
 
-// clip shortens what an error quotes.
-func clip(s string) string {
+// Clip shortens what an error quotes.
+func Clip(s string) string {
 	if len(s) <= 64 {
 		return s
 	}
 	return s[:64] + "…"
 }
 
-// checkJSON reports whether b is one strict JSON value, and where it is.
-func checkJSON(b []byte) (span, error) {
+// Check reports whether b is one strict JSON value, and where it is.
+func Check(b []byte) (Span, error) {
 	if !utf8.Valid(b) {
-		return span{}, malformed("invalid UTF-8")
+		return Span{}, malformed("invalid UTF-8")
 	}
-	s := newScanner(b)
-	defer s.free()
-	p, err := s.value(0)
+	s := NewScanner(b)
+	defer s.Free()
+	p, err := s.Value(0)
 	if err != nil {
 		return p, err
 	}
-	if s.next(); s.i != len(b) {
+	if s.Next(); s.i != len(b) {
 		return p, malformed("bytes follow the JSON value at byte %d", s.i)
 	}
 	return p, nil

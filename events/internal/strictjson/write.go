@@ -1,4 +1,4 @@
-package events
+package strictjson
 
 import (
 	"encoding/json"
@@ -11,22 +11,26 @@ import (
 	"unicode/utf8"
 )
 
-// A writer turns a generated struct into the bytes that encoding/json gives for
+// A Writer turns a generated struct into the bytes that encoding/json gives for
 // it, to the last one: the digests and ids that were made of payloads stay what
 // they are.
-type writer struct {
+type Writer struct {
 	b   []byte
 	err error // the first value that JSON has no form for
 }
 
-var writers = sync.Pool{New: func() any { return &writer{b: make([]byte, 0, 4096)} }}
+// keptBuffer is the largest buffer that is kept for the next value.
+const keptBuffer = 128 << 10
 
-func write(p payload) ([]byte, error) {
-	w := writers.Get().(*writer)
+var writers = sync.Pool{New: func() any { return &Writer{b: make([]byte, 0, 4096)} }}
+
+// Write returns what from writes: one value.
+func Write(from func(*Writer)) ([]byte, error) {
+	w := writers.Get().(*Writer)
 	w.b, w.err = w.b[:0], nil
-	p.write(w)
+	from(w)
 	b, err := slices.Clone(w.b), w.err
-	if cap(w.b) <= 2*MaxEvent {
+	if cap(w.b) <= keptBuffer {
 		writers.Put(w)
 	}
 	if err != nil {
@@ -35,11 +39,11 @@ func write(p payload) ([]byte, error) {
 	return b, nil
 }
 
-func (w *writer) open()  { w.b = append(w.b, '{') }
-func (w *writer) close() { w.b = append(w.b, '}') }
+func (w *Writer) Open()  { w.b = append(w.b, '{') }
+func (w *Writer) Close() { w.b = append(w.b, '}') }
 
-// key writes a member's name, which needs no escapes, and what belongs around it.
-func (w *writer) key(name string) {
+// Key writes a member's name, which needs no escapes, and what belongs around it.
+func (w *Writer) Key(name string) {
 	if w.b[len(w.b)-1] != '{' {
 		w.b = append(w.b, ',')
 	}
@@ -48,13 +52,32 @@ func (w *writer) key(name string) {
 	w.b = append(w.b, '"', ':')
 }
 
-func (w *writer) fail(err error) {
+func (w *Writer) fail(err error) {
 	if w.err == nil {
 		w.err = err
 	}
 }
 
-func writeString(v *string, w *writer) { w.b = appendText(w.b, *v) }
+func WriteString(v *string, w *Writer) { w.b = appendText(w.b, *v) }
+
+const hexDigits = "0123456789abcdef"
+
+// AppendString writes a string with no more escapes than JSON demands; s is valid UTF-8.
+func AppendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	from := 0
+	for i := stringTo(s, 0); i < len(s); i = stringTo(s, from) {
+		b = append(b, s[from:i]...)
+		switch c := s[i]; c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		default:
+			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		}
+		from = i + 1
+	}
+	return append(append(b, s[from:]...), '"')
+}
 
 // appendText writes a string as encoding/json does: safe within HTML.
 func appendText(b []byte, s string) []byte {
@@ -91,7 +114,7 @@ func appendText(b []byte, s string) []byte {
 	return append(append(b, s[from:]...), '"')
 }
 
-func writeTime(v *time.Time, w *writer) {
+func WriteTime(v *time.Time, w *Writer) {
 	w.b = append(w.b, '"')
 	b, err := v.AppendText(w.b)
 	if err != nil {
@@ -102,14 +125,15 @@ func writeTime(v *time.Time, w *writer) {
 	w.b = b
 }
 
-func writeDuration(v *Duration, w *writer) { w.b = appendText(w.b, time.Duration(*v).String()) }
+// WriteDuration writes a duration as Go does.
+func WriteDuration[D ~int64](v *D, w *Writer) { w.b = appendText(w.b, time.Duration(*v).String()) }
 
-func writeInteger(v *int64, w *writer) { w.b = strconv.AppendInt(w.b, *v, 10) }
+func WriteInteger(v *int64, w *Writer) { w.b = strconv.AppendInt(w.b, *v, 10) }
 
-func writeBoolean(v *bool, w *writer) { w.b = strconv.AppendBool(w.b, *v) }
+func WriteBoolean(v *bool, w *Writer) { w.b = strconv.AppendBool(w.b, *v) }
 
-// writeNumber writes a number as encoding/json, and so JavaScript, does.
-func writeNumber(v *float64, w *writer) {
+// WriteNumber writes a number as encoding/json, and so JavaScript, does.
+func WriteNumber(v *float64, w *Writer) {
 	f := *v
 	if math.IsInf(f, 0) || math.IsNaN(f) {
 		w.fail(fmt.Errorf("%g is no number of JSON", f))
@@ -128,14 +152,14 @@ func writeNumber(v *float64, w *writer) {
 	w.b = b
 }
 
-func writeAny(v *any, w *writer) {
+func WriteAny(v *any, w *Writer) {
 	switch x := (*v).(type) {
 	case string:
-		writeString(&x, w)
+		WriteString(&x, w)
 	case float64:
-		writeNumber(&x, w)
+		WriteNumber(&x, w)
 	case bool:
-		writeBoolean(&x, w)
+		WriteBoolean(&x, w)
 	default:
 		b, err := json.Marshal(x)
 		if err != nil {
@@ -146,7 +170,7 @@ func writeAny(v *any, w *writer) {
 	}
 }
 
-func writeList[T any](v []T, w *writer, item func(*T, *writer)) {
+func WriteList[T any](v []T, w *Writer, item func(*T, *Writer)) {
 	if v == nil {
 		w.b = append(w.b, "null"...)
 		return
@@ -161,8 +185,8 @@ func writeList[T any](v []T, w *writer, item func(*T, *writer)) {
 	w.b = append(w.b, ']')
 }
 
-// writeMap writes a map's members by name.
-func writeMap[T any](v map[string]T, w *writer, value func(*T, *writer)) {
+// WriteMap writes a map's members by name.
+func WriteMap[T any](v map[string]T, w *Writer, value func(*T, *Writer)) {
 	if v == nil {
 		w.b = append(w.b, "null"...)
 		return
