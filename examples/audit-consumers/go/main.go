@@ -32,14 +32,16 @@ type envelope struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	broker := flag.String("kafka", "127.0.0.1:9092", "address of Kafka")
 	since := flag.String("since", "", "only what was recorded from this time on (RFC 3339)")
 	ripple := flag.String("ripple", "", "only this ripple")
 	model := flag.String("model", "", "only events about this model")
 	follow := flag.Bool("follow", false, "continue with new events")
 	flag.Parse()
-	if err := read(ctx, *broker, *since, *ripple, *model, *follow); err != nil && ctx.Err() == nil {
+	err := read(ctx, *broker, *since, *ripple, *model, *follow)
+	interrupted := ctx.Err() != nil
+	stop()
+	if err != nil && !interrupted {
 		fmt.Fprintln(os.Stderr, "audit:", err)
 		os.Exit(1)
 	}
