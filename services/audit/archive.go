@@ -109,7 +109,7 @@ func newMerkle(cfg Config, a *archive.Reader, tree *transparency.Tree, key trans
 	f := facts{log, raw}
 	m := merkle.New(merkle.Options{
 		Archive: a, Tree: tree, Key: key, Clock: c, Logger: logger,
-		Events: int64(cfg.CheckpointEvents), Every: cfg.CheckpointEvery, Sign: lock.Held, Archived: copies.Archived, Grown: copies.Grown,
+		Events: int64(cfg.CheckpointEvents), Every: cfg.CheckpointEvery, Sign: lock.Held, Archived: copies.Archived, Advanced: copies.Advanced,
 		Newest: f.newestCheckpoint, Record: f.checkpoint,
 	})
 	if err := m.Measure(metrics); err != nil {

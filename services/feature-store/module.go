@@ -22,7 +22,7 @@ import (
 func Module(cfg Config) fx.Option {
 	return fx.Module("feature-store",
 		fx.Supply(cfg),
-		fx.Provide(Fold, newEngine, newWorks, fx.Annotate(newStore, fx.OnStop((*online.Store).Close))),
+		fx.Provide(Fold, newEngine, newDependencies, fx.Annotate(newStore, fx.OnStop((*online.Store).Close))),
 		service.Migrations(online.Migrations),
 		service.Effects(materialiseEffect, trainingSetEffect),
 		service.Loops(followLoop, pushedLoop),
@@ -35,8 +35,8 @@ func newEngine(cfg Config, paths service.Paths) (*duckdb.Engine, error) {
 	return duckdb.Open(context.Background(), duckdb.Options{MemoryLimit: cfg.Memory, Threads: cfg.Threads, TempDir: paths.TempDir, Sessions: 5})
 }
 
-func newWorks(pool *pgxpool.Pool, store *objects.Store, engine *duckdb.Engine) *effect.Works {
-	return &effect.Works{State: pool, Objects: store, Engine: engine}
+func newDependencies(pool *pgxpool.Pool, store *objects.Store, engine *duckdb.Engine) *effect.Dependencies {
+	return &effect.Dependencies{State: pool, Objects: store, Engine: engine}
 }
 
 func newStore(cfg Config, pool *pgxpool.Pool, log *eventlog.Log, store *objects.Store, client *kafka.Client, engine *duckdb.Engine,
@@ -45,11 +45,11 @@ func newStore(cfg Config, pool *pgxpool.Pool, log *eventlog.Log, store *objects.
 		Clock: c, Idle: cfg.IdleAfter, Logger: logger})
 }
 
-func materialiseEffect(cfg Config, w *effect.Works) eventlog.Handler {
+func materialiseEffect(cfg Config, w *effect.Dependencies) eventlog.Handler {
 	return w.Materialise(cfg.MaterialiseTimeout, 2)
 }
 
-func trainingSetEffect(cfg Config, w *effect.Works) eventlog.Handler {
+func trainingSetEffect(cfg Config, w *effect.Dependencies) eventlog.Handler {
 	return w.TrainingSet(cfg.TrainingSetTimeout)
 }
 

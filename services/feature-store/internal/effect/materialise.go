@@ -12,7 +12,7 @@ import (
 )
 
 // Materialise computes the rows of one view version for one data commit.
-func (w *Works) Materialise(timeout time.Duration, concurrency int) eventlog.Handler {
+func (w *Dependencies) Materialise(timeout time.Duration, concurrency int) eventlog.Handler {
 	return eventlog.Handler{
 		Kind: state.Materialise, Timeout: timeout, Attempts: 4, Concurrency: concurrency,
 		Run: w.materialise,
@@ -31,7 +31,7 @@ func materialised(run *eventlog.Run, a state.MaterialiseArgs, p events.FeatureVi
 	return events.NewFeatureViewMaterialized(run.Namespace, a.View, p)
 }
 
-func (w *Works) materialise(ctx context.Context, run *eventlog.Run) (event.Event, error) {
+func (w *Dependencies) materialise(ctx context.Context, run *eventlog.Run) (event.Event, error) {
 	var a state.MaterialiseArgs
 	if err := run.Decode(&a); err != nil {
 		return event.Event{}, eventlog.Permanent(err)

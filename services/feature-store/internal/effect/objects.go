@@ -20,8 +20,8 @@ import (
 // MediaType of Parquet objects.
 const MediaType = "application/vnd.apache.parquet"
 
-// Works are what the effects need.
-type Works struct {
+// Dependencies are what the effects need.
+type Dependencies struct {
 	State   eventlog.Reader
 	Objects *objects.Store
 	Engine  *duckdb.Engine
@@ -31,7 +31,7 @@ func object(ref objects.Ref, mediaType string) events.Object {
 	return events.ObjectOf(ref.Digest, ref.Size, mediaType)
 }
 
-func (w *Works) putTable(ctx context.Context, t *parquet.Table) (events.Object, error) {
+func (w *Dependencies) putTable(ctx context.Context, t *parquet.Table) (events.Object, error) {
 	b, err := parquet.Encode(t)
 	if err != nil {
 		return events.Object{}, err
@@ -41,7 +41,7 @@ func (w *Works) putTable(ctx context.Context, t *parquet.Table) (events.Object, 
 }
 
 // file is a local file with the object's bytes.
-func (w *Works) file(ctx context.Context, digest string) (string, error) {
+func (w *Dependencies) file(ctx context.Context, digest string) (string, error) {
 	path, err := w.Objects.File(ctx, digest)
 	if err != nil {
 		return "", fmt.Errorf("object %s: %w", digest, err)
@@ -50,7 +50,7 @@ func (w *Works) file(ctx context.Context, digest string) (string, error) {
 }
 
 // rowsOf computes the rows of a view for the files that a commit added.
-func (w *Works) rowsOf(ctx context.Context, v *compute.View, c *state.Commit) (*parquet.Table, error) {
+func (w *Dependencies) rowsOf(ctx context.Context, v *compute.View, c *state.Commit) (*parquet.Table, error) {
 	var all *parquet.Table
 	for _, f := range c.Files {
 		path, err := w.file(ctx, f.Object.Digest)

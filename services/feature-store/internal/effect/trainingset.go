@@ -19,14 +19,14 @@ import (
 )
 
 // TrainingSet builds the training set that was asked for.
-func (w *Works) TrainingSet(timeout time.Duration) eventlog.Handler {
+func (w *Dependencies) TrainingSet(timeout time.Duration) eventlog.Handler {
 	return eventlog.Handler{
 		Kind: state.BuildTrainingSet, Timeout: timeout, Attempts: 3, Concurrency: 1,
 		Run: w.trainingSet, Failed: w.trainingSetFailed,
 	}
 }
 
-func (w *Works) trainingSetFailed(ctx context.Context, run *eventlog.Run, err error) (event.Event, error) {
+func (w *Dependencies) trainingSetFailed(ctx context.Context, run *eventlog.Run, err error) (event.Event, error) {
 	var req events.TrainingRequested
 	if decodeErr := run.Decode(&req); decodeErr != nil {
 		return event.Event{}, decodeErr
@@ -50,7 +50,7 @@ func (w *Works) trainingSetFailed(ctx context.Context, run *eventlog.Run, err er
 	return events.NewTrainingSetFailed(run.Namespace, req.Model, p)
 }
 
-func (w *Works) trainingSet(ctx context.Context, run *eventlog.Run) (event.Event, error) {
+func (w *Dependencies) trainingSet(ctx context.Context, run *eventlog.Run) (event.Event, error) {
 	var req events.TrainingRequested
 	if err := run.Decode(&req); err != nil {
 		return event.Event{}, eventlog.Permanent(err)
@@ -101,7 +101,7 @@ func (w *Works) trainingSet(ctx context.Context, run *eventlog.Run) (event.Event
 }
 
 // inputs resolves what a request names: the pinned data commits, the views.
-func (w *Works) inputs(ctx context.Context, ns string, req *events.TrainingRequested) (*trainingset.Inputs, error) {
+func (w *Dependencies) inputs(ctx context.Context, ns string, req *events.TrainingRequested) (*trainingset.Inputs, error) {
 	in := &trainingset.Inputs{Request: *req, Data: append([]events.DatasetCommit(nil), req.Data...)}
 	for _, use := range req.Spec.Features {
 		declared, err := state.FindView(ctx, w.State, ns, use.View, use.Version)
@@ -161,7 +161,7 @@ func (w *Works) inputs(ctx context.Context, ns string, req *events.TrainingReque
 // pinned returns a dataset's commits up to the one that the request names. A
 // dataset that it does not name, which only views read, is taken as it is now, and
 // added to what the training set rests on.
-func (w *Works) pinned(ctx context.Context, ns, dataset string, in *trainingset.Inputs) ([]state.Commit, error) {
+func (w *Dependencies) pinned(ctx context.Context, ns, dataset string, in *trainingset.Inputs) ([]state.Commit, error) {
 	number := int64(-1)
 	for _, d := range in.Request.Data {
 		if d.Dataset == dataset {
@@ -185,7 +185,7 @@ func (w *Works) pinned(ctx context.Context, ns, dataset string, in *trainingset.
 	return commits, nil
 }
 
-func (w *Works) addFiles(ctx context.Context, in *trainingset.Inputs, c *state.Commit) error {
+func (w *Dependencies) addFiles(ctx context.Context, in *trainingset.Inputs, c *state.Commit) error {
 	n := len(in.Examples)
 	if n == 0 || !sameMeaning(in.Examples[n-1].Spec, c.Spec) {
 		in.Examples = append(in.Examples, trainingset.Files{Spec: c.Spec})
@@ -207,7 +207,7 @@ func sameMeaning(a, b events.DatasetSpec) bool {
 
 // computed returns a view's rows of a commit: materialised before, or made here
 // where that is still to come.
-func (w *Works) computed(ctx context.Context, ns string, v *compute.View, c *state.Commit) (*parquet.Table, error) {
+func (w *Dependencies) computed(ctx context.Context, ns string, v *compute.View, c *state.Commit) (*parquet.Table, error) {
 	digest, err := state.MaterialisedFile(ctx, w.State, ns, v.Name, v.Version, c.Commit)
 	if errors.Is(err, state.ErrUnknown) {
 		return w.rowsOf(ctx, v, c)

@@ -72,31 +72,31 @@ type Copier struct {
 	failing  atomic.Pointer[error]
 
 	mu    sync.Mutex
-	grown chan struct{}
+	advanced chan struct{}
 }
 
 // New returns a copier. Had is how far the archive is known to have been. Found is called
 // when the log does not continue the archive.
 func New(log *logread.Reader, client Kafka, logger *slog.Logger, had uint64, found func(context.Context, Gap) error) *Copier {
-	return &Copier{log: log, kafka: client, logger: logger, found: found, had: had, grown: make(chan struct{})}
+	return &Copier{log: log, kafka: client, logger: logger, found: found, had: had, advanced: make(chan struct{})}
 }
 
 // Archived is the sequence of the last message known to be in the archive.
 func (c *Copier) Archived() uint64 { return c.archived.Load() }
 
-// Grown is closed when the archive has more than it has now.
-func (c *Copier) Grown() <-chan struct{} {
+// Advanced is closed when the archive has more than it has now.
+func (c *Copier) Advanced() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.grown
+	return c.advanced
 }
 
 func (c *Copier) reached(sequence uint64) {
 	c.archived.Store(sequence)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	close(c.grown)
-	c.grown = make(chan struct{})
+	close(c.advanced)
+	c.advanced = make(chan struct{})
 }
 
 // InGap reports whether copying waits because the log does not continue the archive.

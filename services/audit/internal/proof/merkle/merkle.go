@@ -59,7 +59,7 @@ type Options struct {
 	Sign   func() bool   // whether this process is who signs; nil for always
 
 	Archived func() uint64                                          // the last message that is known to be in the archive
-	Grown    func() <-chan struct{}                                 // closed when that is more
+	Advanced func() <-chan struct{}                                 // closed when that is more
 	Newest   func(context.Context) (events.CheckpointSigned, error) // recorded; the zero one where there is none
 	Record   func(context.Context, events.CheckpointSigned) error
 }
@@ -155,7 +155,7 @@ func (l *Log) session(ctx context.Context) error {
 		if l.damaged.CompareAndSwap(true, false) {
 			return errors.Join(transparency.ErrDamaged, l.o.Tree.Truncate(0))
 		}
-		grown := l.o.Grown()
+		advanced := l.o.Advanced()
 		if err := l.follow(ctx, 0); err != nil {
 			return err
 		}
@@ -175,7 +175,7 @@ func (l *Log) session(ctx context.Context) error {
 		}
 		l.waiting = nil
 		select {
-		case <-grown:
+		case <-advanced:
 		case signed := <-l.asked:
 			l.waiting = append(l.waiting, signed)
 		case <-poll.C:

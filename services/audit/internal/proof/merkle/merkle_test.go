@@ -35,12 +35,12 @@ type bundle struct {
 	mu       sync.Mutex
 	recorded []events.CheckpointSigned
 	stored   uint64
-	grown    chan struct{}
+	advanced    chan struct{}
 }
 
 func setup(t *testing.T) *bundle {
 	t.Helper()
-	b := &bundle{t: t, kafka: testkit.Kafka(t), clock: testkit.Clock(), file: filepath.Join(t.TempDir(), "hashes"), events: 1000, grown: make(chan struct{})}
+	b := &bundle{t: t, kafka: testkit.Kafka(t), clock: testkit.Clock(), file: filepath.Join(t.TempDir(), "hashes"), events: 1000, advanced: make(chan struct{})}
 	require.NoError(t, b.kafka.Ensure(t.Context(), archive.Topic, 1))
 	var err error
 	b.key, err = transparency.NewKey("example.com/log")
@@ -72,8 +72,8 @@ func (b *bundle) store(n int, typ, payload string) {
 func (b *bundle) more() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	close(b.grown)
-	b.grown = make(chan struct{})
+	close(b.advanced)
+	b.advanced = make(chan struct{})
 }
 
 func (b *bundle) checkpoints() []events.CheckpointSigned {
@@ -96,7 +96,7 @@ func (b *bundle) runWith(file string, sign func() bool) (l *merkle.Log, stop fun
 	l = merkle.New(merkle.Options{
 		Archive: archive.New(b.kafka), Tree: tree, Key: b.key, Clock: b.clock, Logger: slog.New(slog.DiscardHandler), Events: b.events, Every: time.Hour, Sign: sign,
 		Archived: func() uint64 { b.mu.Lock(); defer b.mu.Unlock(); return b.stored },
-		Grown:    func() <-chan struct{} { b.mu.Lock(); defer b.mu.Unlock(); return b.grown },
+		Advanced: func() <-chan struct{} { b.mu.Lock(); defer b.mu.Unlock(); return b.advanced },
 		Newest: func(context.Context) (events.CheckpointSigned, error) {
 			if all := b.checkpoints(); len(all) > 0 {
 				return all[len(all)-1], nil
