@@ -71,7 +71,7 @@ type Copier struct {
 	gap      atomic.Bool
 	failing  atomic.Pointer[error]
 
-	mu    sync.Mutex
+	mu       sync.Mutex
 	advanced chan struct{}
 }
 

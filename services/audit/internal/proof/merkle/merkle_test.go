@@ -35,7 +35,7 @@ type bundle struct {
 	mu       sync.Mutex
 	recorded []events.CheckpointSigned
 	stored   uint64
-	advanced    chan struct{}
+	advanced chan struct{}
 }
 
 func setup(t *testing.T) *bundle {
