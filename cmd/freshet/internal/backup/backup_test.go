@@ -298,7 +298,7 @@ func TestAnInterruptedRestoreIsRefused(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(back, suite.Restoring))
 	require.NoError(t, os.WriteFile(filepath.Join(back, suite.Restoring), nil, 0o600))
 	_, err = suite.Start(t.Context(), suite.Options{DataDir: back, Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
-	require.ErrorContains(t, err, "was interrupted, and what is there is not whole: empty the directory, and restore again")
+	require.ErrorContains(t, err, "was interrupted, and the directory is incomplete: empty it, and restore again")
 	_, err = backup.Take(t.Context(), back, filepath.Join(base, "again"), "v1", made)
 	require.ErrorContains(t, err, "was interrupted")
 }
