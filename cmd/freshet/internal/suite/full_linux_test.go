@@ -97,7 +97,7 @@ func TestPromise10BoundedDiskFullDamage(t *testing.T) {
 	store, err := h.suite.Objects(t.Context())
 	require.NoError(t, err)
 	defer store.Close() //nolint:errcheck // only read from
-	b, err := store.Get(t.Context(), kept, int64(len(file)))
+	b, err := store.Get(t.Context(), "sha256:"+kept, int64(len(file)))
 	require.NoError(t, err)
 	require.True(t, string(b) == file, "the file that was kept is another one")
 	code, _ = h.upload(file + "one more")
