@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"context"
+
 	"github.com/cloudevents/sdk-go/v2/event"
 )
 

@@ -13,10 +13,10 @@ import (
 	"go/format"
 	"io/fs"
 	"log"
-	"os"
 	"path/filepath"
 
 	"github.com/freshet-io/freshet/contracts"
+	"github.com/freshet-io/freshet/libs/tools/generated"
 )
 
 func main() {
@@ -45,29 +45,17 @@ func run(root, out string) error {
 		return err
 	}
 	for name, text := range files {
-		if err := write(filepath.Join(out, name), text); err != nil {
+		if err := generated.Write(filepath.Join(out, name), text); err != nil {
 			return err
 		}
 	}
 	if root == "" {
 		return nil
 	}
-	if err := write(filepath.Join(root, "contracts", "asyncapi.yaml"), asyncAPI(c)); err != nil {
+	if err := generated.Write(filepath.Join(root, "contracts", "asyncapi.yaml"), asyncAPI(c)); err != nil {
 		return err
 	}
 	return writeReadmes(c, filepath.Join(root, "services"))
-}
-
-// write replaces a file only if its text differs, and at once.
-func write(path string, text []byte) error {
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
-		return nil
-	}
-	temp := path + ".tmp"
-	if err := os.WriteFile(temp, text, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
 }
 
 // goFiles are the generated files of the events module, by name.

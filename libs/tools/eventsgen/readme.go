@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/freshet-io/freshet/libs/tools/generated"
 )
 
 const (
@@ -36,7 +38,7 @@ func writeReadmes(c *catalogue, services string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		if err := write(path, text); err != nil {
+		if err := generated.Write(path, text); err != nil {
 			return err
 		}
 	}

@@ -5,7 +5,6 @@
 package main
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"go/parser"
@@ -19,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/freshet-io/freshet/libs/tools/generated"
 	"golang.org/x/mod/modfile"
 	versions "golang.org/x/mod/module"
 )
@@ -206,10 +206,10 @@ func writeMod(root string, m *module, modules []*module) error {
 	}
 	f.Cleanup()
 	text, err := f.Format()
-	if err != nil || bytes.Equal(text, raw) {
+	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, text, 0o644)
+	return generated.Write(path, text)
 }
 
 // need adds a requirement beside those that are direct, where it is not there.
@@ -253,8 +253,5 @@ func writeWork(root string, modules []*module) error {
 	}
 	f.SortBlocks()
 	f.Cleanup()
-	if text := modfile.Format(f.Syntax); !bytes.Equal(text, raw) {
-		return os.WriteFile(path, text, 0o644)
-	}
-	return nil
+	return generated.Write(path, modfile.Format(f.Syntax))
 }

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"text/template"
 
+	"github.com/freshet-io/freshet/libs/tools/generated"
 	"github.com/freshet-io/freshet/libs/tools/services"
 )
 
@@ -79,7 +80,7 @@ func run(root string) error {
 				return fmt.Errorf("%s: %w", file, err)
 			}
 		}
-		if err := write(filepath.Join(root, file), text); err != nil {
+		if err := generated.Write(filepath.Join(root, file), text); err != nil {
 			return err
 		}
 	}
@@ -97,7 +98,7 @@ func run(root string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.file, err)
 		}
-		if err := write(path, text); err != nil {
+		if err := generated.Write(path, text); err != nil {
 			return err
 		}
 	}
@@ -112,12 +113,4 @@ func between(file []byte, begin, end string, text []byte) ([]byte, error) {
 		return nil, fmt.Errorf("the lines %q and %q, between which the services are written, are missing: put them back", begin, end)
 	}
 	return bytes.Join([][]byte{before, []byte(begin), text, []byte(end), after}, nil), nil
-}
-
-// write replaces a file only if its text differs.
-func write(path string, text []byte) error {
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
-		return nil
-	}
-	return os.WriteFile(path, text, 0o644)
 }

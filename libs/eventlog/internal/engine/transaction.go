@@ -108,8 +108,8 @@ func (t *Tx) flush(ctx context.Context) error {
 	if err := t.arrived(); err != nil {
 		return err
 	}
-	b := t.take(ctx)
-	if b.Len() == 0 {
+	b, begun := t.take()
+	if b = t.whole(ctx, b, begun); b.Len() == 0 {
 		return nil
 	}
 	return t.conn.SendBatch(ctx, b).Close()
@@ -121,8 +121,7 @@ func (t *Transaction) SendAhead(ctx context.Context) error {
 	if err := t.arrived(); err != nil {
 		return err
 	}
-	b, begun := t.batch, t.begun
-	t.batch, t.begun = &pgx.Batch{}, true
+	b, begun := t.take()
 	t.ahead = make(chan error, 1)
 	go func() { t.ahead <- t.conn.SendBatch(ctx, t.whole(ctx, b, begun)).Close() }()
 	return nil
@@ -138,11 +137,12 @@ func (t *Tx) arrived() error {
 	return err
 }
 
-// take is what is queued, to be sent; the transaction stays open after it.
-func (t *Tx) take(ctx context.Context) *pgx.Batch {
-	b, begun := t.batch, t.begun
+// take is what is queued, for whole, which may be called beside what is queued next;
+// the transaction stays open after it.
+func (t *Tx) take() (b *pgx.Batch, begun bool) {
+	b, begun = t.batch, t.begun
 	t.batch, t.begun = &pgx.Batch{}, true
-	return t.whole(ctx, b, begun)
+	return b, begun
 }
 
 // whole is what is queued, behind the transaction's begin where it has not begun.

@@ -44,8 +44,8 @@ func (t *Tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, erro
 	if err := t.arrived(); err != nil {
 		return nil, err
 	}
-	b := t.take(ctx)
-	if b.Len() == 0 {
+	b, begun := t.take()
+	if b = t.whole(ctx, b, begun); b.Len() == 0 {
 		return t.conn.Query(ctx, sql, args...)
 	}
 	ahead := b.Len()
