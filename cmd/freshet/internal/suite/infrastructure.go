@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -41,7 +42,7 @@ var topics = []string{"freshet.in", "freshet.features", "freshet.inference", "fr
 type Infrastructure struct {
 	dir    string
 	logger *slog.Logger
-	lock   *os.File
+	lock   io.Closer
 
 	postgres *postgres.Server
 	nats     *natsserver.Server
