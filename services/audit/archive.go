@@ -81,8 +81,6 @@ func guardianSettings(cfg Config, client *kafka.Client) guardian.Settings {
 		Trim: guardian.Trimming{KeepEvents: uint64(cfg.KeepEvents), KeepFor: cfg.KeepFor, LogBytes: uint64(cfg.LogBytes)}} //nolint:gosec // not negative
 }
 
-func newArchive(client *kafka.Client) *archive.Reader { return archive.New(client) }
-
 func newTree(paths service.Paths) (*transparency.Tree, error) {
 	return transparency.OpenTree(filepath.Join(paths.DataDir, "merkle.hashes"))
 }

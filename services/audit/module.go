@@ -35,7 +35,7 @@ func archiving(cfg Config) fx.Option {
 		return fx.Options()
 	}
 	return fx.Options(
-		fx.Provide(newLeaderLock, newArchiver, newArchive, fx.Annotate(newTree, fx.OnStop((*transparency.Tree).Close)), newKey, newCopier, newMerkle),
+		fx.Provide(newLeaderLock, newArchiver, archiveOf, fx.Annotate(newTree, fx.OnStop((*transparency.Tree).Close)), newKey, newCopier, newMerkle),
 		service.Loops(archiveLoop, merkleLoop),
 		service.Checks(archiveCheck, merkleCheck),
 		fx.Invoke(checkTopic, evidenceRoutes),
