@@ -121,6 +121,8 @@ function card(a) {
     el("p", { className: "problem", role: "alert", hidden: true }));
 }
 
+let championsShown = "";
+
 async function side() {
   const s = await get(`/console/state?${query}`);
   const before = [...waiting].join();
@@ -133,6 +135,9 @@ async function side() {
   $("#approvals").hidden = cards.length === 0;
   document.title = cards.length ? `(${cards.length}) Freshet` : "Freshet";
   versions(s.versions);
+  const champions = JSON.stringify(s.champions);
+  if (champions === championsShown) return; // a link that is replaced under a click loses it
+  championsShown = champions;
   $("#champions").replaceChildren(...s.champions.map((c) => el("li", {},
     el("span", {}, `${c.model} in ${c.environment}`), " ", el("strong", {}, `v${c.version}`), " ", el("time", { dateTime: c.since }, `since ${when(c.since)}`), " ",
     el("a", { href: to("why", `${c.environment}/${c.model}`) }, "why?"))));
