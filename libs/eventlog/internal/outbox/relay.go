@@ -25,9 +25,12 @@ import (
 const (
 	maxPublish      = 1000    // messages of an atomic batch; the server allows no more
 	maxPublishBytes = 4 << 20 // of a batch
-	maxHandOff      = 50_000  // entries kept in memory; the rest is read from the outbox
-	publishTimeout  = 8 * time.Second
-	pollOutbox      = time.Second
+	// few events are published one by one: the server stages an atomic batch in a
+	// directory of its own, which takes as long as ten messages' syncs.
+	few            = 10
+	maxHandOff     = 50_000 // entries kept in memory; the rest is read from the outbox
+	publishTimeout = 8 * time.Second
+	pollOutbox     = time.Second
 
 	codeWrongLastSequence = 10071
 )
@@ -224,6 +227,9 @@ func (r *Relay) take(ctx context.Context) ([]*envelope.Entry, error) {
 		for n < len(r.queue) && n < maxPublish && size < maxPublishBytes && r.queue[n].Sequence == r.next+uint64(n) {
 			size += len(r.queue[n].Bytes)
 			n++
+		}
+		if n <= few {
+			n = 1
 		}
 		batch := append([]*envelope.Entry(nil), r.queue[:n]...)
 		clear(r.queue[:n])
