@@ -123,10 +123,12 @@ KAFKA  ?= kfake
 # kept in full before, and some more rounds are on Apache Kafka after them.
 MANY   = $(shell if [ $(ROUNDS) -ge 200 ]; then echo many; fi)
 OUTAGE ?= $(if $(MANY),2m)
+# Events per second of each producer: a single round of each kind is a quick look.
+RATE   ?= $(if $(filter 0,$(ROUNDS)),2,4)
 
 .PHONY: services
 services: prerequisites ## build each service's own binary into ./bin/services
-	for s in services/*/cmd/*; do go build -o bin/services/$${s##*/} ./$$s; done
+	go build -o bin/services/ $(addprefix ./,$(wildcard services/*/cmd/*))
 
 # The tests of what is promised, wherever they are.
 PROMISES = $(shell git grep -l 'func TestPromise[0-9]' -- '*_test.go' | xargs -n 1 dirname | sort -u)
@@ -140,7 +142,7 @@ chaos: services build ## inject faults into the suite's processes: ROUNDS=200 SE
 	go build -o bin/chaos ./chaos/cmd/chaos
 	./bin/freshet nats-users >bin/nats-users.json
 	@$(if $(MANY),$(MAKE) --no-print-directory promises)
-	./bin/chaos -rounds $(ROUNDS) -seed $(SEED) -from $(FROM) -kafka $(KAFKA) \
+	./bin/chaos -rounds $(ROUNDS) -seed $(SEED) -from $(FROM) -rate $(RATE) -kafka $(KAFKA) \
 		$(if $(MANY),-then-apache $(if $(filter kfake,$(KAFKA)),20,0)) $(if $(OUTAGE),-outage $(OUTAGE))
 
 .PHONY: fuzz

@@ -120,7 +120,7 @@ func (c Config) rounds(ctx context.Context, s *Suite, l *load, can func(kind) bo
 		fmt.Fprintf(c.Out, ": %d events, %d answers, %.1f s", check.next-before, l.ledger.inferred-asked, time.Since(began).Seconds())
 		if err != nil || !f.None() {
 			fmt.Fprintf(c.Out, "\n%s", report(f))
-			fmt.Fprintf(c.Out, "to see it again: make chaos SEED=%d FROM=%d ROUNDS=1 OUTAGE=%s KAFKA=%s\n", c.Seed, round, c.Outage, string(c.Kafka))
+			fmt.Fprintf(c.Out, "to see it again: make chaos SEED=%d FROM=%d ROUNDS=1 RATE=%d OUTAGE=%s KAFKA=%s\n", c.Seed, round, c.Rate, c.Outage, string(c.Kafka))
 			return err
 		}
 		fmt.Fprintln(c.Out, ": ok")
