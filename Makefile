@@ -34,12 +34,8 @@ test: prerequisites ## run all tests; TESTFLAGS=-race for the race detector
 
 .PHONY: lint
 lint: $(LINTER) ## run the linters over every module, and show that they refuse a forbidden import
-	@failed=0; \
-	for m in $(MODULES) $(CURDIR)/$(TOOLS); do \
-		echo "lint $${m#$(CURDIR)/}"; cd $$m; \
-		if [ $$m = $(CURDIR)/$(TOOLS) ]; then export GOWORK=off; fi; \
-		$(CURDIR)/$(LINTER) run --config $(CURDIR)/.golangci.yml ./... || failed=1; \
-	done; exit $$failed
+	$(LINTER) run $(addsuffix /...,$(MODULES))
+	cd $(TOOLS) && GOWORK=off $(CURDIR)/$(LINTER) run ./...
 	@.ci/forbidden-import $(CURDIR)/$(LINTER)
 	@$(MAKE) --no-print-directory purity
 
