@@ -22,7 +22,7 @@ const (
 	inferenceTopic = "freshet.inference"
 )
 
-// A checker holds what the suite has against what it promises. It goes on from
+// A checker holds what the suite has against what it promises. It continues from
 // where it was: what it has seen once must not change, which the last check, from
 // the beginning, shows.
 type checker struct {

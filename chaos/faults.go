@@ -120,7 +120,7 @@ func (s *Suite) strain(ctx context.Context, f fault) error {
 
 // takeOver stops the leading process of a service, ends its sessions as the
 // database's administrator would or sees the second process do it, and lets that
-// lead; then the first goes on, as a zombie, until one of them is killed. For a
+// lead; then the first continues, as a zombie, until one of them is killed. For a
 // zombie executor its leases are over before the second one looks.
 func (s *Suite) takeOver(ctx context.Context, f fault) error {
 	stopped, err := s.instances(ctx, f.target)

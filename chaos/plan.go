@@ -48,8 +48,8 @@ const (
 	cut       kind = "cut link"
 	blackhole kind = "black hole" // connections stay open, nothing comes through
 	answers   kind = "lost answers"
-	takeover  kind = "take over" // the leader stops, a second instance leads, the leader goes on
-	zombie    kind = "zombie"    // an executor stops past its leases and goes on when another has done its work
+	takeover  kind = "take over" // the leader stops, a second instance leads, the leader continues
+	zombie    kind = "zombie"    // an executor stops past its leases and continues when another has done its work
 	full      kind = "full disk"
 	clocks    kind = "clock" // steps by an hour
 	again     kind = "deliver again"

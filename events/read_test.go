@@ -201,7 +201,7 @@ var insertions = []string{`"`, `\`, `,`, `:`, `{`, `}`, `[`, `]`, ` `, "\n", `.5
 	`\ud83d\ude00`, "\x00", "\x1f", "\xff", "é", "\u2028", "K", `<&>`, `"a":1,`, `"a":null,`, `"dataset":"x",`, `"Model":"x",`, `"version":1,`, `1e5,`, `true`,
 	`,"a":{"b":[{}]},"a":1`, `,"\u0061":1`, strings.Repeat(`[`, 70)}
 
-// edit changes text as text: what comes of it need not be JSON.
+// edit changes text as text: what follows from it need not be JSON.
 func edit(rt *rapid.T, text []byte) []byte {
 	at := rapid.IntRange(0, len(text)).Draw(rt, "at")
 	switch rapid.IntRange(0, 4).Draw(rt, "edit") {

@@ -34,7 +34,7 @@ func produce(ctx context.Context, n, producers int, record func(ctx context.Cont
 }
 
 // pace calls record at a steady rate, each call in its own goroutine, so that a
-// slow one holds up no other.
+// slow one delays no other.
 func pace(ctx context.Context, rate int, duration time.Duration, record func(ctx context.Context, i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	began := time.Now()

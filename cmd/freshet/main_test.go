@@ -44,7 +44,7 @@ func freshet(t *testing.T, args ...string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	// A command that says nothing must not hold up the tests for ever.
+	// A command that says nothing must not delay the tests for ever.
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, exe, args...)

@@ -226,7 +226,7 @@ func (a *Reader) Follow(ctx context.Context, fn func([]Record) error) error {
 	}
 }
 
-// deliver calls fn with the records that go on with next, up to to, and moves next.
+// deliver calls fn with the records that continue with next, up to to, and moves next.
 func deliver(raw []kafka.Record, next *uint64, to uint64, fn func([]Record) error) error {
 	batch := make([]Record, 0, len(raw))
 	for _, r := range raw {

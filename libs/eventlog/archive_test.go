@@ -63,7 +63,7 @@ func TestAReplayReadsTheArchive(t *testing.T) {
 	_, err = l.Verify(ctx, FromArchive, nil)
 	require.ErrorIs(t, err, ErrNoArchive, "it is empty")
 	archived(t, l, client, 1, 30, nil)
-	archived(t, l, client, 29, 60, nil) // two are there twice
+	archived(t, l, client, 29, 60, nil) // two are duplicates
 	for _, from := range []Origin{FromLog, FromArchive} {
 		report, err := l.Verify(ctx, from, nil)
 		require.NoError(t, err, from)

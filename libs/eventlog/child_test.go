@@ -163,7 +163,7 @@ func TestPromise01NoCommittedEventIsLost(t *testing.T) {
 
 // Of two processes the leading one is stopped in mid-air and its sessions are
 // ended, by an administrator or, where there is none, by the other process; that
-// leads, and then the first one goes on where it was: it has batches to publish,
+// leads, and then the first one continues where it was: it has batches to publish,
 // positions to move and results to record that are not its own any more.
 func TestPromise05NoSplitPublisher(t *testing.T) {
 	if testing.Short() {

@@ -175,7 +175,7 @@ func TestPromise11AnUnavailableBrokerStallsNobody(t *testing.T) {
 	require.NoError(t, err)
 	settle(t, l)
 	w.nats.Stop()
-	// Facts are taken all the time that the broker is away, a thousand a second.
+	// Facts are taken all the time that the broker is unavailable, a thousand a second.
 	recorded := 0
 	for began, away := time.Now(), time.Duration(figure(1, 600))*time.Second; time.Since(began) < away; recorded += 20 {
 		facts := make([]Fact, 20)

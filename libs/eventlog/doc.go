@@ -83,7 +83,7 @@
 // while its connections stay open, keeps its sessions and whatever they lock, the lead
 // for one; ten seconds after PostgreSQL last heard of it another process of the service
 // fences it: it ends them all. One that continues finds that its session is gone, in a log where
-// nothing happens within seconds, stands down, and follows; what it was about to commit
+// nothing happens within seconds, releases the lock, and follows; what it was about to commit
 // or publish is refused.
 //
 // An event at fault (its handler panics or returns an error of its own, or its
@@ -95,7 +95,7 @@
 // A history that cannot be continued stops the relay or the processor for good,
 // with an alarm in Status.Err: a gap in the log, an event in the log that is not
 // the one in the outbox or not the one that was applied, a log shorter than the
-// position. Going on would lose or double events.
+// position. Continuing would lose or double events.
 //
 // A rebuild or verification that is killed leaves what is live as it was; who leads
 // next drops what it left. An event that a new version cannot apply is parked by its

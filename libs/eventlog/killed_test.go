@@ -22,7 +22,7 @@ import (
 )
 
 // TestAKilledRebuildLeavesWhatIsLive kills a process at several moments of its
-// rebuild. What was live stays, and the next start goes on from it.
+// rebuild. What was live stays, and the next start continues from it.
 func TestAKilledRebuildLeavesWhatIsLive(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts and kills processes")

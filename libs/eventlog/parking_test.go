@@ -77,7 +77,7 @@ func TestAFaultyEventIsParkedAndTheRestGoesOn(t *testing.T) {
 		require.ErrorContains(t, err, c.reason)
 		ids = append(ids, r[0].ID)
 	}
-	// Others go on; who comes behind a parked event of its subject waits.
+	// Others continue; who comes behind a parked event of its subject waits.
 	_, err := l.RecordAndWait(ctx, fact("fragile.added", "e", 2))
 	require.NoError(t, err)
 	for _, s := range []string{"a", "b", "c", "d"} {

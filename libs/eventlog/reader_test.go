@@ -46,7 +46,7 @@ func TestAReaderThatCannotGoOnEnds(t *testing.T) {
 	}
 }
 
-// A consumer gives nothing more and says nothing of it: the reader goes on with another.
+// A consumer gives nothing more and says nothing of it: the reader continues with another.
 func TestAReaderWhoseConsumerFellSilentGoesOn(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

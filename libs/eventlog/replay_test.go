@@ -225,14 +225,14 @@ func TestVerifyFindsEveryAlteredRowWithItsEvent(t *testing.T) {
 	require.True(t, report.Equal)
 	require.Equal(t, []string{"adder", "adder_io"}, w.schemas("adder"))
 
-	// A rebuild heals what was altered.
+	// A rebuild repairs what was altered.
 	w.exec("UPDATE adder.sums SET n = 0")
 	_, err = l.Rebuild(ctx, FromLog, nil)
 	require.NoError(t, err)
 	report, err = l.Verify(ctx, FromLog, nil)
 	require.NoError(t, err)
 	require.True(t, report.Equal)
-	// And the service goes on from there.
+	// And the service continues from there.
 	_, err = l.RecordAndWait(ctx, fact("adder.added", "0", 1))
 	require.NoError(t, err)
 	n, _ := sum(t, l, "0")

@@ -23,7 +23,7 @@ const (
 // is not: resolving the one before it lets it go.
 var ErrNotParked = errors.New("the event is not parked")
 
-// ResolveParked records that a parked event is to be tried again or passed over,
+// ResolveParked records that a parked event is to be tried again or skipped,
 // and waits until the service's fold has done so. A retry that fails parks the
 // event again. What is not parked is ErrNotParked.
 func (l *Log) ResolveParked(ctx context.Context, event, how, actor string) ([]Receipt, error) {

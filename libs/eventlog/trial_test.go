@@ -103,7 +103,7 @@ func TestATrialGoesAnotherWayAndLeavesNothingBehind(t *testing.T) {
 }
 
 // From any position on, a trial that is given what happened decides what was decided:
-// also about events that were set aside, for a reason that is gone since, and tried
+// also about events that were parked, for a reason that is gone since, and tried
 // again or dropped.
 func TestATrialOfWhatHappenedDecidesTheSameFromEveryPosition(t *testing.T) {
 	t.Parallel()
@@ -171,7 +171,7 @@ func TestATrialOfWhatHappenedDecidesTheSameFromEveryPosition(t *testing.T) {
 	}
 }
 
-// What was decided stays decided, and what is decided from there on rests on the event
+// What was decided stays decided, and what is decided from there on depends on the event
 // that stands in the place of the recorded one.
 func TestATrialMayRestOnAnotherPast(t *testing.T) {
 	t.Parallel()

@@ -13,7 +13,7 @@ import (
 	kgo "github.com/segmentio/kafka-go"
 )
 
-// ErrOffsetLost means that the broker no longer has, or never had, the offset to go on
+// ErrOffsetLost means that the broker no longer has, or never had, the offset to continue
 // with. Skipping would lose records silently, so somebody must decide.
 var ErrOffsetLost = errors.New("the topic no longer has the next offset to read")
 
@@ -199,7 +199,7 @@ func (c *Client) Bounds(ctx context.Context, topic string) (first, end map[int]i
 	return first, end, nil
 }
 
-// Fetch returns a partition's records from an offset on, and the offset to go on
+// Fetch returns a partition's records from an offset on, and the offset to continue
 // with. It waits at most maxWait for the first one, and then returns none.
 func (c *Client) Fetch(ctx context.Context, topic string, partition int, offset int64, maxWait time.Duration) (records []Record, next int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, maxWait+requestTimeout)

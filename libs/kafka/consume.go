@@ -14,7 +14,7 @@ const consumeWait = 500 * time.Millisecond
 // offsets on, else from the first, until the context ends or fn fails. Calls of fn
 // never overlap. Fn commits the next offset (the last record's + 1) together with
 // what it wrote, so that a record is neither lost nor applied twice. A broker that
-// is away is waited for; ErrOffsetLost ends it.
+// is unavailable is waited for; ErrOffsetLost ends it.
 func (c *Client) Consume(ctx context.Context, topic string, offsets map[int]int64, fn func(ctx context.Context, records []Record) error) error {
 	first, end, err := c.boundsWhenUp(ctx, topic)
 	if err != nil {

@@ -10,5 +10,5 @@
 // fails with ErrOffsetLost where the broker no longer has it, instead of
 // skipping. A record may be produced twice when the broker's answer was lost:
 // consumers drop what they know. A question whose connection was broken is asked
-// again. Nothing rests on Kafka's transactions.
+// again. Nothing depends on Kafka's transactions.
 package kafka

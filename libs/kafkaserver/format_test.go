@@ -26,11 +26,11 @@ func TestRepairIsTestedWithTheBrokerThatIsBuiltIn(t *testing.T) {
 		require.NoError(t, err)
 		built[path] = strings.TrimSpace(string(version))
 	}
-	require.Equal(t, tested, built, "the embedded Kafka changed: compare kfake's persist.go with mend.go and batch.go, "+
+	require.Equal(t, tested, built, "the embedded Kafka changed: compare kfake's persist.go with repair.go and batch.go, "+
 		"run the tests of this package, and write the new versions in format_test.go; kfake and franz-go change together")
 }
 
-// What mend.go knows of the files is what the broker writes.
+// What repair.go knows of the files is what the broker writes.
 func TestFilesHaveTheFormThatRepairReads(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

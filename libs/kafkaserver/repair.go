@@ -124,7 +124,7 @@ type partition struct {
 	copied    bool // its records are copied again after the last one
 	compacted bool // offsets may be missing
 
-	noted   int64  // its end when the broker was stopped; -1 where it went on after that
+	noted   int64  // its end when the broker was stopped; -1 where it continued after that
 	shorter bool   // than it was then
 	next    int64  // the offset that has to follow
 	gap     bool   // it does not: it is lost, up to the next whole batch

@@ -31,7 +31,7 @@ type Options struct {
 
 	Postgres string   // connection string
 	NATS     string   // URL with the service's own user
-	Attested bool     // audit attests the log before it is gone on with; see eventlog.Options
+	Attested bool     // audit attests the log before it is continued; see eventlog.Options
 	Kafka    []string // bootstrap addresses
 	Objects  string   // directory or bucket URL
 

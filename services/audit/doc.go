@@ -5,7 +5,7 @@
 // # State
 //
 // The index is a fold of the log: one row per event with its place; an edge from each
-// event to those it rests on (its cause, its contributors, what its payload names); the
+// event to those it depends on (its cause, its contributors, what its payload names); the
 // event behind each name; and, for everything that has a state (models, versions,
 // environments, rollouts, approvals, alerts, data, features), what held of it from one
 // position of the log until another. Payloads stay in the log and are read from it by
@@ -65,7 +65,7 @@
 //	  evidence             proofs and packs, with their routes
 //	internal/past        questions about the past
 //	  asof                 how everything stood at a position
-//	  lineage              why something is so, and what came of it
+//	  lineage              why something is so, and what followed from it
 //	  picture              draws a graph of events
 //	internal/state       the fold: the index, with all its SQL
 //	internal/edge        the HTTP routes

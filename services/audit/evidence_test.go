@@ -153,7 +153,7 @@ func TestThePackOfAModel(t *testing.T) {
 			there[e.ID()] = true
 			require.NotEqual(t, stranger.ID(), e.ID())
 		}
-		for _, e := range b.Events() { // but for the stranger's and audit's own, all belong to the story
+		for _, e := range b.Events() { // but for the stranger's and audit's own, all belong to the history
 			if e.Source() != "/freshet/audit" && e.ID() != stranger.ID() {
 				require.True(t, there[e.ID()], "%s %s", query, e.Type())
 			}

@@ -101,7 +101,7 @@ func (g graph) facts(what string) []string {
 	return out
 }
 
-// has reports whether an event of one type rests on one of another, and how.
+// has reports whether an event of one type depends on one of another, and how.
 func (g graph) has(effect, cause, kind string) bool {
 	types := map[string]string{}
 	for _, n := range g.Nodes {
@@ -233,7 +233,7 @@ func TestImpactIsWhyTheOtherWay(t *testing.T) {
 	require.Equal(t, data.Found, sum)
 	require.Len(t, data.Nodes, data.Found+1)
 
-	// Each training set with the commit's rows came of it, and no other.
+	// Each training set with the commit's rows followed from it, and no other.
 	for i, e := range log {
 		if e.Type() != events.TypeTrainingSetBuilt {
 			continue
@@ -242,7 +242,7 @@ func TestImpactIsWhyTheOtherWay(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, p.Data[0].Number >= 7, in[e.ID()], "the training set at %d has commits 1 to %d", i+1, p.Data[0].Number)
 	}
-	// What came of it names it, or something that came of it, among its own causes.
+	// What followed from it names it, or something that followed from it, among its own causes.
 	for _, n := range data.Nodes[1:] {
 		why := b.graph("/v1/why/" + n.ID)
 		found := false

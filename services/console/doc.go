@@ -24,7 +24,7 @@
 //
 // # When things fail
 //
-// The page shows what the fold has applied and goes on from where it was when its
+// The page shows what the fold has applied and continues from where it was when its
 // stream of events breaks. A fact that was recorded but not applied in time is
 // answered with 202 and the address of its event.
 package console

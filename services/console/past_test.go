@@ -100,7 +100,7 @@ func TestAPersonAsksThePast(t *testing.T) {
 	require.Contains(t, text(`#answer`), "As of position 812")
 	require.Contains(t, text(`#answer table`), "v1 90 %, v2 10 %")
 
-	// A name is typed for why and for what came of it.
+	// A name is typed for why and for what followed from it.
 	require.NoError(t, chromedp.Do(ctx,
 		chromedp.SendKeys(chromedp.CSS(`form[data-question=impact] input`), "flights#3\r"),
 		chromedp.WaitVisible(chromedp.CSS(`#answer li[data-event=e3]`)),

@@ -33,6 +33,6 @@
 // that cannot be built ends as training_set_failed with its reason, its detail in an
 // object. The online store is memory: a restart fills it from materialised objects
 // and from the topic of pushed rows, as far back as any window reaches, and answers
-// 503 until then. A record of pushed rows that cannot be understood is passed over
+// 503 until then. A record of pushed rows that cannot be understood is skipped
 // and logged.
 package featurestore

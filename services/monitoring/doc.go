@@ -22,8 +22,8 @@
 // every rule could be evaluated and none is true; a late window of a rollout that
 // ended decides nothing; an empty window says nothing.
 //
-// Failures: a record that breaks its contract is set aside with the reason. A
+// Failures: a record that breaks its contract is quarantined with the reason. A
 // reference profile that cannot be read, or a label that cannot be evaluated, is
-// said in the window's error. While Kafka is away windows wait for it, because a
+// said in the window's error. While Kafka is unavailable windows wait for it, because a
 // window closed without its records would be wrong.
 package monitoring

@@ -12,7 +12,7 @@ import (
 )
 
 // Whatever happens to a model, in whatever order, also what can never happen: the
-// registry's decisions alone tell a story without contradictions.
+// registry's decisions alone tell a history without contradictions.
 func TestProperties(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -27,7 +27,7 @@
 //
 // A job that exits with 75 is tried again; one that exits otherwise, exceeds a
 // limit, or leaves no model that can be scored is a run_failed with its reason and
-// its log. A suite that is killed in mid-run runs the job again when it is back;
+// its log. A suite that is killed in mid-run runs the job again when it is available again;
 // its checkpoint directory is kept. A cancelled run's job gets SIGTERM, then
 // SIGKILL. The first result recorded for a run stands.
 //

@@ -50,7 +50,7 @@ type Report struct {
 	Leaves  bool `json:"leaves,omitempty"`  // it has stopped
 
 	Tail     []Applied `json:"tail,omitempty"`      // as the answer before wanted
-	TailDone bool      `json:"tail_done,omitempty"` // there is no more of it
+	TailDone bool      `json:"tail_done,omitempty"` // there is nothing after it
 	Events   []Event   `json:"events,omitempty"`    // as the answer before wanted
 	Lacks    []uint64  `json:"lacks,omitempty"`     // wanted events that the outbox does not have
 }

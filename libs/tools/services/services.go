@@ -1,6 +1,6 @@
 // Package services reads the one list of the suite's services, services/services.yaml.
 // What it returns is complete and consistent: every name can name a directory, a Go
-// package and a PostgreSQL schema, none is there twice, and every service has an owner
+// package and a PostgreSQL schema, none occurs twice, and every service has an owner
 // and its colours. Anything else is an error that names the service and the rule.
 package services
 

@@ -55,7 +55,7 @@ func check(tree fs.FS, l list) ([]finding, int, error) {
 			return nil
 		}
 		extension := path.Ext(name)
-		if extension != ".go" && extension != ".md" && extension != ".html" {
+		if !slices.Contains([]string{".go", ".js", ".md", ".html"}, extension) {
 			return nil
 		}
 		text, err := fs.ReadFile(tree, name)
@@ -98,6 +98,11 @@ func (c *checker) source(name string, text []byte) error {
 	}
 	declared("package", file.Name)
 	test := strings.HasSuffix(name, "_test.go")
+	for _, group := range file.Comments {
+		for i, text := range strings.Split(group.Text(), "\n") {
+			c.message(name, line(group)+i, "comment", text, textWords(text))
+		}
+	}
 	coded := map[ast.Node]string{} // literals that are split like names, and what they are
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {

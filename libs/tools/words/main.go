@@ -4,14 +4,15 @@
 //	go run ./words -root ../..
 //
 // Names are what Go code declares: packages, files, types, functions, methods,
-// fields, parameters, variables and constants, word by word (mendLog has the words
-// mend and log). Messages are the string literals of code that is not a test, so the
+// fields, parameters, variables and constants, word by word (repairLog has the words
+// repair and log). Messages are the string literals of code that is not a test, so the
 // texts of errors, log lines, command help and HTTP answers are among them, and the
-// keys of log lines and the names of metrics; and the lines of Markdown and HTML.
+// keys of log lines and the names of metrics; comments; and the lines of Markdown,
+// HTML and JavaScript.
 // Generated files and testdata are left out.
 //
 // The list is .ci/words.txt; its first lines say how it is written. A word that the
-// list does not have is never refused, and comments are not read.
+// list does not have is never refused.
 package main
 
 import (

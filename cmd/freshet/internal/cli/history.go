@@ -110,7 +110,7 @@ func (c *client) graph(cmd *cobra.Command, route, name string, q url.Values, pic
 	return a.print(cmd.OutOrStdout())
 }
 
-// explanation is audit's answer about why something is so, or what came of it.
+// explanation is audit's answer about why something is so, or what followed from it.
 type explanation struct {
 	Question string `json:"question"`
 	Event    string `json:"event"`

@@ -10,7 +10,7 @@ import (
 )
 
 // follow reads the log's archive from its first event until ctx ends, as any auditor
-// may: whatever becomes of the log's server, that goes on.
+// may: whatever becomes of the log's server, that continues.
 func follow(ctx context.Context, kafkaAddr string, s *observer) error {
 	client := kafka.New(kafkaAddr)
 	defer client.Close()

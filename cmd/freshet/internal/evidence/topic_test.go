@@ -130,7 +130,7 @@ func TestAuditConsumers(t *testing.T) {
 	var everything, ripple, model []string
 	for i, b := range m.all {
 		everything = append(everything, string(b))
-		if i >= 24 && i <= 26 { // a root and what came of it
+		if i >= 24 && i <= 26 { // a root and what followed from it
 			ripple = append(ripple, string(b))
 		}
 		if strings.Contains(string(b), `"model":"flight-delays"`) {

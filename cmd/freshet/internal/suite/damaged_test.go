@@ -96,7 +96,7 @@ func TestADamagedArchiveThatNobodyCanFillIsTold(t *testing.T) {
 	require.ErrorContains(t, err, fmt.Sprintf("and the log begins at %d", len(before)-4))
 }
 
-// Without Kafka nothing is archived: audit is not ready, and everything else goes on.
+// Without Kafka nothing is archived: audit is not ready, and everything else continues.
 func TestWithoutItsArchiveAuditIsNotReady(t *testing.T) {
 	t.Parallel()
 	h := newFaulty(t)

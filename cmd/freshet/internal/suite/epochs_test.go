@@ -43,7 +43,7 @@ func TestPromise02ARolledBackBrokerIsRepaired(t *testing.T) {
 	}
 }
 
-// While the log's server is away callers notice nothing; when it is back, what they
+// While the log's server is unavailable callers notice nothing; when it is available again, what they
 // said is in the log and applied within two minutes.
 func TestPromise11AnUnavailableBrokerIsHiddenFromCallers(t *testing.T) {
 	t.Parallel()
@@ -80,7 +80,7 @@ func TestPromise11AnUnavailableBrokerIsHiddenFromCallers(t *testing.T) {
 	require.Eventually(t, func() bool { return h.everywhere(said, "freshet.*.ingestion.v1.data_arrived") }, 2*time.Minute, poll)
 	t.Logf("%d events taken meanwhile, applied in %s", said, time.Since(began).Round(time.Millisecond))
 	require.Len(t, h.acknowledged, said)
-	// What came of it is as much again, and work: every file is validated.
+	// What followed from it is as much again, and work: every file is validated.
 	h.settledWithin(20 * time.Minute)
 	h.whole()
 }

@@ -64,7 +64,7 @@ func newFaultyIn(t *testing.T, dir string, services ...string) *faultySuite {
 // faultyOf is one whose suite is started by somebody else.
 func faultyOf(t *testing.T, dir string, services []string) *faultySuite {
 	t.Helper()
-	// Ports that no other suite takes while a server is away.
+	// Ports that no other suite takes while a server is unavailable.
 	require.NoError(t, ports{NATS: freePort(t), Kafka: freePort(t)}.write(dir))
 	return &faultySuite{t: t, dir: dir, services: services, acknowledged: map[string]bool{}}
 }

@@ -21,7 +21,7 @@ import (
 const alarmWithin = 10 * time.Second
 
 // TestPromise10BoundedDiskFullDamage fills the disk of each server and of the
-// objects in turn, under a suite that goes on. There is an alarm in time, the damage
+// objects in turn, under a suite that continues. There is an alarm in time, the damage
 // is done, and when there is room again nobody but the suite does anything.
 func TestPromise10BoundedDiskFullDamage(t *testing.T) {
 	t.Parallel()

@@ -117,7 +117,7 @@ func (i *Infrastructure) streams(ctx context.Context) error {
 		return err
 	}
 	// Only a first epoch is made here: whether the log that is there, or none, may be
-	// gone on with, is audit's to attest.
+	// continued, is audit's to attest.
 	if _, err := attest.Current(ctx, js); errors.Is(err, attest.ErrNone) {
 		err = eventlog.EnsureStream(ctx, i.admin, Stream)
 		if err != nil {

@@ -41,7 +41,7 @@ var (
 // mostSamples is what a suite may cost whoever stores its metrics.
 const mostSamples = 3000
 
-// Every alarm rests on a metric that a suite serves, and is explained. There are not
+// Every alarm depends on a metric that a suite serves, and is explained. There are not
 // more metrics than one wants to store.
 func TestAlarmsNameMetricsThatExist(t *testing.T) {
 	t.Parallel()

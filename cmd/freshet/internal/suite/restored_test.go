@@ -56,7 +56,7 @@ func TestAnEpochsNumberIsNotUsedTwice(t *testing.T) {
 	h.right(before)
 }
 
-// What was applied while Kafka was away is in no archive: its order is known to those
+// What was applied while Kafka was unavailable is in no archive: its order is known to those
 // who applied it, its bytes to those who recorded it.
 func TestWhatWasAppliedBeyondTheArchiveKeepsItsPlace(t *testing.T) {
 	t.Parallel()
@@ -112,7 +112,7 @@ func TestAPostgresFromYesterdayLearnsWhatTheLogKnows(t *testing.T) {
 	}
 }
 
-// Nothing has to happen for a service to notice that its database went back.
+// Nothing has to happen for a service to notice that its database was rolled back.
 func TestADatabaseThatGoesBackUnderALivingServiceIsNoticed(t *testing.T) {
 	t.Parallel()
 	h := newFaulty(t)
@@ -195,7 +195,7 @@ func RequireStoresSetBack(t *testing.T, run func(dir string, days int, meanwhile
 	h.verified()
 }
 
-// An archive that went back is filled again: from the log, and where the log begins
+// An archive that was rolled back is filled again: from the log, and where the log begins
 // later, from what services and audit's index know.
 func TestAnArchiveThatWasRolledBackIsFilledAgain(t *testing.T) {
 	t.Parallel()
@@ -228,7 +228,7 @@ func TestAnArchiveThatWasRolledBackIsFilledAgain(t *testing.T) {
 	}
 }
 
-// Where an event is in no place any more, nobody goes on, and the alarm says which.
+// Where an event is in no place any more, nobody continues, and the alarm says which.
 func TestWhatIsGoneIsToldAndNobodyGoesOn(t *testing.T) {
 	t.Parallel()
 	h := newFaulty(t)

@@ -29,8 +29,8 @@ type Trial interface {
 type Step struct {
 	Decisions []event.Event `json:"decisions"`
 	Opened    []Effect      `json:"opened"`
-	Waits     bool          `json:"waits"`  // until an event is answered that was set aside
-	Failed    string        `json:"failed"` // why it is set aside, and was not then
+	Waits     bool          `json:"waits"`  // until an event is answered that was parked
+	Failed    string        `json:"failed"` // why it is parked, and was not then
 }
 
 // An Effect is work that a step asked for.

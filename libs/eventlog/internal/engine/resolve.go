@@ -61,7 +61,7 @@ func (g *Engine) reread(r *parkedRow) *Event {
 	return v
 }
 
-// again tries an event that was set aside. Its failure undoes its own changes
+// again tries an event that was parked. Its failure undoes its own changes
 // only, and parks it: because of the retry that failed, or of itself where it was
 // only waiting.
 func (t *Transaction) again(ctx context.Context, r *parkedRow, retry *Event, recorded []Decision, deciding bool) error {

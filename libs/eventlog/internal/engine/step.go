@@ -127,7 +127,7 @@ func (t *Transaction) advance(v *Event) (again bool, err error) {
 }
 
 // follows checks that an event is the next one of its source. The last one once
-// more, byte for byte, is told apart and passed over.
+// more, byte for byte, is told apart and skipped.
 func (t *Transaction) follows(v *Event) (again bool, err error) {
 	s := t.stage
 	if v.Sequence == 0 {

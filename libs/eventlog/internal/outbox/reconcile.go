@@ -103,7 +103,7 @@ const recentCauses = 256
 // learnDecided raises how far was decided to what the outbox tells that the tables do
 // not know yet, because they were restored or lost. A service decides in the log's
 // order: what comes before the cause of a decision was decided on, also where nothing
-// came of it, and a newer version of the fold has no say in it.
+// followed from it, and a newer version of the fold has no say in it.
 func (o *Outbox) learnDecided(ctx context.Context, k *lead.LogSession, conn *pgx.Conn, count uint64) error {
 	io, fold := schema.IO(o.schema), schema.Quote(o.schema)
 	rows, err := conn.Query(ctx, "SELECT sequence, cause FROM "+io+".outbox WHERE cause IS NOT NULL AND sequence > coalesce((SELECT sequence FROM "+fold+

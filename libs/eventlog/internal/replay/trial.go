@@ -26,8 +26,8 @@ type TrialStep struct {
 	Decisions []event.Event // complete but for their sequence
 	Opened    []TrialEffect // in the order they were opened
 	Stale     bool          // the fact of a timer that had been replaced: it does nothing
-	Waits     bool          // it does nothing until an event is answered that was set aside: itself, as it was recorded, or one before it
-	Failed    string        // why the event cannot be applied; then it is set aside now, by a decision
+	Waits     bool          // it does nothing until an event is answered that was parked: itself, as it was recorded, or one before it
+	Failed    string        // why the event cannot be applied; then it is parked now, by a decision
 }
 
 // A TrialEffect is an effect that a step opened. The log of what really happened

@@ -1,4 +1,4 @@
-// Package stall is what keeps a part of a log from going on: for a while, which is a
+// Package stall is what keeps a part of a log from continuing: for a while, which is a
 // stall, or for good, which is an alarm.
 //
 // # What it guarantees
@@ -28,7 +28,7 @@ var (
 	ErrStopped = errors.New("the log is stopped")
 )
 
-// An Alarm stops a part for good: going on would lose or double events. It is ErrAlarm.
+// An Alarm stops a part for good: continuing would lose or double events. It is ErrAlarm.
 type Alarm struct{ error }
 
 // NewAlarm makes an alarm of an error.

@@ -10,7 +10,7 @@ import (
 	"github.com/freshet-io/freshet/libs/eventlog"
 )
 
-// Kinds of edges: how an event rests on an earlier one.
+// Kinds of edges: how an event depends on an earlier one.
 const (
 	Caused      = "cause"       // its envelope's causationid
 	Contributed = "contributor" // one of its payload's contributors
@@ -18,7 +18,7 @@ const (
 	OfData      = "data"        // its training set has the rows of this data commit
 	OfView      = "view"        // its training set has the features of this view
 	OfVersion   = "version"     // is about this model version
-	OfVerdict   = "verdict"     // rests on what the gates said
+	OfVerdict   = "verdict"     // depends on what the gates said
 	OfRollout   = "rollout"     // the step before, of the same rollout
 	OfChampion  = "champion"    // was seen of what this made champion
 	OfAlert     = "alert"       // ends this alert

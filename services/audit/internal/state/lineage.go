@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// An Edge says that one event rests on an earlier one, and how.
+// An Edge says that one event depends on an earlier one, and how.
 type Edge struct {
 	Effect string `json:"effect"`
 	Cause  string `json:"cause"`
@@ -66,7 +66,7 @@ func Back(r eventlog.Reader, namespace string) *Edges {
 	return &Edges{r: r, namespace: namespace, ripples: map[string]bool{}, edges: map[string][]Neighbour{}}
 }
 
-// Forth returns a reader of what rests on events.
+// Forth returns a reader of what depends on events.
 func Forth(r eventlog.Reader, namespace string) *Edges {
 	l := Back(r, namespace)
 	l.forward = true

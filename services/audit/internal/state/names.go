@@ -60,7 +60,7 @@ func Resolve(ctx context.Context, r eventlog.Reader, namespace, name string, pos
 	if err != nil {
 		return Named{}, err
 	}
-	for _, kind := range kinds { // a version's verdict rests on the version
+	for _, kind := range kinds { // a version's verdict depends on the version
 		if i := slices.IndexFunc(found, func(n Named) bool { return n.Kind == kind }); i >= 0 {
 			return found[i], nil
 		}

@@ -1,4 +1,4 @@
-// Package state is audit's fold: an index of every event, what rests on what, which
+// Package state is audit's fold: an index of every event, what depends on what, which
 // event stands behind a name, and how everything stood at every position of the log.
 // Nothing else writes these tables.
 package state
@@ -39,7 +39,7 @@ CREATE TABLE moments (                -- where in the log the suite's time moved
 CREATE INDEX moments_sequence ON moments (sequence);
 `
 
-// graphTables hold what rests on what. Every edge goes from an event to an earlier one,
+// graphTables hold what depends on what. Every edge goes from an event to an earlier one,
 // as its envelope, its contributors or its payload say, so that both directions are
 // one lookup in an index.
 const graphTables = `

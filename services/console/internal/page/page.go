@@ -90,7 +90,7 @@ type view struct {
 func (p *Page) view(ctx context.Context, namespace string) (view, error) {
 	v := view{Namespace: namespace, Triggers: []string{"data", "code", "drift", "quality", "schedule", "person"}}
 	var err error
-	// What changed is read first: what changes meanwhile is told by the stream again.
+	// What changed is read first: what changes meanwhile is reported by the stream again.
 	if v.Changed, err = state.Newest(ctx, p.state, namespace); err != nil {
 		return v, err
 	}

@@ -47,7 +47,7 @@ func modelDeclared(_ context.Context, tx *eventlog.Tx, e event.Event, p events.M
 	return nil
 }
 
-// A withdrawn model goes on serving: deleting a file must not take production
+// A withdrawn model continues serving: deleting a file must not take production
 // down. Its environments are shown as withdrawn.
 func modelWithdrawn(_ context.Context, tx *eventlog.Tx, e event.Event, p events.ModelWithdrawn) error {
 	tx.Exec(`UPDATE models SET withdrawn = true WHERE namespace = $1 AND model = $2`, eventlog.Namespace(e), p.Model)

@@ -160,7 +160,7 @@ func (w *Dependencies) inputs(ctx context.Context, ns string, req *events.Traini
 
 // pinned returns a dataset's commits up to the one that the request names. A
 // dataset that it does not name, which only views read, is taken as it is now, and
-// added to what the training set rests on.
+// added to what the training set depends on.
 func (w *Dependencies) pinned(ctx context.Context, ns, dataset string, in *trainingset.Inputs) ([]state.Commit, error) {
 	number := int64(-1)
 	for _, d := range in.Request.Data {

@@ -221,7 +221,7 @@ type batch struct {
 }
 
 // apply enters records and then says so to who waits for them. A record that
-// cannot be understood is passed over, with an error to its sender.
+// cannot be understood is skipped, with an error to its sender.
 func (p *pushes) apply(ctx context.Context, records []kafka.Record) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -261,7 +261,7 @@ func (p *pushes) apply(ctx context.Context, records []kafka.Record) error {
 		records[0].Offset, last, time.UnixMicro(newest).UTC()); err != nil {
 		return err
 	}
-	// What no window sees is not read again. The last one says where to go on.
+	// What no window sees is not read again. The last one says where to continue.
 	if _, err := p.store.pool.Exec(ctx, `DELETE FROM pushes WHERE newest <= $1 AND next_offset < $2`, time.UnixMicro(oldest).UTC(), last); err != nil {
 		return err
 	}

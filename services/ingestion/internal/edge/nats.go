@@ -159,7 +159,7 @@ const (
 // nanoseconds: whether the stream's message in its place is the same one.
 const inputMark = inputNATS + ":stored"
 
-// from is where to go on. A stream that is not the one that was read, because an
+// from is where to continue. A stream that is not the one that was read, because an
 // older copy of its store came back, is read from its first message: what was taken
 // before is found to be.
 func (f *FromNATS) from(ctx context.Context, s jetstream.Stream) (uint64, error) {

@@ -1,7 +1,7 @@
 // Package inbox takes inference records from Kafka into tables of its own and
 // gives them back for windows. Offsets are kept in the same transaction as the
 // records, and a record's id is its key, so that every record counts once however
-// often it is delivered. A record that breaks its contract is set aside with the
+// often it is delivered. A record that breaks its contract is quarantined with the
 // reason and stops nothing.
 package inbox
 

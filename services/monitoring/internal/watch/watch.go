@@ -101,7 +101,7 @@ func (w *Watcher) at(ctx context.Context, t time.Time) (<-chan struct{}, context
 }
 
 // pass closes everything that is due and says when to look again. A window that
-// cannot be closed holds up no other one.
+// cannot be closed delays no other one.
 func (w *Watcher) pass(ctx context.Context) (again time.Time, err error) {
 	due, again, err := w.due(ctx)
 	if err != nil {

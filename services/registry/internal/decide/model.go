@@ -12,7 +12,7 @@ import (
 )
 
 // modelWithdrawn denies what the model has waiting for a person. What it serves it
-// goes on serving: taking it down is a decision of its own.
+// continues serving: taking it down is a decision of its own.
 func modelWithdrawn(ctx context.Context, s eventlog.Reader, e event.Event, p events.ModelWithdrawn, _ time.Time) ([]event.Event, error) {
 	namespace := eventlog.Namespace(e)
 	waiting, err := state.WaitingFor(ctx, s, namespace, p.Model)

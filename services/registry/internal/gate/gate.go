@@ -1,6 +1,6 @@
 // Package gate judges a candidate by the rules that it must pass, written in CEL
 // over the maps candidate, champion (null where there is none) and naive. What an
-// evaluation rests on, and when it fails, is libs/rules' to say; a gate that could
+// evaluation depends on, and when it fails, is libs/rules' to say; a gate that could
 // not be evaluated has not been passed.
 package gate
 

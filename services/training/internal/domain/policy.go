@@ -126,7 +126,7 @@ func Remember(trigger, reason string) string {
 
 // TooLittleData reports whether a training set failed for want of data, which
 // more data cures: such a failure does not count against the model, and its code
-// change goes on waiting.
+// change continues waiting.
 func TooLittleData(reason string) bool {
 	return reason == tooLittleData || reason == noDataForViews
 }

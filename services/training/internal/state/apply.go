@@ -110,7 +110,7 @@ func setTimer(tx *eventlog.Tx, namespace, model, schedule string, after time.Tim
 }
 
 // scheduleTicked sets the next tick. Ticks that passed while nothing ran collapse
-// into this one; how many is told by the next.
+// into this one; how many is reported by the next.
 func scheduleTicked(ctx context.Context, tx *eventlog.Tx, e event.Event, p events.ScheduleTicked) error {
 	namespace := eventlog.Namespace(e)
 	var schedule string

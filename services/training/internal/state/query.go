@@ -101,7 +101,7 @@ func TimeOf(ctx context.Context, r eventlog.Reader, namespace, dataset string) (
 	return column, zone, err
 }
 
-// A Run is one training, from its request to what came of it.
+// A Run is one training, from its request to what followed from it.
 type Run struct {
 	Namespace   string
 	Request     string

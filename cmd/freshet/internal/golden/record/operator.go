@@ -123,7 +123,7 @@ func (o *operator) cancel(ctx context.Context) error {
 }
 
 // park lets PostgreSQL refuse what the registry applies; one event is tried again after
-// that was mended, one is passed over.
+// that was repaired, one is skipped.
 func (o *operator) park(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, o.database)
 	if err != nil {

@@ -119,7 +119,7 @@ func (c *Copier) Behind(ctx context.Context) (int64, error) {
 	}
 	archived := c.archived.Load()
 	if !c.copies.Load() { // another process may
-		if tail, err := archive.New(c.kafka).Tail(ctx); err == nil { // while it is away, what was known of it stands
+		if tail, err := archive.New(c.kafka).Tail(ctx); err == nil { // while it is unavailable, what was known of it stands
 			archived = max(archived, tail.Sequence)
 		}
 	}
@@ -127,7 +127,7 @@ func (c *Copier) Behind(ctx context.Context) (int64, error) {
 }
 
 // Run copies until the context ends. Every error makes it read the topic's tail and
-// go on from there.
+// continue from there.
 func (c *Copier) Run(ctx context.Context) error {
 	c.copies.Store(true)
 	defer c.copies.Store(false)
@@ -160,11 +160,11 @@ func (c *Copier) Run(ctx context.Context) error {
 	}
 }
 
-// session goes on from the topic's tail until the first error.
+// session continues from the topic's tail until the first error.
 func (c *Copier) session(ctx context.Context) error {
 	ensured := c.kafka.Ensure(ctx, archive.Topic, 1)
 	if err := Check(ctx, c.kafka); err != nil {
-		return err // it says how to mend what Ensure refuses
+		return err // it says how to repair what Ensure refuses
 	}
 	if ensured != nil {
 		return ensured

@@ -154,7 +154,7 @@ func (g *Guardian) session(ctx context.Context) error {
 	}
 }
 
-// attest lets everybody go on with a stream.
+// attest lets everybody continue with a stream.
 func (r *round) attest(stream string, created time.Time) {
 	r.at = &attestation{stream: stream, created: created}
 	r.g.at.Store(r.at)

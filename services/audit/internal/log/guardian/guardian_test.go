@@ -81,7 +81,7 @@ func TestAGuardianWhoseSessionWasEndedStopsAttesting(t *testing.T) {
 	require.Eventually(t, attests, waitLimit, poll)
 }
 
-// A service that does not come back holds up all trimming: that is told, with the way
+// A service that does not come back delays all trimming: that is told, with the way
 // out, once it stands still, and not again at every turn.
 func TestAServiceThatBlocksTrimmingIsNamed(t *testing.T) {
 	t.Parallel()

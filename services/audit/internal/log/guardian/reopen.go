@@ -56,7 +56,7 @@ func (r *round) reopen(ctx context.Context, reason string, newest int, common ui
 		return err
 	}
 	if entries == nil || !r.complete(reason, entries, tail.Sequence) {
-		return nil // told already
+		return nil // reported before
 	}
 	r.g.o.Logger.Error("the log's next epoch is opened", "reason", reason, "epoch", newest+1, "begins", common+1, "archived", tail.Sequence, "restored", end)
 	if s := r.current; s != nil && !s.retired {

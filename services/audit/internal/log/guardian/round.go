@@ -142,7 +142,7 @@ func (r *round) missing(known uint64) []string {
 }
 
 // advance brings the round further: it attests, opens an epoch, or says what is
-// missing. Only what this process cannot go on without is an error.
+// missing. Only what this process cannot continue without is an error.
 func (r *round) advance(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -176,7 +176,7 @@ func (r *round) checkStream(ctx context.Context) error {
 		return fmt.Errorf("the log's stream %s was deleted and created again", r.at.stream)
 	}
 	if r.g.o.Archive != nil {
-		if tail, err := r.g.o.Archive.Tail(ctx); err == nil { // while it is away, nothing more is in it
+		if tail, err := r.g.o.Archive.Tail(ctx); err == nil { // while it is unavailable, nothing more is in it
 			r.archived = max(r.archived, tail.Sequence)
 		}
 	}

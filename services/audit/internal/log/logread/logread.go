@@ -89,7 +89,7 @@ func (r *Reader) Get(ctx context.Context, sequence uint64) (Message, error) {
 	switch {
 	case errors.Is(err, archive.ErrMissing):
 		return Message{}, fmt.Errorf("%w: at %d: %w", ErrMissing, sequence, err)
-	case err != nil: // nobody knows
+	case err != nil: // it is unknown
 		return Message{}, fmt.Errorf("log at %d: %w", sequence, err)
 	}
 	return archived(one), nil

@@ -21,7 +21,7 @@ var bad = map[string]bool{
 }
 
 // Draw writes the answer as a picture: what was asked about at the top, and below it, for
-// why, what it rests on, for impact, what came of it.
+// why, what it depends on, for impact, what followed from it.
 func (a Answer) Draw(w io.Writer) error {
 	alike := a.alike()
 	var boxes []picture.Box

@@ -65,7 +65,7 @@ var making = map[string]bool{
 	events.TypeRunCompleted: true, events.TypeRunFailed: true, events.TypeCandidateMeasured: true,
 }
 
-// behind are the events of an answer that one of them rests on.
+// behind are the events of an answer that one of them depends on.
 func (a Answer) behind(id string) map[string]bool {
 	causes := map[string][]string{}
 	for _, e := range a.Edges {
@@ -96,7 +96,7 @@ type factsOf struct {
 	from     payloads
 	facts    []Fact
 	version  int64           // that it is about; 0 if unknown
-	madeOf   map[string]bool // events that its registration rests on; nil if unknown
+	madeOf   map[string]bool // events that its registration depends on; nil if unknown
 	revision string          // that the training ran
 }
 

@@ -46,7 +46,7 @@ func (x *Explainer) Impact(ctx context.Context, namespace, name string, position
 	return a, nil
 }
 
-// forward walks from an event to everything that rests on it.
+// forward walks from an event to everything that depends on it.
 func (x *Explainer) forward(ctx context.Context, namespace string, start state.Entry) (graphOf, bool, error) {
 	g, level, truncated := newGraph(), []state.Entry{start}, false
 	g.events[start.ID] = &found{Entry: start}
@@ -130,7 +130,7 @@ func mostImportant(all []state.Entry, start string, most int) []state.Entry {
 
 // contracted are the edges between chosen events: what lies between two of them and is not
 // told becomes one edge. An event that is not told passes on the newest few of what it
-// rests on, which keeps the picture readable.
+// depends on, which keeps the picture readable.
 func contracted(g graphOf, all, chosen []state.Entry) map[state.Edge]bool {
 	const passed = 3
 	told := map[string]bool{}

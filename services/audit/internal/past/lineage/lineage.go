@@ -56,7 +56,7 @@ type Node struct {
 	Actor    string    `json:"actor,omitempty"`
 	Ripple   string    `json:"ripple"`
 	Text     string    `json:"text"`
-	// More says that the walk ended here by choice: ask about this event to go on.
+	// More says that the walk ended here by choice: ask about this event to continue.
 	More bool `json:"more,omitempty"`
 }
 
@@ -67,8 +67,8 @@ type Fact struct {
 	Event string `json:"event"`
 }
 
-// An Answer is a graph of events: for why, the asked one and everything it rests on, the
-// newest first; for impact, the asked one and what rests on it, the oldest first.
+// An Answer is a graph of events: for why, the asked one and everything it depends on, the
+// newest first; for impact, the asked one and what depends on it, the oldest first.
 type Answer struct {
 	Question  string       `json:"question"` // why or impact
 	Namespace string       `json:"namespace"`

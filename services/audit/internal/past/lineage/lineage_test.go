@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// dense is an index in which few events have many edges: e1 rests on 150 others, each of
+// dense is an index in which few events have many edges: e1 depends on 150 others, each of
 // them on the same ones; so many events as $1 says after a version rest on it.
 const dense = `
 INSERT INTO events SELECT 'default', 'e' || i, 1000 - i, 'io.freshet.x.v1.t', '/freshet/x', 's', 'r', '', i, 1, '', '2001-01-06'::timestamptz, '{}'

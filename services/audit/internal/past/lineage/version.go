@@ -140,7 +140,7 @@ func (x *Explainer) stands(ctx context.Context, namespace string, v version, pos
 }
 
 // Behind returns everything that explanations of versions name, by the events of their
-// registration, and what that rests on, in no order: every data commit of their trainings
+// registration, and what that depends on, in no order: every data commit of their trainings
 // with its parents, the code and the views, what was done with them. At most so many
 // events; ErrTooMany of state where there are more.
 func (x *Explainer) Behind(ctx context.Context, namespace string, registered []state.Entry, most int) ([]state.Entry, error) {

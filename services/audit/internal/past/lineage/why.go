@@ -65,7 +65,7 @@ func (x *Explainer) start(ctx context.Context, namespace, name string, position 
 	return of, start, err
 }
 
-// backward walks from an event to what it rests on.
+// backward walks from an event to what it depends on.
 type backward struct {
 	*Explainer
 	namespace string

@@ -23,7 +23,7 @@ type Box struct {
 	Text  string
 	Bad   bool // something was refused or failed
 	Asked bool
-	More  bool // the graph goes on behind it
+	More  bool // the graph continues behind it
 }
 
 // A Line joins two boxes; a faint one is less than a cause.

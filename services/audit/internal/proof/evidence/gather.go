@@ -89,7 +89,7 @@ func (l *Library) Proof(ctx context.Context, namespace, id string) (transparency
 
 // Pack gathers the evidence about a model: every event of the ripples that it is the
 // subject of, or only of those that led to, judged and moved one version; and everything
-// that an explanation of its versions names, with what that rests on.
+// that an explanation of its versions names, with what that depends on.
 func (l *Library) Pack(ctx context.Context, namespace, model string, version int64) (map[string][]byte, error) {
 	s := state.Selection{Namespace: namespace, Rollouts: typesOf("rollout"), Limit: packLimit}
 	what := "all"
@@ -136,7 +136,7 @@ func (l *Library) Pack(ctx context.Context, namespace, model string, version int
 
 // whole adds to the events of ripples what explanations of the versions name that were
 // registered by some of them (of every version of the model, where none is named), and
-// everything that any of it rests on. So whoever has the pack finds each cause in it.
+// everything that any of it depends on. So whoever has the pack finds each cause in it.
 func (l *Library) whole(ctx context.Context, namespace, model string, registered []string, entries []state.Entry) ([]state.Entry, error) {
 	all := gathered{known: map[string]bool{}}
 	all.add(entries...)

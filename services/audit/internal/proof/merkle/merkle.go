@@ -109,7 +109,7 @@ func (l *Log) now(err error) { l.state.Store(&err) }
 // Public is the public key of this process' signatures.
 func (l *Log) Public() string { return l.o.Key.Public() }
 
-// Key signs what rests on a checkpoint.
+// Key signs what depends on a checkpoint.
 func (l *Log) Key() transparency.Key { return l.o.Key }
 
 // Newest is the newest checkpoint, the zero one where there is none.
@@ -132,7 +132,7 @@ func (l *Log) Run(ctx context.Context) error {
 			return nil
 		}
 		if errors.Is(err, ErrAltered) || errors.Is(err, archive.ErrForeign) || errors.Is(err, archive.ErrMissing) {
-			l.altered.Store(true) // until it was followed again: one that is away now is no better
+			l.altered.Store(true) // until it was followed again: one that is unavailable now is no better
 		}
 		l.now(err)
 		l.o.Logger.Error("following the archive failed and is tried again", "error", err, "again_in", retryAfter)

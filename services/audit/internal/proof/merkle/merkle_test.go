@@ -223,7 +223,7 @@ func TestTheTreesFileIsMadeAgain(t *testing.T) {
 		c, err := l.Checkpoint(t.Context())
 		require.NoError(t, err, name)
 		require.False(t, l.Altered(), name)
-		// Damage below what a root rests on is found by a proof, and mended then.
+		// Damage below what a root depends on is found by a proof, and repaired then.
 		require.Eventually(t, func() bool { _, err = l.Prove(3, message(3, events.TypeRunStarted, ""), c); return err == nil }, time.Minute, time.Millisecond, name)
 		b.await(l, c.Size+1)
 		stop()

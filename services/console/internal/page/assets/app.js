@@ -54,7 +54,7 @@ async function show() {
   $("#status").replaceChildren(
     el("strong", {}, `${r.trigger}: ${r.subject}`), ` began ${when(r.started)}, ${r.events} events. `,
     el("strong", {}, words(r.outcome)), r.detail ? `: ${r.detail}` : "", r.open ? " (still running)" : "",
-    " ", el("a", { href: `#impact/${id}` }, "what came of it"), " · ", el("a", { href: `#as-of/${r.changed}` }, "how everything stood then"));
+    " ", el("a", { href: `#impact/${id}` }, "what followed from it"), " · ", el("a", { href: `#as-of/${r.changed}` }, "how everything stood then"));
   picture();
   const list = $("#as-list ol");
   list.replaceChildren(...r.items.map((e) => el("li", {},
@@ -85,7 +85,7 @@ function choose(e) {
   $("#detail").replaceChildren(el("strong", {}, wordsOf(e.type)),
     el("dl", {}, ...facts.filter(([, v]) => v).flatMap(([k, v]) => [el("dt", {}, k), el("dd", {}, v)])),
     el("a", { href: `/v1/events/${e.id}?${query}` }, "the whole event"), " · ", el("a", { href: `#why/${e.id}` }, "why?"), " · ",
-    el("a", { href: `#impact/${e.id}` }, "what came of it"), " · ", el("a", { href: `#as-of/${e.sequence}` }, "how everything stood then"));
+    el("a", { href: `#impact/${e.id}` }, "what followed from it"), " · ", el("a", { href: `#as-of/${e.sequence}` }, "how everything stood then"));
   $("#detail").hidden = false;
 }
 

@@ -12,7 +12,7 @@ let asked = ""; // the newest question: an answer to an older one comes too late
 // graph shows why, or impact: the facts, the picture, and every event in words.
 async function graph(question, name) {
   const a = await get(route(question, name));
-  const parts = [el("p", {}, el("strong", {}, question === "why" ? a.title : `What came of: ${a.title}`))];
+  const parts = [el("p", {}, el("strong", {}, question === "why" ? a.title : `What followed from: ${a.title}`))];
   const facts = question === "why" ? a.facts.map((f) => [f.what, f.text])
     : Object.entries(a.counts).toSorted((x, y) => y[1] - x[1]).map(([type, n]) => [wordsOf(type), String(n)]);
   if (facts.length) parts.push(el("dl", {}, ...facts.flatMap(([k, v], i) => [el("dt", {}, i && facts[i - 1][0] === k ? "" : k), el("dd", {}, v)])));
@@ -28,7 +28,7 @@ async function graph(question, name) {
 }
 
 function step(question, n) {
-  const [next, label] = question === "impact" ? ["why", "why?"] : n.more ? ["why", "and why that?"] : ["impact", "what came of it"];
+  const [next, label] = question === "impact" ? ["why", "why?"] : n.more ? ["why", "and why that?"] : ["impact", "what followed from it"];
   return el("li", { "data-event": n.id }, el("time", { dateTime: n.time }, when(n.time)),
     el("a", { href: `/v1/events/${n.id}?${query}` }, n.text), " ", el("a", { href: `#${next}/${n.id}` }, label));
 }
@@ -69,7 +69,7 @@ async function asOf(_, point) {
   return parts;
 }
 
-const questions = { why: [graph, "Why"], impact: [graph, "What came of it"], "as-of": [asOf, "How everything stood"] };
+const questions = { why: [graph, "Why"], impact: [graph, "What followed from it"], "as-of": [asOf, "How everything stood"] };
 
 async function follow() {
   const [, question, name] = /^#(why|impact|as-of)\/(.+)$/.exec(location.hash) ?? [];
