@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/freshet-io/freshet/libs/eventlog/attest"
@@ -51,7 +52,7 @@ type Record struct {
 	Epoch    string // of the log, when it was copied
 	Digest   string // of Data, as Digest names it
 	Data     []byte
-	Key      []byte    // the namespace and the event's id
+	Key      []byte    // the namespace and the event's id; of what is no event, its subject behind a slash
 	Time     time.Time // when the log took it
 	Offset   int64     // in the topic
 }
@@ -97,16 +98,27 @@ func Parse(r kafka.Record) (Record, error) {
 	return out, nil
 }
 
+// Subject is that of a message which is no event of the service under whose subject it
+// was published; empty of an event, whose type and namespace say it.
+func (r Record) Subject() string {
+	if len(r.Key) > 0 && r.Key[0] == '/' {
+		return string(r.Key[1:])
+	}
+	return ""
+}
+
 // NewRecord makes the record of a message of the log's stream, as Parse reads it. Its key
 // begins with the namespace, so that records can be told apart by tenant without reading
-// them; a message that cannot be read is named by its subject.
+// them; a message that is no event of its subject is named by that.
 func NewRecord(stream string, sequence uint64, subject string, data []byte, stored time.Time) kafka.Record {
 	key := "/" + subject
 	var e struct {
 		Namespace string `json:"namespace"`
 		ID        string `json:"id"`
+		Type      string `json:"type"`
+		Source    string `json:"source"`
 	}
-	if err := json.Unmarshal(data, &e); err == nil {
+	if err := json.Unmarshal(data, &e); err == nil && e.Namespace != "" && e.ID != "" && publishes(e.Source, e.Type, subject) {
 		key = e.Namespace + "/" + e.ID
 	}
 	return kafka.Record{Topic: Topic, Key: []byte(key), Value: data, Time: stored, Headers: []kafka.Header{
@@ -115,6 +127,22 @@ func NewRecord(stream string, sequence uint64, subject string, data []byte, stor
 		{Key: HeaderEpoch, Value: strconv.AppendInt(nil, int64(attest.Number(stream)), 10)},
 		{Key: HeaderDigest, Value: []byte(Digest(data))},
 	}}
+}
+
+// Names of the log's events, of which a subject freshet.<namespace>.<name> has the same name.
+const (
+	typePrefix   = "io.freshet."
+	sourcePrefix = "/freshet/"
+)
+
+// publishes says whether events of a source and type are published under a subject.
+func publishes(source, typ, subject string) bool {
+	parts := strings.SplitN(subject, ".", 3)
+	if len(parts) < 3 {
+		return false
+	}
+	service, _, _ := strings.Cut(parts[2], ".")
+	return typ == typePrefix+parts[2] && source == sourcePrefix+service
 }
 
 func (a *Reader) bounds(ctx context.Context) (first, end int64, err error) {

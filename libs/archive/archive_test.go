@@ -150,8 +150,15 @@ func TestALongArchiveIsReadFromAnywhere(t *testing.T) {
 func TestARecordIsReadAsItWasMade(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2001, 1, 6, 0, 0, 0, 0, time.UTC)
-	for data, key := range map[string]string{`{"namespace":"team","id":"e1"}`: "team/e1", `not an event`: "/freshet.x"} {
-		made := archive.NewRecord("FRESHET_3", 7, "freshet.x", []byte(data), at)
+	const subject = "freshet.team.console.v1.note_added"
+	for data, key := range map[string]string{
+		`{"namespace":"team","id":"e1","type":"io.freshet.console.v1.note_added","source":"/freshet/console"}`: "team/e1",
+		`not an event`: "/" + subject,
+		`{}`:           "/" + subject,
+		`{"namespace":"team","id":"e1","type":"io.freshet.console.v1.other","source":"/freshet/console"}`:       "/" + subject,
+		`{"namespace":"team","id":"e1","type":"io.freshet.console.v1.note_added","source":"/freshet/registry"}`: "/" + subject,
+	} {
+		made := archive.NewRecord("FRESHET_3", 7, subject, []byte(data), at)
 		require.Equal(t, archive.Topic, made.Topic)
 		r, err := archive.Parse(made)
 		require.NoError(t, err)

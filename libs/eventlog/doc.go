@@ -92,6 +92,11 @@
 // ripple wait behind it, in order; all others continue. event_retried and
 // event_discarded, facts that name it, let them go; ResolveParked records them.
 //
+// A message that is no event of the service under whose subject it was published (no
+// event at all, or another's) has no place in any order. Who applies or decides on what
+// that subject carries parks it, under an id made of where it is and what it holds;
+// everybody else passes it. The service itself numbers its events as if it were not there.
+//
 // A history that cannot be continued stops the relay or the processor for good,
 // with an alarm in Status.Err: a gap in the log, an event in the log that is not
 // the one in the outbox or not the one that was applied, a log shorter than the

@@ -16,10 +16,11 @@ var ErrNoMessage = errors.New("no such message in the log")
 
 // A Message is one of a stream.
 type Message struct {
-	Subject  string    `json:"subject"`
-	Sequence uint64    `json:"seq"`
-	Data     []byte    `json:"data"`
-	Time     time.Time `json:"time"` // when it was stored, by the server's clock
+	Subject  string      `json:"subject"`
+	Sequence uint64      `json:"seq"`
+	Header   nats.Header `json:"-"`
+	Data     []byte      `json:"data"`
+	Time     time.Time   `json:"time"` // when it was stored, by the server's clock
 }
 
 // At reads the message at a sequence, from the stream's leader: a client's own way asks
@@ -55,7 +56,10 @@ func get(ctx context.Context, nc *nats.Conn, stream string, which map[string]any
 	}
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
-		Message *Message            `json:"message"`
+		Message *struct {
+			Message
+			Headers []byte `json:"hdrs"`
+		} `json:"message"`
 	}
 	if err := json.Unmarshal(reply.Data, &answer); err != nil {
 		return Message{}, err
@@ -68,5 +72,11 @@ func get(ctx context.Context, nc *nats.Conn, stream string, which map[string]any
 	case answer.Message == nil:
 		return Message{}, errors.New("the server's answer has no message")
 	}
-	return *answer.Message, nil
+	m := answer.Message.Message
+	if raw := answer.Message.Headers; len(raw) > 0 {
+		if m.Header, err = nats.DecodeHeadersMsg(raw); err != nil {
+			return Message{}, fmt.Errorf("the headers at %d: %w", m.Sequence, err)
+		}
+	}
+	return m, nil
 }

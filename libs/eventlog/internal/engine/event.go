@@ -16,6 +16,7 @@ type Event struct {
 	Data     []byte
 
 	Event   event.Event
+	untyped bool // its type is inside it only
 	decoded bool
 	Err     error // of decoding
 }
@@ -26,16 +27,22 @@ func (v *Event) Decode(c envelope.Codec) {
 		return
 	}
 	v.decoded = true
-	if v.Event, v.Err = c.Decode(v.Data); v.Err != nil {
-		return
-	}
-	id, sequence := v.Event.ID(), envelope.Sequence(v.Event)
-	if v.Event.Type() != v.Name || v.ID != "" && id != v.ID || v.Sequence != 0 && sequence != v.Sequence {
+	if v.Event, v.Err = c.Decode(v.Data); v.Err == nil {
+		id, sequence := v.Event.ID(), envelope.Sequence(v.Event)
+		if v.Event.Type() == v.Name && v.Event.Source() == v.Source && (v.ID == "" || id == v.ID) && (v.Sequence == 0 || sequence == v.Sequence) {
+			v.ID, v.Sequence = id, sequence
+			return
+		}
 		v.Err = errors.New("the event is not what its subject and headers say")
-		return
 	}
-	v.ID, v.Sequence = id, sequence
+	if v.ID == "" {
+		v.ID = envelope.ForeignID(v.Stream, v.Data)
+	}
 }
+
+// Foreign says that a message is no event of the service under whose subject it is: no
+// service of any version recorded it.
+func (v *Event) Foreign() bool { return v.decoded && v.Sequence == 0 }
 
 // Wanted says whether the fold has to see inside the event; of others it is enough
 // to know that they were there.
@@ -48,12 +55,16 @@ func (v *Event) Wanted() bool {
 
 // Open decodes an event that the fold has to see inside.
 func (g *Engine) Open(v *Event) {
-	if v.Name == "" && !v.decoded { // of the archive
-		v.decoded = true
+	if v.untyped && !v.decoded {
+		v.untyped, v.decoded = false, true
 		if v.Event, v.Err = g.Codec.Decode(v.Data); v.Err == nil {
 			v.Type = g.Type(v.Event.Type())
 			v.ID, v.Sequence = v.Event.ID(), envelope.Sequence(v.Event)
+			return
 		}
+		// Who copied it made sure that its type is the one of its subject.
+		v.Type = g.Type(envelope.TypeOf(v.Data))
+		v.ID = envelope.ForeignID(v.Stream, v.Data)
 		return
 	}
 	if v.Wanted() {
@@ -80,7 +91,10 @@ func (g *Engine) Read(stream uint64, subject, id string, sequence uint64, data [
 }
 
 // Archived is an event as the archive has it: its type is inside it only, and is known
-// once it was opened.
-func (g *Engine) Archived(stream uint64, data []byte) *Event {
-	return &Event{Stream: stream, Type: g.Type(""), Data: data}
+// once it was opened. Of a message that is no event the archive has the subject.
+func (g *Engine) Archived(stream uint64, subject string, data []byte) *Event {
+	if subject != "" {
+		return &Event{Stream: stream, Type: g.Published(subject), Data: data}
+	}
+	return &Event{Stream: stream, Type: g.Type(""), Data: data, untyped: true}
 }

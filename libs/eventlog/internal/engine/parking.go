@@ -86,6 +86,8 @@ func (t *Transaction) park(ctx context.Context, v *Event, f *Failure, recorded [
 	at := t.stage.now
 	if v.Err == nil {
 		cause, at = envelope.CauseOf(v.Event), v.Event.Time()
+	} else if at.IsZero() { // nothing came before it that says what time it is
+		at = time.Unix(0, 0).UTC()
 	}
 	return t.parkAs(ctx, v, f, recorded, cause, at)
 }
@@ -115,6 +117,9 @@ func (t *Transaction) parkAs(ctx context.Context, v *Event, f *Failure, recorded
 
 func (t *Transaction) newParked(v *Event) *parkedRow {
 	row := &parkedRow{id: v.ID, sequence: v.Stream, typ: v.Name, namespace: "default", data: v.Data}
+	if row.data == nil {
+		row.data = []byte{} // a message may hold nothing
+	}
 	if v.Err == nil {
 		row.namespace, row.subject, row.correlation = envelope.Namespace(v.Event), v.Event.Subject(), envelope.Correlation(v.Event)
 	}

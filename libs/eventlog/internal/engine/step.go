@@ -61,7 +61,9 @@ func (t *Transaction) Step(ctx context.Context, v *Event, recorded []Decision, p
 			return Applied, err
 		}
 		if x := t.mode.Verifier; x != nil {
-			x.Logged(v)
+			if !v.Foreign() {
+				x.Logged(v)
+			}
 			x.Note(recorded)
 		}
 		if v.Decision {
@@ -132,7 +134,7 @@ func (t *Transaction) follows(v *Event) (again bool, err error) {
 	s := t.stage
 	if v.Sequence == 0 {
 		// Nothing that a service recorded: it has no place in any order.
-		t.g.Logger.Error("a message of the log cannot be read", "sequence", v.Stream, "error", v.Err)
+		t.g.Logger.Error("a message of the log is no event", "sequence", v.Stream, "id", v.ID, "error", v.Err)
 		return v.Service == "" || v.apply == nil && v.decide == nil, nil
 	}
 	source := v.Source

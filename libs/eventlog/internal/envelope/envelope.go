@@ -18,6 +18,7 @@ package envelope
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -76,6 +77,20 @@ func EffectID(cause, kind string, ordinal int) string {
 // DecisionID is the id of the ordinal-th decision that a cause led to.
 func DecisionID(cause, typ string, ordinal int) string {
 	return uuid.NewSHA1(idSpace, []byte("decision/"+cause+"/"+typ+"/"+strconv.Itoa(ordinal))).String()
+}
+
+// TypeOf is the type that bytes say of themselves, also where they are no event.
+func TypeOf(data []byte) string {
+	var e struct {
+		Type string `json:"type"`
+	}
+	_ = json.Unmarshal(data, &e) // then it is empty
+	return e.Type
+}
+
+// ForeignID names a message of the log that is no event, by where it is and what it holds.
+func ForeignID(stream uint64, data []byte) string {
+	return uuid.NewSHA1(idSpace, fmt.Appendf(nil, "foreign/%d/%x", stream, Digest(data))).String()
 }
 
 // ResultID is the id of a fact that an effect (ordinal 0 closes it) or a timer

@@ -191,7 +191,7 @@ func (r *Relay) resume(ctx context.Context, k *lead.LogSession) error {
 		if position+1 < first {
 			return fmt.Errorf("the position, %d, is before the log's first event, %d", position, first)
 		}
-		r.last, r.next = 0, own+1
+		r.last, r.next = m.End, own+1
 		r.raise(&r.recorded, own)
 		r.raise(&r.published, own)
 		return nil
@@ -210,7 +210,7 @@ func (r *Relay) resume(ctx context.Context, k *lead.LogSession) error {
 	if !bytes.Equal(own, m.Data) {
 		return stall.Alarmf("event %d of %s in the log (at %d) is not the one in the outbox", m.Sequence, r.o.service, m.Stream)
 	}
-	r.last, r.next = m.Stream, m.Sequence+1
+	r.last, r.next = m.End, m.Sequence+1
 	r.raise(&r.recorded, m.Sequence)
 	r.raise(&r.published, m.Sequence)
 	return nil

@@ -201,7 +201,7 @@ func (s *Source) Archived(ctx context.Context, next, until uint64, out func(Chun
 		err = s.archive.Read(ctx, next, min(until, tail.Sequence), func(batch []archive.Record) error {
 			for _, r := range batch {
 				// Its type is inside it only: it is known once it was decoded.
-				if err := g.add(s.engine.Archived(r.Sequence, r.Data)); err != nil {
+				if err := g.add(s.engine.Archived(r.Sequence, r.Subject(), r.Data)); err != nil {
 					return err
 				}
 			}

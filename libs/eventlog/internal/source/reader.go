@@ -11,6 +11,7 @@ import (
 	"github.com/freshet-io/freshet/libs/eventlog/internal/engine"
 	"github.com/freshet-io/freshet/libs/eventlog/internal/lead"
 	"github.com/freshet-io/freshet/libs/eventlog/internal/stall"
+	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -114,13 +115,10 @@ func (s *Source) readOnce(ctx context.Context, k *lead.LogSession, next *uint64,
 
 // Message is a message of the log as the fold sees it.
 func (s *Source) Message(stream uint64, subject string, h nats.Header, data []byte) *engine.Event {
-	var id string
-	var sequence uint64
-	if v := h[HeaderID]; len(v) == 1 {
-		id = v[0]
-	}
-	if n := h[HeaderSequence]; len(n) == 1 {
-		sequence, _ = strconv.ParseUint(n[0], 10, 64)
+	id, n := h.Get(HeaderID), h.Get(HeaderSequence)
+	sequence, err := strconv.ParseUint(n, 10, 64)
+	if err != nil || uuid.Validate(id) != nil {
+		id, sequence = "", 0 // it says both, or it has no place
 	}
 	return s.engine.Read(stream, subject, id, sequence, data)
 }

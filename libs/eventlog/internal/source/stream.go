@@ -76,43 +76,76 @@ func EnsureStream(ctx context.Context, nc *nats.Conn, stream string) error {
 	return nil
 }
 
-// A Stored message of the log.
+// A Stored event of the log.
 type Stored struct {
 	Stream   uint64 // sequence in the log
 	Sequence uint64 // of its source
 	Subject  string
 	Data     []byte
+
+	// End is the sequence in the log of the last message under the service's subjects:
+	// the event's, unless messages that are no events follow it.
+	End uint64
 }
 
 const readTimeout = 10 * time.Second // of one message of the log
 
-// LastOwn reads the service's last event in the log.
+// LastOwn reads the service's last event in the log. Where the log has none, the error
+// is attest.ErrNoMessage.
 func (s *Source) LastOwn(ctx context.Context, k *lead.LogSession) (Stored, error) {
-	return s.readMessage(ctx, k, func(ctx context.Context) (attest.Message, error) {
+	m, err := s.readMessage(ctx, k, func(ctx context.Context) (attest.Message, error) {
 		return attest.Last(ctx, k.Conn, k.Stream, envelope.OwnSubjects(s.engine.Service()))
 	})
+	if err != nil {
+		return Stored{}, err
+	}
+	first, _, err := k.Bounds(ctx)
+	if err != nil {
+		return Stored{}, err
+	}
+	end := m.Sequence
+	for {
+		v := s.Message(m.Sequence, m.Subject, m.Header, m.Data)
+		if v.Own {
+			v.Decode(s.engine.Codec)
+			if v.Err != nil && !v.Foreign() {
+				return Stored{}, fmt.Errorf("message %d of the log: %w", m.Sequence, v.Err)
+			}
+			if !v.Foreign() {
+				return Stored{Stream: m.Sequence, Sequence: v.Sequence, Subject: m.Subject, Data: m.Data, End: end}, nil
+			}
+		}
+		// Somebody else published under the service's subject.
+		for at := m.Sequence - 1; ; at-- {
+			if at < first || at == 0 {
+				return Stored{End: end}, fmt.Errorf("read the log: %w: of %s", attest.ErrNoMessage, s.engine.Service())
+			}
+			if m, err = s.MessageAt(ctx, k, at); err == nil {
+				break
+			}
+			if !errors.Is(err, attest.ErrNoMessage) {
+				return Stored{}, err
+			}
+		}
+	}
 }
 
-// MessageAt reads the event at a sequence.
-func (s *Source) MessageAt(ctx context.Context, k *lead.LogSession, sequence uint64) (Stored, error) {
+// MessageAt reads the message at a sequence.
+func (s *Source) MessageAt(ctx context.Context, k *lead.LogSession, sequence uint64) (attest.Message, error) {
 	return s.readMessage(ctx, k, func(ctx context.Context) (attest.Message, error) {
 		return attest.At(ctx, k.Conn, k.Stream, sequence)
 	})
 }
 
-func (s *Source) readMessage(ctx context.Context, k *lead.LogSession, read func(context.Context) (attest.Message, error)) (Stored, error) {
+func (s *Source) readMessage(ctx context.Context, k *lead.LogSession, read func(context.Context) (attest.Message, error)) (attest.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	if k.Gone() {
-		return Stored{}, lead.ErrUnavailable
+		return attest.Message{}, lead.ErrUnavailable
 	}
 	m, err := read(ctx)
 	if err != nil {
-		return Stored{}, fmt.Errorf("read the log: %w", err)
+		return attest.Message{}, fmt.Errorf("read the log: %w", err)
 	}
-	e, err := s.engine.Codec.Decode(m.Data)
-	if err != nil {
-		return Stored{}, fmt.Errorf("message %d of the log: %w", m.Sequence, err)
-	}
-	return Stored{Stream: m.Sequence, Sequence: envelope.Sequence(e), Subject: m.Subject, Data: m.Data}, nil
+	return m, nil
 }
