@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/archive"
@@ -21,6 +20,7 @@ import (
 	"github.com/freshet-io/freshet/libs/kafkaserver"
 	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/freshet-io/freshet/libs/postgres"
+	"github.com/freshet-io/freshet/services/ingestion"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -28,8 +28,6 @@ import (
 const (
 	// Stream is the log's name in its first epoch.
 	Stream = "FRESHET_1"
-	// InStream holds what outside producers publish to freshet-in.<namespace>.….
-	InStream = "FRESHET_IN"
 
 	adminUser    = "admin"
 	producerUser = "producer"
@@ -126,13 +124,7 @@ func (i *Infrastructure) streams(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	_, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: InStream, Subjects: []string{"freshet-in.>"}, Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy,
-		Discard: jetstream.DiscardNew, MaxAge: 7 * 24 * time.Hour, MaxBytes: min(8<<30, i.nats.MaxStore()/4),
-		MaxMsgSize:  128 << 10, // a server takes no stream that may outgrow it
-		Description: "what outside producers publish; ingestion validates and records it",
-	})
-	if err != nil {
+	if err := ingestion.EnsureStream(ctx, js, min(8<<30, i.nats.MaxStore()/4)); err != nil {
 		return fmt.Errorf("the stream for outside producers: %w", err)
 	}
 	return nil
@@ -168,7 +160,7 @@ func Users() []natsserver.User {
 			Subscribe: []string{natsserver.InboxPrefix(name) + ".>", "freshet-hint.>"},
 		}
 		if name == intake { // makes its stream again on a server that has lost it
-			u.Publish = append(u.Publish, "$JS.API.STREAM.CREATE."+InStream)
+			u.Publish = append(u.Publish, "$JS.API.STREAM.CREATE."+ingestion.InStream, "$JS.API.STREAM.CREATE."+ingestion.NoStream)
 		}
 		if name == guardian {
 			u.Publish = slices.Concat(u.Publish, natsserver.KeepStreams(), []string{"freshet.>"})

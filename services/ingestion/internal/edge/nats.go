@@ -15,9 +15,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// InStream holds what outside producers publish to freshet-in.<namespace>.<anything>.
-const InStream = "FRESHET_IN"
-
 const inputNATS = "nats:" + InStream
 
 // FromNATS reads the outside stream, in order, from the position that is kept
@@ -38,8 +35,14 @@ func (f *FromNATS) stream(ctx context.Context) (jetstream.Stream, error) {
 	}
 	s, err := js.Stream(ctx, InStream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) { // with little room, which every server has; its operator gives it more
-		return js.CreateStream(ctx, jetstream.StreamConfig{Name: InStream, Subjects: []string{"freshet-in.>"}, Storage: jetstream.FileStorage,
-			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: 7 * 24 * time.Hour, MaxBytes: 1 << 30, MaxMsgSize: 128 << 10})
+		if err := makeSource(ctx, js); err != nil {
+			return nil, err
+		}
+		return js.CreateStream(ctx, streamConfig(1<<30))
+	}
+	if err == nil && s.CachedInfo().Config.Duplicates > 0 {
+		f.intake.logger.Warn("the stream of outside events keeps only one of two messages with the same Nats-Msg-Id; give it a source, such as an empty stream",
+			"stream", InStream, "window", s.CachedInfo().Config.Duplicates.String())
 	}
 	return s, err
 }
