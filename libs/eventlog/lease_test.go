@@ -75,6 +75,24 @@ func TestAFrozenProcessStallsNobody(t *testing.T) {
 	require.NoError(t, other.Ping(ctx))
 }
 
+// A process that starts waits for nobody of whom PostgreSQL hears nothing: not for one that
+// holds what is to be prepared, nor for one that was frozen while it prepared it.
+func TestAFrozenProcessKeepsNobodyFromOpening(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	before := w.open(counts("adder"))
+	run(t, before)()
+	w.session("in a transaction", "SELECT pg_advisory_lock_shared(hashtextextended('freshet/adder/follow', 0))", "BEGIN", "SELECT FROM adder_io.outbox")
+	w.session("preparing", "SELECT pg_advisory_lock(hashtextextended('freshet/adder/open', 0))")
+	ctx, cancel := context.WithTimeout(context.Background(), stallLimit)
+	defer cancel()
+	l, err := Open(ctx, w.options(counts("adder")))
+	require.NoError(t, err)
+	run(t, l)
+	_, err = l.RecordAndWait(ctx, fact("adder.added", "x", 1))
+	require.NoError(t, err)
+}
+
 func TestALeaderThatIsSlowGoesOnLeading(t *testing.T) {
 	t.Parallel()
 	for name, version := range map[string]int{"in a batch": 1, "in a rebuild": 2} {

@@ -136,12 +136,17 @@ func (o *Options) check() error {
 }
 
 func (l *Log) prepare(ctx context.Context) error {
+	beating, stop := context.WithCancel(ctx)
+	var heartbeat sync.WaitGroup
+	heartbeat.Go(func() { l.lease.Heartbeat(beating, nil) })
+	defer heartbeat.Wait()
+	defer stop()
 	conn, err := l.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
-	lock := "freshet/" + l.engine.Service() + "/open"
+	lock := lead.OpenLock(l.engine.Service())
 	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock(hashtextextended($1, 0))", lock); err != nil {
 		return err
 	}

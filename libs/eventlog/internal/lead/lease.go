@@ -49,15 +49,15 @@ const (
 const heartbeatSQL = "SELECT now(), NOT pg_try_advisory_xact_lock_shared($1), NOT pg_try_advisory_xact_lock(hashtextextended($2, 0))"
 
 // fenceSQL ends all sessions of silent processes: those of one application_name,
-// one of which leads or follows. Sessions are looked up and ended by one statement,
+// one of which leads, follows or opens. Sessions are looked up and ended by one statement,
 // so that no number is another session's by then.
 const fenceSQL = `WITH ours AS MATERIALIZED (
 	SELECT pid, bool_or(key = hashtextextended($1, 0)) AS led FROM (` + schema.HeldLocks + `) held
-	WHERE key IN (hashtextextended($1, 0), hashtextextended($2, 0)) GROUP BY pid
+	WHERE key IN (hashtextextended($1, 0), hashtextextended($2, 0), hashtextextended($3, 0)) GROUP BY pid
 ), silent AS MATERIALIZED (
 	SELECT a.application_name AS name, now() - max(a.state_change) AS since, bool_or(o.led) AS led
 	FROM pg_stat_activity a LEFT JOIN ours o USING (pid) WHERE a.application_name <> ''
-	GROUP BY 1 HAVING count(o.pid) > 0 AND max(a.state_change) < now() - $3::interval
+	GROUP BY 1 HAVING count(o.pid) > 0 AND max(a.state_change) < now() - $4::interval
 )
 SELECT s.name, s.since, s.led, count(*) FILTER (WHERE pg_terminate_backend(a.pid)) FROM silent s
 	JOIN pg_stat_activity a ON a.application_name = s.name GROUP BY 1, 2, 3`
@@ -65,6 +65,9 @@ SELECT s.name, s.since, s.led, count(*) FILTER (WHERE pg_terminate_backend(a.pid
 func leadLock(service string) string { return "freshet/" + service + "/lead" }
 
 func followLock(service string) string { return "freshet/" + service + "/follow" }
+
+// OpenLock names the lock of whoever prepares a service's tables or outbox.
+func OpenLock(service string) string { return "freshet/" + service + "/open" }
 
 // A Lease is a process's right to take part in its service: it lasts as long as the
 // database session that it is bound to, and PostgreSQL hears of the process.
@@ -142,7 +145,8 @@ func (l *Lease) Register(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // Heartbeat lets PostgreSQL hear of this process every few seconds, however busy it
-// is, until the context ends, and ends that where the process's session has ended.
+// is, until the context ends, and ends that where the process's session has ended. End is
+// nil where it has no session yet: what it prepares may be locked by a silent process.
 func (l *Lease) Heartbeat(ctx context.Context, end context.CancelCauseFunc) {
 	var own *pgx.Conn // from when on all of the pool's were busy
 	var heard time.Time
@@ -155,10 +159,10 @@ func (l *Lease) Heartbeat(ctx context.Context, end context.CancelCauseFunc) {
 		switch {
 		case err != nil:
 		case own != nil && !own.IsClosed():
-			heard, err = l.beat(soon, own, heard)
+			heard, err = l.beat(soon, own, heard, end != nil)
 		default:
 			err = l.pool.AcquireFunc(soon, func(conn *pgxpool.Conn) (err error) {
-				heard, err = l.beat(soon, conn, heard)
+				heard, err = l.beat(soon, conn, heard, end != nil)
 				return err
 			})
 		}
@@ -183,18 +187,18 @@ func (l *Lease) Heartbeat(ctx context.Context, end context.CancelCauseFunc) {
 // beat returns when it was heard, by PostgreSQL's clock, and ends who is silent. Who
 // was not heard for a while itself does not fence others: it may be PostgreSQL that
 // was frozen, or its clock that was set.
-func (l *Lease) beat(ctx context.Context, q engine.Reader, before time.Time) (heard time.Time, err error) {
+func (l *Lease) beat(ctx context.Context, q engine.Reader, before time.Time, registered bool) (heard time.Time, err error) {
 	var lives, followed bool
 	if err := q.QueryRow(ctx, heartbeatSQL, l.holder, followLock(l.service)).Scan(&heard, &lives, &followed); err != nil {
 		return before, err
 	}
-	if !lives {
+	if registered && !lives {
 		return before, ErrFenced
 	}
-	if !followed || heard.Sub(before) > SilentFor/2 {
+	if registered && !followed || heard.Sub(before) > SilentFor/2 {
 		return heard, nil
 	}
-	rows, err := q.Query(ctx, fenceSQL, leadLock(l.service), followLock(l.service), SilentFor)
+	rows, err := q.Query(ctx, fenceSQL, leadLock(l.service), followLock(l.service), OpenLock(l.service), SilentFor)
 	if err != nil {
 		return heard, err
 	}

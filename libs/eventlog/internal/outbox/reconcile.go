@@ -22,7 +22,7 @@ func (o *Outbox) Reconcile(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	lock := "freshet/" + o.service + "/open"
+	lock := lead.OpenLock(o.service)
 	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock(hashtextextended($1, 0))", lock); err != nil {
 		return err
 	}
