@@ -111,15 +111,9 @@ func (r Record) Subject() string {
 // begins with the namespace, so that records can be told apart by tenant without reading
 // them; a message that is no event of its subject is named by that.
 func NewRecord(stream string, sequence uint64, subject string, data []byte, stored time.Time) kafka.Record {
-	key := "/" + subject
-	var e struct {
-		Namespace string `json:"namespace"`
-		ID        string `json:"id"`
-		Type      string `json:"type"`
-		Source    string `json:"source"`
-	}
-	if err := json.Unmarshal(data, &e); err == nil && e.Namespace != "" && e.ID != "" && publishes(e.Source, e.Type, subject) {
-		key = e.Namespace + "/" + e.ID
+	key, ok := eventKey(subject, data)
+	if !ok {
+		key = "/" + subject
 	}
 	return kafka.Record{Topic: Topic, Key: []byte(key), Value: data, Time: stored, Headers: []kafka.Header{
 		{Key: HeaderStream, Value: []byte(stream)},
@@ -129,13 +123,36 @@ func NewRecord(stream string, sequence uint64, subject string, data []byte, stor
 	}}
 }
 
-// Names of the log's events, of which a subject freshet.<namespace>.<name> has the same name.
+// Foreign says whether a message is no event of the service under whose subject it was
+// published.
+func Foreign(subject string, data []byte) bool {
+	_, ok := eventKey(subject, data)
+	return !ok
+}
+
+// eventKey is the namespace and id of an event, unless it is none, or not its subject's. An
+// event that was read from the archive is known without its subject.
+func eventKey(subject string, data []byte) (key string, ok bool) {
+	var e struct {
+		Namespace string `json:"namespace"`
+		ID        string `json:"id"`
+		Type      string `json:"type"`
+		Source    string `json:"source"`
+	}
+	if err := json.Unmarshal(data, &e); err != nil || e.Namespace == "" || e.ID == "" {
+		return "", false
+	}
+	return e.Namespace + "/" + e.ID, subject == "" || publishes(e.Source, e.Type, subject)
+}
+
+// Names of the log's events; the last part of a type is that of the subject.
 const (
 	typePrefix   = "io.freshet."
 	sourcePrefix = "/freshet/"
 )
 
-// publishes says whether events of a source and type are published under a subject.
+// publishes says whether events of a source and type are published under a subject,
+// freshet.<namespace>.<last part of the type>.
 func publishes(source, typ, subject string) bool {
 	parts := strings.SplitN(subject, ".", 3)
 	if len(parts) < 3 {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -161,6 +162,9 @@ func (c *client) recorded(ctx context.Context, to uint64) whatif.Recorded {
 		for lines.Scan() {
 			at++
 			e, err := (events.Codec{}).Decode(lines.Bytes())
+			if err != nil && bytes.HasPrefix(lines.Bytes(), []byte(`{"foreign":`)) {
+				continue // a message that is no event changes nothing
+			}
 			if err != nil {
 				return fmt.Errorf("event %d of the log: %w", at, err)
 			}

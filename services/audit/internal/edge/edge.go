@@ -4,6 +4,7 @@ package edge
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -218,8 +219,8 @@ func whole(page []state.Entry) []state.Entry {
 // errEnough ends a replay at its last message.
 var errEnough = errors.New("enough")
 
-// replay streams the log's messages as they are, one per line, in order: from the
-// archive what the stream no longer has, then from the stream. An answer that ends
+// replay streams the log's events as they are, one per line, in order, and what else the
+// log holds, wrapped: from the archive what the stream no longer has, then from the stream. An answer that ends
 // properly is whole; one that cannot be is cut off, which every client sees.
 func (e *Edge) replay(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
@@ -249,14 +250,31 @@ func (e *Edge) replay(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// A foreignMessage is the line of a message that is no event, and need not be a line.
+type foreignMessage struct {
+	Foreign foreign `json:"foreign"`
+}
+
+type foreign struct {
+	Sequence uint64 `json:"sequence"`
+	Subject  string `json:"subject"`
+	Data     []byte `json:"data_base64"`
+}
+
 func copyLines(ctx context.Context, w http.ResponseWriter, raw *logread.Reader, from, to uint64) error {
 	next := from
-	err := raw.Run(ctx, from, tailPage, func(batch []logread.Message) error {
+	err := raw.Run(ctx, from, tailPage, func(batch []logread.Message) (err error) {
 		for _, m := range batch {
 			if m.Sequence != next {
 				return fmt.Errorf("%w: %d", logread.ErrMissing, next)
 			}
-			if _, err := w.Write(append(m.Data, '\n')); err != nil {
+			line := m.Data
+			if m.Foreign() {
+				if line, err = json.Marshal(foreignMessage{foreign{m.Sequence, m.Subject, m.Data}}); err != nil {
+					return err
+				}
+			}
+			if _, err := w.Write(append(line, '\n')); err != nil {
 				return err
 			}
 			if next++; next > to {

@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -35,10 +34,14 @@ var ErrMissing = errors.New("the log has no message at this sequence")
 // A Message is one message of the log.
 type Message struct {
 	Sequence uint64
-	Subject  string
+	Subject  string // empty of an event that was read from the archive
 	Data     []byte
 	Stored   time.Time // by the server's clock
 }
+
+// Foreign says whether the message is no event of the service under whose subject it was
+// published.
+func (m Message) Foreign() bool { return archive.Foreign(m.Subject, m.Data) }
 
 // Reader reads the log, whichever stream that is.
 type Reader struct {
@@ -97,11 +100,7 @@ func (r *Reader) Get(ctx context.Context, sequence uint64) (Message, error) {
 
 // archived is a message as the archive has it.
 func archived(r archive.Record) Message {
-	m := Message{Sequence: r.Sequence, Data: r.Data, Stored: r.Time}
-	if subject, plain := strings.CutPrefix(string(r.Key), "/"); plain {
-		m.Subject = subject // of what cannot be read
-	}
-	return m
+	return Message{Sequence: r.Sequence, Subject: r.Subject(), Data: r.Data, Stored: r.Time}
 }
 
 func (r *Reader) get(ctx context.Context, sequence uint64) (Message, error) {
