@@ -15,6 +15,6 @@ const (
 
 // EnsureStream makes the stream of what outside producers publish, with room for so many
 // bytes, or changes the one that is there so that it keeps every message.
-func EnsureStream(ctx context.Context, js jetstream.JetStream, room int64) error {
-	return edge.EnsureStream(ctx, js, room)
+func EnsureStream(ctx context.Context, js jetstream.JetStream, maxBytes int64) error {
+	return edge.EnsureStream(ctx, js, maxBytes)
 }

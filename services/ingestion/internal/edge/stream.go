@@ -16,11 +16,11 @@ const InStream = "FRESHET_IN"
 // a source is made without one.
 const NoStream = "FRESHET_IN_SOURCE"
 
-// streamConfig of the stream with room for so many bytes.
-func streamConfig(room int64) jetstream.StreamConfig {
+// streamConfig of the stream of at most so many bytes.
+func streamConfig(maxBytes int64) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: InStream, Subjects: []string{"freshet-in.>"}, Sources: []*jetstream.StreamSource{{Name: NoStream}},
-		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: 7 * 24 * time.Hour, MaxBytes: room,
+		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: 7 * 24 * time.Hour, MaxBytes: maxBytes,
 		MaxMsgSize:  128 << 10, // a server takes no stream that may outgrow it
 		Description: "what outside producers publish; ingestion validates and records it",
 	}
@@ -35,12 +35,12 @@ func makeSource(ctx context.Context, js jetstream.JetStream) error {
 	return err
 }
 
-// EnsureStream makes the stream with room for so many bytes, or changes the one that is
+// EnsureStream makes the stream of at most so many bytes, or changes the one that is
 // there. It needs a user who may do both.
-func EnsureStream(ctx context.Context, js jetstream.JetStream, room int64) error {
+func EnsureStream(ctx context.Context, js jetstream.JetStream, maxBytes int64) error {
 	if err := makeSource(ctx, js); err != nil {
 		return err
 	}
-	_, err := js.CreateOrUpdateStream(ctx, streamConfig(room))
+	_, err := js.CreateOrUpdateStream(ctx, streamConfig(maxBytes))
 	return err
 }

@@ -75,7 +75,7 @@ func (b *bundle) publish(n int) {
 	_, last, err := b.log.Bounds(b.t.Context())
 	require.NoError(b.t, err)
 	for i := range n {
-		body := fmt.Sprintf(`{"namespace":"default","id":"%d","data":%q}`, int(last)+i+1, strings.Repeat("x", i%97))
+		body := fmt.Sprintf(`{"namespace":"default","id":"%d","type":"io.freshet.training.v1.run_started","source":"/freshet/training","data":%q}`, int(last)+i+1, strings.Repeat("x", i%97))
 		_, err := b.js.Publish(b.t.Context(), "freshet.default.training.v1.run_started", []byte(body))
 		require.NoError(b.t, err)
 	}
