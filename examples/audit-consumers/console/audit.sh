@@ -53,7 +53,7 @@ chosen() {
   if [ -z "$ripple$model" ]; then
     cat
   else
-    jq --unbuffered -R -r --arg ripple "$ripple" --arg model "$model" '. as $line | fromjson
+    jq --unbuffered -R -r --arg ripple "$ripple" --arg model "$model" '. as $line | fromjson? # what is no event is left out
       | select(($ripple == "" or .correlationid == $ripple) and ($model == "" or .data.model? == $model)) | $line'
   fi
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -103,6 +104,9 @@ func read(ctx context.Context, broker, since, ripple, model string, follow bool)
 		last = sequence
 		if sum := sha256.Sum256(m.Value); digest != "sha256:"+hex.EncodeToString(sum[:]) {
 			return fmt.Errorf("offset %d: the event at sequence %d is not the one that was recorded", m.Offset, sequence)
+		}
+		if bytes.HasPrefix(m.Key, []byte("/")) {
+			continue // somebody published what is no event
 		}
 		var e envelope
 		if err := json.Unmarshal(m.Value, &e); err != nil {
