@@ -4,12 +4,10 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/stretchr/testify/require"
 )
-
-// allServices have a fold each.
-const allServices = 8
 
 // verify folds and decides everything once more, and finds all services equal to
 // what is live.
@@ -38,7 +36,7 @@ func (r running) verify(t *testing.T, args ...string) []eventlog.Report {
 func checkReplay(t *testing.T, r running) {
 	t.Helper()
 	fromLog, fromArchive := r.verify(t), r.verify(t, "--from", "archive")
-	require.Len(t, fromLog, allServices)
+	require.Len(t, fromLog, len(suite.Names()))
 	decisions := int64(0)
 	digests := map[string]string{}
 	for i, report := range fromLog {

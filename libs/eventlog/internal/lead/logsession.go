@@ -80,3 +80,16 @@ func (k *LogSession) Bounds(ctx context.Context) (first, last uint64, err error)
 	}
 	return info.State.FirstSeq, info.State.LastSeq, nil
 }
+
+// Has says whether the log has messages under subjects, also such as cannot be read.
+func (k *LogSession) Has(ctx context.Context, subjects string) (bool, error) {
+	s, err := k.JS.Stream(ctx, k.Stream)
+	if err != nil {
+		return false, fmt.Errorf("stream %s: %w", k.Stream, err)
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(subjects))
+	if err != nil {
+		return false, fmt.Errorf("stream %s: %w", k.Stream, err)
+	}
+	return len(info.State.Subjects) > 0, nil
+}

@@ -154,16 +154,10 @@ func (s *Source) readStreamOnce(ctx context.Context, k *lead.LogSession, next *u
 		if v.Stream < *next {
 			continue
 		}
-		if v.Stream > *next {
-			first, _, err := k.Bounds(ctx)
-			if err != nil {
-				return err
-			}
-			if *next >= first {
-				return &fatalError{stall.Alarmf("the log goes from %d to %d", *next-1, v.Stream)}
-			}
-			// It was trimmed meanwhile.
-			*next, err = s.Archived(ctx, *next, min(until, v.Stream-1), func(c Chunk) error {
+		if v.Stream > *next && *next <= until {
+			// The stream was trimmed meanwhile, or its store is damaged there.
+			missing := min(until, v.Stream-1)
+			*next, err = s.Archived(ctx, *next, missing, func(c Chunk) error {
 				for _, one := range c {
 					if err := g.add(one); err != nil {
 						return &fatalError{err}
@@ -171,8 +165,11 @@ func (s *Source) readStreamOnce(ctx context.Context, k *lead.LogSession, next *u
 				}
 				return nil
 			})
-			if err != nil || *next > until {
+			if err := s.damaged(*next, missing, err); err != nil {
 				return err
+			}
+			if *next > until {
+				return nil
 			}
 		}
 		if err := g.add(v); err != nil {
@@ -215,6 +212,19 @@ func (s *Source) Archived(ctx context.Context, next, until uint64, out func(Chun
 		err = stall.NewAlarm(err)
 	}
 	return next, err
+}
+
+// damaged is why events that the stream should have are nowhere; nil if the archive had
+// them, up to the one before next.
+func (s *Source) damaged(next, last uint64, err error) error {
+	if next > last {
+		s.engine.Logger.Error("the log's store lacks events; they were read from the archive", "last", last)
+		return nil
+	}
+	if err == nil || errors.Is(err, ErrNoArchive) || stall.IsAlarm(err) {
+		return &fatalError{stall.Alarmf("the log goes from %d to %d: its store lacks event %d, and so does the archive", next-1, last+1, next)}
+	}
+	return err
 }
 
 // readTrimmed delivers to the live processor what the log no longer holds.

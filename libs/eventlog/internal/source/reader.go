@@ -76,6 +76,7 @@ func (s *Source) readOnce(ctx context.Context, k *lead.LogSession, next *uint64,
 		}
 		return read, last, nil
 	})
+	lacking := false
 	for {
 		m, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
@@ -93,11 +94,15 @@ func (s *Source) readOnce(ctx context.Context, k *lead.LogSession, next *uint64,
 			continue
 		}
 		if v.Stream > *next {
-			// Trimmed while it was read: the archive has it. What is missing otherwise
-			// is for the processor to tell.
-			if first, _, err := k.Bounds(ctx); err != nil || *next < first {
-				return errors.Join(err, fmt.Errorf("the log was trimmed up to %d", first))
+			// Trimmed while it was read, or damaged in the server's store: the archive has
+			// it. What is nowhere is for the processor to tell.
+			if err := s.fill(ctx, next, v.Stream-1, out); err != nil {
+				return err
 			}
+			lacking = true
+		}
+		if lacking { // the server counts what it cannot send
+			where.NumPending = 0
 		}
 		s.SawEnd(v.Stream + where.NumPending)
 		if v.Wanted() {
@@ -111,6 +116,24 @@ func (s *Source) readOnce(ctx context.Context, k *lead.LogSession, next *uint64,
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// fill delivers what the stream lacks, as far as the archive has it.
+func (s *Source) fill(ctx context.Context, next *uint64, until uint64, out chan<- *engine.Event) (err error) {
+	*next, err = s.Archived(ctx, *next, until, func(c Chunk) error {
+		for _, v := range c {
+			s.engine.Open(v)
+			if err := Send(ctx, out, v); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	var fatal *fatalError
+	if err = s.damaged(*next, until, err); errors.As(err, &fatal) {
+		return nil
+	}
+	return err
 }
 
 // Message is a message of the log as the fold sees it.

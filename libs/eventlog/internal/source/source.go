@@ -59,11 +59,11 @@ func (s *Source) CheckPosition(ctx context.Context, k *lead.LogSession) (end uin
 	case sequence > 0:
 		var data []byte
 		if sequence >= first {
-			m, err := s.MessageAt(ctx, k, sequence)
+			v, err := s.eventAt(ctx, k, sequence)
 			if err != nil {
 				return 0, fmt.Errorf("check the position: %w", err)
 			}
-			data = m.Data
+			data = v.Data
 		} else if s.archive != nil {
 			err := s.Past(ctx, k, FromLog, sequence-1, sequence, func(c Chunk) error {
 				data = c[0].Data

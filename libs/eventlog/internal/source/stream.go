@@ -9,6 +9,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/libs/eventlog/attest"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/engine"
 	"github.com/freshet-io/freshet/libs/eventlog/internal/envelope"
 	"github.com/freshet-io/freshet/libs/eventlog/internal/lead"
 	"github.com/nats-io/nats.go"
@@ -80,7 +81,6 @@ func EnsureStream(ctx context.Context, nc *nats.Conn, stream string) error {
 type Stored struct {
 	Stream   uint64 // sequence in the log
 	Sequence uint64 // of its source
-	Subject  string
 	Data     []byte
 
 	// End is the sequence in the log of the last message under the service's subjects:
@@ -93,41 +93,60 @@ const readTimeout = 10 * time.Second // of one message of the log
 // LastOwn reads the service's last event in the log. Where the log has none, the error
 // is attest.ErrNoMessage.
 func (s *Source) LastOwn(ctx context.Context, k *lead.LogSession) (Stored, error) {
-	m, err := s.readMessage(ctx, k, func(ctx context.Context) (attest.Message, error) {
-		return attest.Last(ctx, k.Conn, k.Stream, envelope.OwnSubjects(s.engine.Service()))
+	own := envelope.OwnSubjects(s.engine.Service())
+	last, err := s.readMessage(ctx, k, func(ctx context.Context) (attest.Message, error) { return attest.Last(ctx, k.Conn, k.Stream, own) })
+	first, at, boundsErr := k.Bounds(ctx)
+	switch {
+	case boundsErr != nil:
+		return Stored{}, boundsErr
+	case err == nil:
+		at = last.Sequence
+	case errors.Is(err, attest.ErrNoMessage):
+		if some, countErr := k.Has(ctx, own); countErr != nil || !some {
+			return Stored{}, errors.Join(err, countErr)
+		} // it is damaged
+	default:
+		return Stored{}, err
+	}
+	end := uint64(0)
+	for ; at >= first && at > 0; at-- {
+		v, err := s.eventAt(ctx, k, at)
+		if err != nil {
+			return Stored{}, err
+		}
+		if !v.Own {
+			continue
+		}
+		end = max(end, at)
+		v.Decode(s.engine.Codec)
+		switch {
+		case v.Foreign(): // somebody else published it
+		case v.Err != nil:
+			return Stored{}, fmt.Errorf("message %d of the log: %w", at, v.Err)
+		default:
+			return Stored{Stream: at, Sequence: v.Sequence, Data: v.Data, End: end}, nil
+		}
+	}
+	return Stored{End: end}, fmt.Errorf("read the log: %w: of %s", attest.ErrNoMessage, s.engine.Service())
+}
+
+// eventAt reads the message at a sequence that the stream should have, from the archive
+// where the stream's store is damaged there.
+func (s *Source) eventAt(ctx context.Context, k *lead.LogSession, at uint64) (*engine.Event, error) {
+	m, err := s.MessageAt(ctx, k, at)
+	if err == nil {
+		return s.Message(m.Sequence, m.Subject, m.Header, m.Data), nil
+	}
+	if !errors.Is(err, attest.ErrNoMessage) {
+		return nil, err
+	}
+	var v *engine.Event
+	next, archiveErr := s.Archived(ctx, at, at, func(c Chunk) error {
+		v = c[0]
+		s.engine.Open(v)
+		return nil
 	})
-	if err != nil {
-		return Stored{}, err
-	}
-	first, _, err := k.Bounds(ctx)
-	if err != nil {
-		return Stored{}, err
-	}
-	end := m.Sequence
-	for {
-		v := s.Message(m.Sequence, m.Subject, m.Header, m.Data)
-		if v.Own {
-			v.Decode(s.engine.Codec)
-			if v.Err != nil && !v.Foreign() {
-				return Stored{}, fmt.Errorf("message %d of the log: %w", m.Sequence, v.Err)
-			}
-			if !v.Foreign() {
-				return Stored{Stream: m.Sequence, Sequence: v.Sequence, Subject: m.Subject, Data: m.Data, End: end}, nil
-			}
-		}
-		// Somebody else published under the service's subject.
-		for at := m.Sequence - 1; ; at-- {
-			if at < first || at == 0 {
-				return Stored{End: end}, fmt.Errorf("read the log: %w: of %s", attest.ErrNoMessage, s.engine.Service())
-			}
-			if m, err = s.MessageAt(ctx, k, at); err == nil {
-				break
-			}
-			if !errors.Is(err, attest.ErrNoMessage) {
-				return Stored{}, err
-			}
-		}
-	}
+	return v, s.damaged(next, at, archiveErr)
 }
 
 // MessageAt reads the message at a sequence.

@@ -85,9 +85,7 @@ func (r *Reader) Get(ctx context.Context, sequence uint64) (Message, error) {
 	if !errors.Is(err, ErrMissing) || r.archive == nil {
 		return m, err
 	}
-	if first, _, berr := r.Bounds(ctx); berr != nil || sequence >= first {
-		return m, err
-	}
+	// Trimmed, or damaged in the stream's store.
 	one, err := r.archive.Get(ctx, sequence)
 	switch {
 	case errors.Is(err, archive.ErrMissing):
@@ -161,7 +159,8 @@ const prefetch = 1000
 
 // Run calls fn for every message from a sequence on, in order, until fn or the
 // context ends it. Batches are what the server had ready: fn gets at least one
-// message and at most limit. A gap is fn's to find: sequences only ever grow.
+// message and at most limit. What the stream
+// lacks is read from the archive; a gap that is left is fn's to find: sequences only ever grow.
 func (r *Reader) Run(ctx context.Context, from uint64, limit int, fn func([]Message) error) error {
 	stream := r.stream()
 	from, err := r.before(ctx, max(from, 1), limit, fn)
@@ -180,7 +179,7 @@ func (r *Reader) Run(ctx context.Context, from uint64, limit int, fn func([]Mess
 	ready, ended := make(chan Message, prefetch), make(chan error, 1)
 	var read atomic.Uint64
 	read.Store(from - 1)
-	go func() { ended <- pull(ctx, messages, &read, ready) }()
+	go func() { ended <- r.pull(ctx, messages, &read, ready) }()
 	go attest.Watch(ctx, cancel, func(ctx context.Context) (uint64, uint64, error) {
 		at := read.Load()
 		_, last, err := r.Bounds(ctx)
@@ -248,7 +247,18 @@ func (r *Reader) before(ctx context.Context, from uint64, limit int, fn func([]M
 	}
 }
 
-func pull(ctx context.Context, messages jetstream.MessagesContext, read *atomic.Uint64, ready chan<- Message) error {
+// pull sends what the stream has to ready. What is damaged in its store, it passes over
+// without a word: the archive may have that.
+func (r *Reader) pull(ctx context.Context, messages jetstream.MessagesContext, read *atomic.Uint64, ready chan<- Message) error {
+	send := func(m Message) error {
+		read.Store(m.Sequence)
+		select {
+		case ready <- m:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	for {
 		m, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
@@ -258,11 +268,21 @@ func pull(ctx context.Context, messages jetstream.MessagesContext, read *atomic.
 		if err != nil {
 			return err
 		}
-		read.Store(meta.Sequence.Stream)
-		select {
-		case ready <- Message{Sequence: meta.Sequence.Stream, Subject: m.Subject(), Data: m.Data(), Stored: meta.Timestamp}:
-		case <-ctx.Done():
-			return ctx.Err()
+		if next := read.Load() + 1; meta.Sequence.Stream > next && r.archive != nil {
+			err := r.archive.Read(ctx, next, meta.Sequence.Stream-1, func(batch []archive.Record) error {
+				for _, one := range batch {
+					if err := send(archived(one)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil && !errors.Is(err, archive.ErrMissing) {
+				return err
+			}
+		}
+		if err := send(Message{Sequence: meta.Sequence.Stream, Subject: m.Subject(), Data: m.Data(), Stored: meta.Timestamp}); err != nil {
+			return err
 		}
 	}
 }
