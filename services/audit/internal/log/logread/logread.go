@@ -247,7 +247,7 @@ func (r *Reader) before(ctx context.Context, from uint64, limit int, fn func([]M
 	}
 }
 
-// pull sends what the stream has to ready. What is damaged in its store, it passes over
+// pull sends what the stream has to ready. What is damaged in its store, it skips
 // without a word: the archive may have that.
 func (r *Reader) pull(ctx context.Context, messages jetstream.MessagesContext, read *atomic.Uint64, ready chan<- Message) error {
 	send := func(m Message) error {
