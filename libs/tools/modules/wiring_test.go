@@ -67,3 +67,25 @@ func TestWiringThatBreaksARuleIsNamed(t *testing.T) {
 		require.Contains(t, faults[0], want)
 	}
 }
+
+// A package of the log can be read in an afternoon, a file of it in a sitting.
+func TestNoPackageOfTheLogIsTooLarge(t *testing.T) {
+	t.Parallel()
+	const longestPackage, longestFile = 2000, 450
+	lines := map[string]int{}
+	err := filepath.WalkDir("../../eventlog", func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		n := strings.Count(string(text), "\n")
+		lines[filepath.Dir(path)] += n
+		require.LessOrEqual(t, n, longestFile, path)
+		return err
+	})
+	require.NoError(t, err)
+	require.NotEmpty(t, lines)
+	for dir, n := range lines {
+		require.LessOrEqual(t, n, longestPackage, dir)
+	}
+}

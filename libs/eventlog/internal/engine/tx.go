@@ -9,6 +9,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/libs/eventlog/internal/envelope"
+	"github.com/freshet-io/freshet/libs/eventlog/internal/sqlbatch"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
@@ -45,30 +46,12 @@ func (t *Tx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, erro
 		return nil, err
 	}
 	b, begun := t.take()
-	if b = t.whole(ctx, b, begun); b.Len() == 0 {
-		return t.conn.Query(ctx, sql, args...)
-	}
-	ahead := b.Len()
-	b.Queue(sql, args...)
-	results := t.conn.SendBatch(ctx, b)
-	for range ahead {
-		if _, err := results.Exec(); err != nil {
-			_ = results.Close() // it says the same
-			return nil, err
-		}
-	}
-	rows, err := results.Query()
-	if err != nil {
-		_ = results.Close() // it says the same
-		return nil, err
-	}
-	return &lastRows{Rows: rows, batch: results}, nil
+	return sqlbatch.Ask(ctx, t.conn, t.whole(ctx, b, begun), sql, args...)
 }
 
 // QueryRow reads one row, with everything written so far.
 func (t *Tx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	rows, err := t.Query(ctx, sql, args...)
-	return oneRow{rows, err}
+	return sqlbatch.Row(t.Query(ctx, sql, args...))
 }
 
 // Open opens an effect: it is executed until the fact that ends it is applied.

@@ -1,6 +1,8 @@
 // Package sqlbatch merges statements that are sent together: those of one text that
 // write different rows become one statement over arrays.
 //
+// Ask sends statements and a question after them in one round trip.
+//
 // # What it guarantees
 //
 // A merged batch leaves the same rows as the batch that it was given, in every table.

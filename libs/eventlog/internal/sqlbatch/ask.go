@@ -1,6 +1,36 @@
-package engine
+package sqlbatch
 
-import "github.com/jackc/pgx/v5"
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Ask sends a batch's statements and a question after them, in one round trip. The error
+// of a statement is returned instead of an answer.
+func Ask(ctx context.Context, conn *pgx.Conn, b *pgx.Batch, sql string, args ...any) (pgx.Rows, error) {
+	if b.Len() == 0 {
+		return conn.Query(ctx, sql, args...)
+	}
+	ahead := b.Len()
+	b.Queue(sql, args...)
+	results := conn.SendBatch(ctx, b)
+	for range ahead {
+		if _, err := results.Exec(); err != nil {
+			_ = results.Close() // it says the same
+			return nil, err
+		}
+	}
+	rows, err := results.Query()
+	if err != nil {
+		_ = results.Close() // it says the same
+		return nil, err
+	}
+	return &lastRows{Rows: rows, batch: results}, nil
+}
+
+// Row is the first row of what was asked.
+func Row(rows pgx.Rows, err error) pgx.Row { return oneRow{rows, err} }
 
 // lastRows are the rows of a batch's last statement; closing them frees the connection.
 type lastRows struct {
