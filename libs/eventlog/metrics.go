@@ -34,7 +34,7 @@ func (m *metrics) register(reg prometheus.Registerer, l *Log) error {
 	opts := metricOpts(l.engine.Service())
 	for _, c := range []prometheus.Collector{
 		m.recorded, m.applied,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("log_held_up", "1 while a part of the log is stalled by something outside; "+
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("log_stalled", "1 while a part of the log is stalled by something outside; "+
 			"it recovers by itself.")), func() float64 {
 			stalled, _ := l.board.Any()
 			return oneIf(stalled)
