@@ -59,7 +59,7 @@ def print_events(args):
         last = sequence
         if headers["digest"].decode() != "sha256:" + hashlib.sha256(record.value or b"").hexdigest():
             sys.exit(f"offset {record.offset}: the event at sequence {sequence} is not the one that was recorded")
-        if record.key.startswith(b"/"):
+        if (record.key or b"").startswith(b"/"):
             continue  # somebody published what is no event
         event = json.loads(record.value)
         if args.ripple and event["correlationid"] != args.ripple:
