@@ -130,8 +130,8 @@ func Foreign(subject string, data []byte) bool {
 	return !ok
 }
 
-// eventKey is the namespace and id of an event, unless it is none, or not its subject's. An
-// event that was read from the archive is known without its subject.
+// eventKey is the namespace and id of an event, unless it is none, or not its subject's; a
+// namespace with a slash would read as a subject. An event that was read from the archive is known without its subject.
 func eventKey(subject string, data []byte) (key string, ok bool) {
 	var e struct {
 		Namespace string `json:"namespace"`
@@ -139,7 +139,7 @@ func eventKey(subject string, data []byte) (key string, ok bool) {
 		Type      string `json:"type"`
 		Source    string `json:"source"`
 	}
-	if err := json.Unmarshal(data, &e); err != nil || e.Namespace == "" || e.ID == "" {
+	if err := json.Unmarshal(data, &e); err != nil || e.Namespace == "" || strings.Contains(e.Namespace, "/") || e.ID == "" {
 		return "", false
 	}
 	return e.Namespace + "/" + e.ID, subject == "" || publishes(e.Source, e.Type, subject)

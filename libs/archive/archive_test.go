@@ -154,7 +154,8 @@ func TestARecordIsReadAsItWasMade(t *testing.T) {
 	for data, key := range map[string]string{
 		`{"namespace":"team","id":"e1","type":"io.freshet.console.v1.note_added","source":"/freshet/console"}`: "team/e1",
 		`not an event`: "/" + subject,
-		`{}`:           "/" + subject,
+		`{"namespace":"/a","id":"e1","type":"io.freshet.console.v1.note_added","source":"/freshet/console"}`: "/" + subject,
+		`{}`: "/" + subject,
 		`{"namespace":"team","id":"e1","type":"io.freshet.console.v1.other","source":"/freshet/console"}`:       "/" + subject,
 		`{"namespace":"team","id":"e1","type":"io.freshet.console.v1.note_added","source":"/freshet/registry"}`: "/" + subject,
 	} {
