@@ -146,15 +146,11 @@ func (l *Log) prepare(ctx context.Context) error {
 		return err
 	}
 	defer conn.Release()
-	lock := lead.OpenLock(l.engine.Service())
-	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock(hashtextextended($1, 0))", lock); err != nil {
+	unlock, err := lead.LockOpen(ctx, conn.Conn(), l.engine.Service())
+	if err != nil {
 		return err
 	}
-	defer func() {
-		if _, err := conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock(hashtextextended($1, 0))", lock); err != nil {
-			_ = conn.Conn().Close(context.WithoutCancel(ctx))
-		}
-	}()
+	defer unlock()
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		return errors.Join(schema.PrepareIO(ctx, tx, l.engine.Schema()), l.engine.Tables().Prepare(ctx, tx))
 	})

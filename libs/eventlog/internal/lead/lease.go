@@ -66,8 +66,21 @@ func leadLock(service string) string { return "freshet/" + service + "/lead" }
 
 func followLock(service string) string { return "freshet/" + service + "/follow" }
 
-// OpenLock names the lock of whoever prepares a service's tables or outbox.
-func OpenLock(service string) string { return "freshet/" + service + "/open" }
+func openLock(service string) string { return "freshet/" + service + "/open" }
+
+// LockOpen waits until no other process prepares the service's tables or outbox, and keeps
+// others from it until unlock is called.
+func LockOpen(ctx context.Context, conn *pgx.Conn, service string) (unlock func(), err error) {
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock(hashtextextended($1, 0))", openLock(service)); err != nil {
+		return nil, err
+	}
+	return func() {
+		ctx := context.WithoutCancel(ctx)
+		if _, err := conn.Exec(ctx, "SELECT pg_advisory_unlock(hashtextextended($1, 0))", openLock(service)); err != nil {
+			_ = conn.Close(ctx)
+		}
+	}, nil
+}
 
 // A Lease is a process's right to take part in its service: it lasts as long as the
 // database session that it is bound to, and PostgreSQL hears of the process.
@@ -198,7 +211,7 @@ func (l *Lease) beat(ctx context.Context, q engine.Reader, before time.Time, reg
 	if registered && !followed || heard.Sub(before) > SilentFor/2 {
 		return heard, nil
 	}
-	rows, err := q.Query(ctx, fenceSQL, leadLock(l.service), followLock(l.service), OpenLock(l.service), SilentFor)
+	rows, err := q.Query(ctx, fenceSQL, leadLock(l.service), followLock(l.service), openLock(l.service), SilentFor)
 	if err != nil {
 		return heard, err
 	}

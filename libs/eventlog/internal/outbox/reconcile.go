@@ -22,15 +22,11 @@ func (o *Outbox) Reconcile(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	lock := lead.OpenLock(o.service)
-	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock(hashtextextended($1, 0))", lock); err != nil {
+	unlock, err := lead.LockOpen(ctx, conn, o.service)
+	if err != nil {
 		return err
 	}
-	defer func() {
-		if _, err := conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock(hashtextextended($1, 0))", lock); err != nil {
-			_ = conn.Close(context.WithoutCancel(ctx))
-		}
-	}()
+	defer unlock()
 	fresh, err := o.reconcile(ctx, k, conn)
 	if err != nil {
 		return fmt.Errorf("reconcile with the log: %w", err)
