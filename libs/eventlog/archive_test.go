@@ -43,14 +43,20 @@ func emptyArchive(t *testing.T) *kafka.Client {
 	return client
 }
 
+// openArchived opens a log that has the archive of a client.
+func (w *world) openArchived(client *kafka.Client, f *Fold) (*Log, error) {
+	w.t.Helper()
+	o := w.options(f)
+	o.Archive = archive.New(client)
+	return Open(context.Background(), o)
+}
+
 func TestAReplayReadsTheArchive(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
 	client := emptyArchive(t)
-	o := w.options(counts("adder"))
-	o.Archive = archive.New(client)
-	l, err := Open(ctx, o)
+	l, err := w.openArchived(client, counts("adder"))
 	require.NoError(t, err)
 	stop := run(t, l)
 	var facts []Fact
@@ -91,9 +97,7 @@ func TestAReplayReadsTheArchive(t *testing.T) {
 
 	// A service that is new to a trimmed log begins in the archive too.
 	again := &world{t: t, url: databaseURL(t), nats: w.nats, clock: w.clock}
-	o = again.options(counts("late"))
-	o.Archive = archive.New(client)
-	late, err := Open(ctx, o)
+	late, err := again.openArchived(client, counts("late"))
 	require.NoError(t, err)
 	run(t, late)
 	settle(t, late)
@@ -115,9 +119,7 @@ func TestAReplayReadsTheArchive(t *testing.T) {
 	// Where neither has an event, nothing is skipped.
 	require.NoError(t, js.PurgeStream(stream, &nats.StreamPurgeRequest{Sequence: 71}))
 	third := &world{t: t, url: databaseURL(t), nats: w.nats, clock: w.clock}
-	o = third.options(counts("third"))
-	o.Archive = archive.New(client)
-	_, err = Open(ctx, o)
+	_, err = third.openArchived(client, counts("third"))
 	require.ErrorIs(t, err, ErrAlarm)
 	require.ErrorContains(t, err, "event 61 is neither in the archive nor in the log")
 }

@@ -4,14 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 
-	"github.com/freshet-io/freshet/libs/archive"
-	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/stretchr/testify/require"
 )
 
@@ -35,23 +31,9 @@ func TestPromise16ADamagedEventIsReadFromTheArchive(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			ctx := context.Background()
-			_, port, err := net.SplitHostPort(w.nats.Addr())
-			require.NoError(t, err)
-			w.nats.Stop()
-			number, err := strconv.Atoi(port)
-			require.NoError(t, err)
-			dir := t.TempDir()
-			serve := func() {
-				w.nats, err = natsserver.Start(natsserver.Options{DataDir: dir, Port: number, Users: []natsserver.User{natsserver.All("test")}})
-				require.NoError(t, err)
-				t.Cleanup(w.nats.Stop)
-			}
-			serve()
-			require.NoError(t, EnsureStream(ctx, w.connect(), stream))
+			dir, serve := w.durable()
 			client := emptyArchive(t)
-			o := w.options(counts("adder"))
-			o.Archive = archive.New(client)
-			l, err := Open(ctx, o)
+			l, err := w.openArchived(client, counts("adder"))
 			require.NoError(t, err)
 			stop := run(t, l)
 			for i := range events {
@@ -77,12 +59,7 @@ func TestPromise16ADamagedEventIsReadFromTheArchive(t *testing.T) {
 			serve()
 
 			// Who was up to date, and who reads the log from its beginning.
-			open := func(f *Fold) (*Log, error) {
-				o := w.options(f)
-				o.Archive = archive.New(client)
-				return Open(ctx, o)
-			}
-			l, err = open(counts("adder"))
+			l, err = w.openArchived(client, counts("adder"))
 			if c.names != "" {
 				if err == nil {
 					_, err = l.Verify(ctx, FromLog, nil)
@@ -92,7 +69,7 @@ func TestPromise16ADamagedEventIsReadFromTheArchive(t *testing.T) {
 			}
 			require.NoError(t, err)
 			run(t, l)
-			other, err := open(NewFold("other", 1, ""))
+			other, err := w.openArchived(client, NewFold("other", 1, ""))
 			require.NoError(t, err)
 			run(t, other)
 			_, err = l.RecordAndWait(ctx, fact("adder.added", "x", 1))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/freshet-io/freshet/libs/eventlog/internal/envelope"
-	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
@@ -156,22 +154,9 @@ func TestPromise11AnUnavailableBrokerStallsNobody(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
-	dir := t.TempDir()
-	_, port, err := net.SplitHostPort(w.nats.Addr())
-	require.NoError(t, err)
-	w.nats.Stop()
-	number, err := strconv.Atoi(port)
-	require.NoError(t, err)
-	serve := func() *natsserver.Server {
-		s, err := natsserver.Start(natsserver.Options{DataDir: dir, Port: number, Users: []natsserver.User{natsserver.All("test")}})
-		require.NoError(t, err)
-		t.Cleanup(s.Stop)
-		return s
-	}
-	w.nats = serve()
-	require.NoError(t, EnsureStream(ctx, w.connect(), stream))
+	_, serve := w.durable()
 	l := w.start(counts("adder"))
-	_, err = l.RecordAndWait(ctx, fact("adder.added", "x", 1))
+	_, err := l.RecordAndWait(ctx, fact("adder.added", "x", 1))
 	require.NoError(t, err)
 	settle(t, l)
 	w.nats.Stop()
@@ -188,7 +173,7 @@ func TestPromise11AnUnavailableBrokerStallsNobody(t *testing.T) {
 	}
 	require.NotZero(t, l.Status(ctx).Outbox)
 	require.Error(t, l.Status(ctx).Err)
-	w.nats = serve()
+	serve()
 	settle(t, l)
 	n, doubled := sum(t, l, "x")
 	require.Equal(t, []int{recorded + 1, 2*recorded + 2}, []int{n, doubled})

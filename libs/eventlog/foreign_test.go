@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/freshet-io/freshet/libs/archive"
 	"github.com/freshet-io/freshet/libs/eventlog/internal/envelope"
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
@@ -23,9 +22,7 @@ func TestPromise14AForeignMessageStopsNobody(t *testing.T) {
 	client := emptyArchive(t)
 	nc := w.connect()
 	open := func(f *Fold) (*Log, func()) {
-		o := w.options(f)
-		o.Archive = archive.New(client)
-		l, err := Open(ctx, o)
+		l, err := w.openArchived(client, f)
 		require.NoError(t, err)
 		return l, run(t, l)
 	}

@@ -8,8 +8,10 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -121,6 +123,27 @@ func newWorld(t testing.TB) *world {
 	w := &world{t: t, url: databaseURL(t), nats: server, clock: clock.NewDriven(epochStart)}
 	require.NoError(t, EnsureStream(context.Background(), w.connect(), stream))
 	return w
+}
+
+// durable moves the log to a server that can be stopped, and started again on the same
+// directory and port by serve.
+func (w *world) durable() (dir string, serve func()) {
+	w.t.Helper()
+	_, port, err := net.SplitHostPort(w.nats.Addr())
+	require.NoError(w.t, err)
+	w.nats.Stop()
+	number, err := strconv.Atoi(port)
+	require.NoError(w.t, err)
+	dir = w.t.TempDir()
+	serve = func() {
+		server, err := natsserver.Start(natsserver.Options{DataDir: dir, Port: number, Users: []natsserver.User{natsserver.All("test")}})
+		require.NoError(w.t, err)
+		w.t.Cleanup(server.Stop)
+		w.nats = server
+	}
+	serve()
+	require.NoError(w.t, EnsureStream(context.Background(), w.connect(), stream))
+	return dir, serve
 }
 
 func (w *world) connect() *nats.Conn {
