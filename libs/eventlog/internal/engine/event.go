@@ -55,7 +55,7 @@ func (v *Event) Wanted() bool {
 
 // Open decodes an event that the fold has to see inside.
 func (g *Engine) Open(v *Event) {
-	if v.untyped && !v.decoded {
+	if v.untyped {
 		v.untyped, v.decoded = false, true
 		if v.Event, v.Err = g.Codec.Decode(v.Data); v.Err == nil {
 			v.Type = g.Type(v.Event.Type())

@@ -154,10 +154,8 @@ func (s *Source) readStreamOnce(ctx context.Context, k *lead.LogSession, next *u
 		if v.Stream < *next {
 			continue
 		}
-		if v.Stream > *next && *next <= until {
-			// The stream was trimmed meanwhile, or its store is damaged there.
-			missing := min(until, v.Stream-1)
-			*next, err = s.Archived(ctx, *next, missing, func(c Chunk) error {
+		if v.Stream > *next {
+			*next, err = s.lacking(ctx, k, *next, min(until, v.Stream-1), func(c Chunk) error {
 				for _, one := range c {
 					if err := g.add(one); err != nil {
 						return &fatalError{err}
@@ -165,7 +163,7 @@ func (s *Source) readStreamOnce(ctx context.Context, k *lead.LogSession, next *u
 				}
 				return nil
 			})
-			if err := s.damaged(*next, missing, err); err != nil {
+			if err != nil {
 				return err
 			}
 			if *next > until {
@@ -214,22 +212,37 @@ func (s *Source) Archived(ctx context.Context, next, until uint64, out func(Chun
 	return next, err
 }
 
-// damaged is why events that the stream should have are nowhere; nil if the archive had
-// them, up to the one before next.
-func (s *Source) damaged(next, last uint64, err error) error {
-	if next > last {
-		s.engine.Logger.Error("the log's store lacks events; they were read from the archive", "last", last)
-		return nil
+// lacking delivers [next, until] from the archive, because the stream lacks them: it was
+// trimmed meanwhile, or its store is damaged. What the archive does not have either is an
+// alarm. It returns the sequence to continue with, as Archived does.
+func (s *Source) lacking(ctx context.Context, k *lead.LogSession, next, until uint64, out func(Chunk) error) (uint64, error) {
+	first, _, err := k.Bounds(ctx)
+	if err != nil {
+		return next, err
 	}
-	if err == nil || errors.Is(err, ErrNoArchive) || stall.IsAlarm(err) {
-		return &fatalError{stall.Alarmf("the log goes from %d to %d: its store lacks event %d, and so does the archive", next-1, last+1, next)}
+	if until >= first {
+		s.engine.Logger.Error("the log's store lacks events; they are read from the archive", "first", max(next, first), "last", until)
 	}
-	return err
+	next, err = s.Archived(ctx, next, until, out)
+	nowhere := errors.Is(err, ErrNoArchive) || errors.Is(err, archive.ErrMissing) || errors.Is(err, archive.ErrForeign)
+	if next <= until && (err == nil || nowhere) {
+		err = &fatalError{stall.Alarmf("the log goes from %d to %d: its store lacks event %d, and so does the archive", next-1, until+1, next)}
+	}
+	return next, err
 }
 
 // readTrimmed delivers to the live processor what the log no longer holds.
 func (s *Source) readTrimmed(ctx context.Context, k *lead.LogSession, next *uint64, until uint64, out chan<- *engine.Event) error {
-	err := s.Past(ctx, k, FromLog, *next-1, until, func(c Chunk) error {
+	err := s.Past(ctx, k, FromLog, *next-1, until, s.deliver(ctx, next, out))
+	if err != nil {
+		return fmt.Errorf("events before %d are only in the archive: %w", until+1, err)
+	}
+	return nil
+}
+
+// deliver gives chunks to the live processor, and moves next.
+func (s *Source) deliver(ctx context.Context, next *uint64, out chan<- *engine.Event) func(Chunk) error {
+	return func(c Chunk) error {
 		for _, v := range c {
 			s.engine.Open(v)
 			if err := Send(ctx, out, v); err != nil {
@@ -238,11 +251,7 @@ func (s *Source) readTrimmed(ctx context.Context, k *lead.LogSession, next *uint
 			*next = v.Stream + 1
 		}
 		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("events before %d are only in the archive: %w", until+1, err)
 	}
-	return nil
 }
 
 // Send gives a value to a channel unless the context ends first.

@@ -94,9 +94,9 @@ func (s *Source) readOnce(ctx context.Context, k *lead.LogSession, next *uint64,
 			continue
 		}
 		if v.Stream > *next {
-			// Trimmed while it was read, or damaged in the server's store: the archive has
-			// it. What is nowhere is for the processor to tell.
-			if err := s.fill(ctx, next, v.Stream-1, out); err != nil {
+			// What is nowhere is for the processor to tell.
+			var fatal *fatalError
+			if _, err := s.lacking(ctx, k, *next, v.Stream-1, s.deliver(ctx, next, out)); err != nil && !errors.As(err, &fatal) {
 				return err
 			}
 			lacking = true
@@ -116,24 +116,6 @@ func (s *Source) readOnce(ctx context.Context, k *lead.LogSession, next *uint64,
 			return context.Cause(ctx)
 		}
 	}
-}
-
-// fill delivers what the stream lacks, as far as the archive has it.
-func (s *Source) fill(ctx context.Context, next *uint64, until uint64, out chan<- *engine.Event) (err error) {
-	*next, err = s.Archived(ctx, *next, until, func(c Chunk) error {
-		for _, v := range c {
-			s.engine.Open(v)
-			if err := Send(ctx, out, v); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	var fatal *fatalError
-	if err = s.damaged(*next, until, err); errors.As(err, &fatal) {
-		return nil
-	}
-	return err
 }
 
 // Message is a message of the log as the fold sees it.

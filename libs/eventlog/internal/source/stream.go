@@ -93,60 +93,76 @@ const readTimeout = 10 * time.Second // of one message of the log
 // LastOwn reads the service's last event in the log. Where the log has none, the error
 // is attest.ErrNoMessage.
 func (s *Source) LastOwn(ctx context.Context, k *lead.LogSession) (Stored, error) {
-	own := envelope.OwnSubjects(s.engine.Service())
-	last, err := s.readMessage(ctx, k, func(ctx context.Context) (attest.Message, error) { return attest.Last(ctx, k.Conn, k.Stream, own) })
-	first, at, boundsErr := k.Bounds(ctx)
-	switch {
-	case boundsErr != nil:
-		return Stored{}, boundsErr
-	case err == nil:
-		at = last.Sequence
-	case errors.Is(err, attest.ErrNoMessage):
-		if some, countErr := k.Has(ctx, own); countErr != nil || !some {
-			return Stored{}, errors.Join(err, countErr)
-		} // it is damaged
-	default:
+	subjects := envelope.OwnSubjects(s.engine.Service())
+	m, err := s.readMessage(ctx, k, func(ctx context.Context) (attest.Message, error) { return attest.Last(ctx, k.Conn, k.Stream, subjects) })
+	if err == nil {
+		if e, found, err := s.own(s.message(m), m.Sequence); found || err != nil {
+			return e, err
+		}
+	} else if !errors.Is(err, attest.ErrNoMessage) {
+		return Stored{}, err
+	} else if some, countErr := k.Has(ctx, subjects); countErr != nil || !some {
+		return Stored{}, errors.Join(err, countErr)
+	}
+	// The last message is somebody else's, or it is damaged.
+	first, last, err := k.Bounds(ctx)
+	if err != nil {
 		return Stored{}, err
 	}
-	end := uint64(0)
+	end, at := m.Sequence, last
+	if end > 0 {
+		at = end - 1
+	}
 	for ; at >= first && at > 0; at-- {
 		v, err := s.eventAt(ctx, k, at)
 		if err != nil {
 			return Stored{}, err
 		}
-		if !v.Own {
-			continue
+		if v.Own {
+			end = max(end, at)
 		}
-		end = max(end, at)
-		v.Decode(s.engine.Codec)
-		switch {
-		case v.Foreign(): // somebody else published it
-		case v.Err != nil:
-			return Stored{}, fmt.Errorf("message %d of the log: %w", at, v.Err)
-		default:
-			return Stored{Stream: at, Sequence: v.Sequence, Data: v.Data, End: end}, nil
+		if e, found, err := s.own(v, end); found || err != nil {
+			return e, err
 		}
 	}
 	return Stored{End: end}, fmt.Errorf("read the log: %w: of %s", attest.ErrNoMessage, s.engine.Service())
 }
 
+// own is an event that the service recorded; found says whether it is one.
+func (s *Source) own(v *engine.Event, end uint64) (e Stored, found bool, err error) {
+	if !v.Own {
+		return Stored{}, false, nil
+	}
+	v.Decode(s.engine.Codec)
+	switch {
+	case v.Foreign(): // somebody else published it
+		return Stored{}, false, nil
+	case v.Err != nil:
+		return Stored{}, false, fmt.Errorf("message %d of the log: %w", v.Stream, v.Err)
+	}
+	return Stored{Stream: v.Stream, Sequence: v.Sequence, Data: v.Data, End: end}, true, nil
+}
+
+func (s *Source) message(m attest.Message) *engine.Event {
+	return s.Message(m.Sequence, m.Subject, m.Header, m.Data)
+}
+
 // eventAt reads the message at a sequence that the stream should have, from the archive
 // where the stream's store is damaged there.
-func (s *Source) eventAt(ctx context.Context, k *lead.LogSession, at uint64) (*engine.Event, error) {
+func (s *Source) eventAt(ctx context.Context, k *lead.LogSession, at uint64) (v *engine.Event, err error) {
 	m, err := s.MessageAt(ctx, k, at)
 	if err == nil {
-		return s.Message(m.Sequence, m.Subject, m.Header, m.Data), nil
+		return s.message(m), nil
 	}
 	if !errors.Is(err, attest.ErrNoMessage) {
 		return nil, err
 	}
-	var v *engine.Event
-	next, archiveErr := s.Archived(ctx, at, at, func(c Chunk) error {
+	_, err = s.lacking(ctx, k, at, at, func(c Chunk) error {
 		v = c[0]
 		s.engine.Open(v)
 		return nil
 	})
-	return v, s.damaged(next, at, archiveErr)
+	return v, err
 }
 
 // MessageAt reads the message at a sequence.
