@@ -161,10 +161,10 @@ func (c *client) recorded(ctx context.Context, to uint64) whatif.Recorded {
 		at := uint64(0)
 		for lines.Scan() {
 			at++
-			e, err := (events.Codec{}).Decode(lines.Bytes())
-			if err != nil && bytes.HasPrefix(lines.Bytes(), []byte(`{"foreign":`)) {
+			if bytes.HasPrefix(lines.Bytes(), []byte(`{"foreign":`)) {
 				continue // a message that is no event changes nothing
 			}
+			e, err := (events.Codec{}).Decode(lines.Bytes())
 			if err != nil {
 				return fmt.Errorf("event %d of the log: %w", at, err)
 			}

@@ -220,8 +220,9 @@ func whole(page []state.Entry) []state.Entry {
 var errEnough = errors.New("enough")
 
 // replay streams the log's events as they are, one per line, in order, and what else the
-// log holds, wrapped: from the archive what the stream no longer has, then from the stream. An answer that ends
-// properly is whole; one that cannot be is cut off, which every client sees.
+// log holds, wrapped: from the archive what the stream no longer has, then from the
+// stream. An answer that ends properly is whole; one that cannot be is cut off, which
+// every client sees.
 func (e *Edge) replay(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	first, last, err := e.raw.Bounds(ctx)

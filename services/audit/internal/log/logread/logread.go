@@ -159,8 +159,8 @@ const prefetch = 1000
 
 // Run calls fn for every message from a sequence on, in order, until fn or the
 // context ends it. Batches are what the server had ready: fn gets at least one
-// message and at most limit. What the stream
-// lacks is read from the archive; a gap that is left is fn's to find: sequences only ever grow.
+// message and at most limit. What the stream lacks is read from the archive; a gap that
+// is left is fn's to find: sequences only ever grow.
 func (r *Reader) Run(ctx context.Context, from uint64, limit int, fn func([]Message) error) error {
 	stream := r.stream()
 	from, err := r.before(ctx, max(from, 1), limit, fn)
