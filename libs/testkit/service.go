@@ -39,6 +39,7 @@ type Running struct {
 	Pool    *pgxpool.Pool // search_path as the service has it
 	Objects *objects.Store
 	Kafka   *kafka.Client
+	Broker  string     // Kafka's address
 	NATS    *nats.Conn // with all permissions; FRESHET_IN exists
 	Clock   *clock.Driven
 
@@ -61,7 +62,7 @@ func Service(t testing.TB, name string, language service.Events, module ...servi
 	t.Helper()
 	nats := natsServer(t)
 	nc := natsConn(t, nats)
-	r := &Running{t: t, name: name, language: language, NATS: nc, Clock: Clock(), sequence: map[string]uint64{}}
+	r := &Running{t: t, name: name, language: language, NATS: nc, Broker: KafkaAddr(t), Clock: Clock(), sequence: map[string]uint64{}}
 	r.prepareStreams()
 	// The routes' address is known before the service starts, as it is in a suite.
 	routes := &lateHandler{}
@@ -72,7 +73,7 @@ func Service(t testing.TB, name string, language service.Events, module ...servi
 	r.service = service.New(service.Options{
 		Name: name, Language: language, Module: service.Modules(module...),
 		Postgres: PostgresURL(t), NATS: nats.URL("test"),
-		Kafka: []string{KafkaAddr(t)}, Objects: filepath.Join(dir, "objects"),
+		Kafka: []string{r.Broker}, Objects: filepath.Join(dir, "objects"),
 		Paths: service.Paths{DataDir: filepath.Join(dir, "data"), TempDir: filepath.Join(dir, "tmp")},
 		URLs:  service.URLs{Suite: server.URL},
 		Clock: r.Clock, Logger: logger(t),
