@@ -121,6 +121,7 @@ func (s *Suite) environment(service, instance string) []string {
 		"FRESHET_DATA_DIR="+filepath.Join(s.o.Dir, "data", strings.ReplaceAll(instance, "/", "-")),
 		"FRESHET_LISTEN="+s.addr(instance),
 		"FRESHET_URL="+s.URL("feature-store"), // only its routes are asked for
+		"FRESHET_TOKEN="+token,
 		"FRESHET_CLOCK_STEPS="+s.clockFile(service),
 		"FRESHET_LOG_LEVEL=warn",
 		"GOMAXPROCS=2",

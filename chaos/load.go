@@ -17,6 +17,7 @@ import (
 
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/objects"
+	"github.com/freshet-io/freshet/libs/web"
 	"github.com/nats-io/nats.go"
 )
 
@@ -64,7 +65,7 @@ func newLoad(ctx context.Context, s *Suite) (*load, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &load{s: s, ledger: newLedger(), store: store, http: &http.Client{Timeout: 5 * time.Second}, kafka: kafka.New(s.addr("kafka/link"))}, nil
+	return &load{s: s, ledger: newLedger(), store: store, http: &http.Client{Timeout: 5 * time.Second, Transport: web.Bearer{Token: token}}, kafka: kafka.New(s.addr("kafka/link"))}, nil
 }
 
 // prepare connects the repository and waits until the model is declared.

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/freshet-io/freshet/libs/web"
 )
 
 // errNotNow: the service does not lead, or replays already.
@@ -31,7 +33,7 @@ func (s *Suite) replay(ctx context.Context, service, what, from string) (replaye
 		return report, err
 	}
 	r.Header.Set("Content-Type", "application/json")
-	res, err := (&http.Client{}).Do(r) // as long as the replay takes
+	res, err := (&http.Client{Transport: web.Bearer{Token: token}}).Do(r) // as long as the replay takes
 	if err != nil {
 		return report, err
 	}

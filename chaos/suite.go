@@ -16,6 +16,7 @@ import (
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/testkit/apachekafka"
 	"github.com/freshet-io/freshet/libs/testkit/disk"
+	"github.com/freshet-io/freshet/libs/web"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -72,13 +73,16 @@ type Suite struct {
 	stopReaping chan struct{}
 }
 
+// token lets the harness and the services into each other.
+const token = "chaos"
+
 // stopWithin is what a service's stop may take.
 const stopWithin = 30 * time.Second
 
 // Start starts everything and returns when it is ready.
 func Start(ctx context.Context, o Options) (*Suite, error) {
 	s := &Suite{o: o, procs: map[string]*Process{}, links: map[string]*link{}, disks: map[string]*disk.Disk{}, ports: map[string]int{},
-		second: map[string]*Process{}, http: &http.Client{Timeout: 20 * time.Second}, stopReaping: make(chan struct{})}
+		second: map[string]*Process{}, http: &http.Client{Timeout: 20 * time.Second, Transport: web.Bearer{Token: token}}, stopReaping: make(chan struct{})}
 	go s.reap()
 	for _, name := range s.o.Services {
 		if _, err := os.Stat(filepath.Join(o.Binaries, name)); err != nil {

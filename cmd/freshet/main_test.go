@@ -18,8 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
 	"github.com/freshet-io/freshet/cmd/freshet/internal/whatif"
 	"github.com/freshet-io/freshet/events"
+	"github.com/freshet-io/freshet/libs/web"
 	"github.com/freshet-io/freshet/services/training"
 	"github.com/segmentio/kafka-go"
 	"github.com/stretchr/testify/require"
@@ -81,6 +83,7 @@ func until(t *testing.T, lines *bufio.Scanner, pattern string) []string {
 type running struct {
 	cmd        *exec.Cmd
 	url, kafka string
+	http       *http.Client // with the suite's token
 }
 
 func up(t *testing.T, dir string) running {
@@ -93,7 +96,9 @@ func up(t *testing.T, dir string) running {
 			continue
 		}
 	}()
-	return running{cmd, url, kafka}
+	token, err := suite.ReadToken(filepath.Join(dir, suite.TokenFile))
+	require.NoError(t, err)
+	return running{cmd, url, kafka, &http.Client{Transport: web.Bearer{Token: web.Token(token)}}}
 }
 
 func (r running) stop(t *testing.T) {
@@ -104,7 +109,7 @@ func (r running) stop(t *testing.T) {
 
 func (r running) get(t *testing.T, path string) []byte {
 	t.Helper()
-	res, err := http.Get(r.url + path)
+	res, err := r.http.Get(r.url + path)
 	require.NoError(t, err)
 	defer func() { _ = res.Body.Close() }()
 	raw, err := io.ReadAll(res.Body)

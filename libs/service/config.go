@@ -142,6 +142,8 @@ type Settings struct {
 	DataDir  string   `env:"FRESHET_DATA_DIR" help:"a directory of the service's own"`
 	Listen   string   `env:"FRESHET_LISTEN" help:"loopback address to listen on"`
 	Suite    string   `env:"FRESHET_URL" help:"where all services' routes are mounted"`
+	Auth     string   `env:"FRESHET_AUTH" help:"token: only who has the token may do anything; none: everybody, on loopback only"`
+	Token    string   `env:"FRESHET_TOKEN" help:"the token, the same for all services"`
 
 	ClockSteps string `env:"FRESHET_CLOCK_STEPS" help:"a file whose duration is added to the clock for as long as it holds it, to see what a clock that steps does"`
 
@@ -151,7 +153,21 @@ type Settings struct {
 
 // DefaultSettings are right for one machine, where only servers are to be named.
 func DefaultSettings() Settings {
-	return Settings{Attested: true, Listen: "127.0.0.1:0", Suite: "http://127.0.0.1:8080", LogLevel: "info", LogFormat: "text"}
+	return Settings{Attested: true, Auth: AuthToken, Listen: "127.0.0.1:0", Suite: "http://127.0.0.1:8080", LogLevel: "info", LogFormat: "text"}
+}
+
+// Who is let in.
+const (
+	AuthToken = "token" // who has the token
+	AuthNone  = "none"  // everybody, on loopback only
+)
+
+// CheckAuth refuses what is no way to let somebody in.
+func CheckAuth(auth string) error {
+	if auth != AuthToken && auth != AuthNone {
+		return fmt.Errorf("%q is no way to let somebody in: use %s, or %s for everybody on loopback", auth, AuthToken, AuthNone)
+	}
+	return nil
 }
 
 // Validate names everything that is missing.
@@ -164,6 +180,13 @@ func (s Settings) Validate() error {
 		if need.value == "" {
 			errs = append(errs, fmt.Errorf("%s is not set: freshet infra starts what a service needs and prints the settings", need.name))
 		}
+	}
+	if err := CheckAuth(s.Auth); err != nil {
+		errs = append(errs, fmt.Errorf("FRESHET_AUTH: %w", err))
+	}
+	if s.Auth == AuthToken && s.Token == "" {
+		errs = append(errs, errors.New("FRESHET_TOKEN is not set: freshet infra prints it with the other settings; "+
+			"FRESHET_AUTH=none lets in everybody on this machine"))
 	}
 	return errors.Join(errs...)
 }

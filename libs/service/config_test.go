@@ -60,11 +60,11 @@ func TestEveryMistakeIsReported(t *testing.T) {
 	}
 	require.Error(t, service.Configure(flags, lookup(nil), c), "not a pointer")
 
-	err = service.Settings{}.Validate()
-	for _, want := range []string{"FRESHET_POSTGRES_URL", "FRESHET_NATS_URL", "FRESHET_KAFKA", "FRESHET_OBJECTS", "FRESHET_DATA_DIR"} {
+	err = service.Settings{Auth: service.AuthToken}.Validate()
+	for _, want := range []string{"FRESHET_POSTGRES_URL", "FRESHET_NATS_URL", "FRESHET_KAFKA", "FRESHET_OBJECTS", "FRESHET_DATA_DIR", "FRESHET_TOKEN"} {
 		require.ErrorContains(t, err, want)
 	}
 	var joined interface{ Unwrap() []error }
 	require.True(t, errors.As(err, &joined))
-	require.Len(t, joined.Unwrap(), 5)
+	require.Len(t, joined.Unwrap(), 6)
 }

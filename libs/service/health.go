@@ -205,35 +205,55 @@ func behind(st eventlog.Status) map[string]int64 {
 
 // Handler serves the service's routes and its own health.
 func (s *Service) Handler() http.Handler {
-	mux := http.NewServeMux()
-	metrics := promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{})
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		web.JSON(w, http.StatusOK, map[string]any{"service": s.o.Name, "alive": true})
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		WriteReady(w, map[string]map[string]string{s.o.Name: s.Ready(r.Context())})
-	})
-	mux.HandleFunc("GET /statusz", func(w http.ResponseWriter, r *http.Request) {
-		web.JSON(w, http.StatusOK, s.Status(r.Context()))
-	})
-	mux.Handle("GET /metrics", metrics)
-	mux.HandleFunc("GET /routez", func(w http.ResponseWriter, _ *http.Request) {
-		web.JSON(w, http.StatusOK, Routes{Service: s.o.Name, Patterns: s.mux.Patterns()})
-	})
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	mux := web.NewMux(s.o.gate(), s.logger, nil)
+	mux.Handle(web.Route{Pattern: "GET /healthz", Role: web.Anyone, Summary: "Say that the process runs", Answer: Alive{}},
+		func(w http.ResponseWriter, _ *http.Request) {
+			web.JSON(w, http.StatusOK, Alive{Alive: true, Services: []string{s.o.Name}})
+		})
+	mux.Handle(web.Route{Pattern: "GET /readyz", Role: web.Anyone, Summary: "Say what keeps services from their work", Answer: Readiness{}},
+		func(w http.ResponseWriter, r *http.Request) {
+			WriteReady(w, map[string]map[string]string{s.o.Name: s.Ready(r.Context())})
+		})
+	mux.Handle(web.Route{Pattern: "GET /statusz", Role: web.Reader, Summary: "Show the service's position in the log", Answer: Status{}},
+		func(w http.ResponseWriter, r *http.Request) { web.JSON(w, http.StatusOK, s.Status(r.Context())) })
+	mux.Handle(web.Route{Pattern: "GET /metrics", Role: web.Reader, Summary: "Read metrics, as Prometheus does", Answer: web.Media("text/plain")},
+		promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}).ServeHTTP)
+	mux.Handle(web.Route{Pattern: "GET /routez", Role: web.Reader, Summary: "List what the suite mounts", Answer: Routes{}},
+		func(w http.ResponseWriter, _ *http.Request) { web.JSON(w, http.StatusOK, s.routes()) })
+	mux.Else(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.ready.Load() {
 			web.Problem(w, http.StatusServiceUnavailable, "Not ready", s.o.Name+" is starting or stopping")
 			return
 		}
 		s.mux.ServeHTTP(w, r)
-	})
+	}))
 	return mux
+}
+
+// Alive answers whoever asks whether a process runs.
+type Alive struct {
+	Alive    bool     `json:"alive"`
+	Services []string `json:"services"`
 }
 
 // Routes are what a service serves; the suite mounts them.
 type Routes struct {
 	Service  string   `json:"service"`
 	Patterns []string `json:"patterns"`
+}
+
+func (s *Service) routes() Routes {
+	out := Routes{Service: s.o.Name}
+	for _, route := range s.mux.Routes() {
+		out.Patterns = append(out.Patterns, route.Pattern)
+	}
+	return out
+}
+
+// Readiness says for each service what keeps it from its work.
+type Readiness struct {
+	Ready    bool                         `json:"ready"`
+	Services map[string]map[string]string `json:"services"`
 }
 
 // WriteReady answers a readiness request: 200 when no service finds anything
@@ -245,5 +265,5 @@ func WriteReady(w http.ResponseWriter, services map[string]map[string]string) {
 			status = http.StatusServiceUnavailable
 		}
 	}
-	web.JSON(w, status, map[string]any{"ready": status == http.StatusOK, "services": services})
+	web.JSON(w, status, Readiness{Ready: status == http.StatusOK, Services: services})
 }

@@ -77,24 +77,28 @@ func run(ctx context.Context, name string, config any, module func() fx.Option, 
 		}
 	}()
 
-	listener, err := web.Listen(settings.Listen)
-	if err != nil {
-		return err
+	if settings.Auth == AuthNone {
+		settings.Token = ""
 	}
-	s := New(Options{
-		Name: name, Language: language, Module: module(),
+	o := Options{
+		Name: name, Language: language, Module: module(), Token: settings.Token,
 		Postgres: settings.Postgres, NATS: settings.NATS, Attested: settings.Attested, Kafka: settings.Kafka, Objects: settings.Objects,
 		Paths: Paths{
 			DataDir: filepath.Join(settings.DataDir, "services", name),
 			TempDir: filepath.Join(settings.DataDir, "tmp", name),
 		},
-		URLs:  URLs{Suite: strings.TrimSuffix(settings.Suite, "/")},
+		URLs:  URLs{Suite: strings.TrimSuffix(settings.Suite, "/"), Token: settings.Token},
 		Clock: settings.clock(), Logger: logger,
-	})
+	}
+	listener, err := web.Listen(settings.Listen, o.gate())
+	if err != nil {
+		return err
+	}
+	s := New(o)
 	if err := telemetry.Process(s.Metrics()); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	server := web.Serve(listener, web.Guard(s.Handler()))
+	server := web.Serve(listener, web.Guard(listener.Addr(), s.Handler()))
 	starting, cancel := context.WithTimeout(ctx, mainStart)
 	err = s.Start(starting)
 	cancel()

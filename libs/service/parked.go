@@ -19,8 +19,16 @@ const answerWait = 10 * time.Second
 // form sends.
 func (s *Service) registerParked() {
 	base := "/v1/parked/" + s.o.Name
-	s.mux.HandleFunc("GET "+base, s.listParked)
-	s.mux.HandleFunc("POST "+base+"/{event}/{how}", s.answerParked)
+	s.mux.Handle(web.Route{Pattern: "GET " + base, Role: web.Reader, Summary: "List the events that " + s.o.Name + " could not apply",
+		Answer: web.Items[eventlog.ParkedEvent]{}}, s.listParked)
+	s.mux.Handle(web.Route{Pattern: "POST " + base + "/{event}/{how}", Role: web.Operator, Summary: "Retry or discard a parked event",
+		Body: struct{}{}, Answer: resolved{}}, s.answerParked)
+}
+
+// resolved is what an answer to a parked event became.
+type resolved struct {
+	ID       string `json:"id"`       // of the event that says so
+	Existing bool   `json:"existing"` // it had been recorded before
 }
 
 func (s *Service) listParked(w http.ResponseWriter, r *http.Request) {
@@ -50,9 +58,9 @@ func (s *Service) answerParked(w http.ResponseWriter, r *http.Request) {
 	receipts, err := s.log.ResolveParked(ctx, event, how, actor)
 	switch {
 	case err == nil:
-		web.JSON(w, http.StatusCreated, map[string]any{"id": receipts[0].ID, "existing": receipts[0].Existing})
+		web.JSON(w, http.StatusCreated, resolved{ID: receipts[0].ID, Existing: receipts[0].Existing})
 	case len(receipts) == 1 && errors.Is(err, context.DeadlineExceeded):
-		web.JSON(w, http.StatusAccepted, map[string]any{"id": receipts[0].ID, "existing": receipts[0].Existing})
+		web.JSON(w, http.StatusAccepted, resolved{ID: receipts[0].ID, Existing: receipts[0].Existing})
 	case errors.Is(err, eventlog.ErrNotParked):
 		web.Problem(w, http.StatusNotFound, "Not parked", err.Error()+"; freshet events parked lists what is, each with the id to write")
 	default:

@@ -79,4 +79,5 @@ type Paths struct {
 // URLs say where things answer.
 type URLs struct {
 	Suite string // where all services' routes are mounted, without a trailing slash
+	Token string // sent with requests to it; empty where it lets in everybody
 }

@@ -23,8 +23,11 @@ const (
 // replay; whoever goes away stops it. Other sites are kept out as for parked events.
 func (s *Service) registerReplay() {
 	base := "POST /v1/replay/" + s.o.Name
-	s.mux.HandleFunc(base+"/rebuild", s.replay((*eventlog.Log).Rebuild))
-	s.mux.HandleFunc(base+"/verify", s.replay((*eventlog.Log).Verify))
+	from := []web.Parameter{{Name: "from", Summary: "where the past is read: log (the default) or archive"}}
+	s.mux.Handle(web.Route{Pattern: base + "/rebuild", Role: web.Operator, Summary: "Rebuild the state of " + s.o.Name + " from the log",
+		Query: from, Body: struct{}{}, Answer: web.Media("text/event-stream")}, s.replay((*eventlog.Log).Rebuild))
+	s.mux.Handle(web.Route{Pattern: base + "/verify", Role: web.Operator, Summary: "Compare the state of " + s.o.Name + " with a fold of the log",
+		Query: from, Body: struct{}{}, Answer: web.Media("text/event-stream")}, s.replay((*eventlog.Log).Verify))
 }
 
 type replayFunc func(l *eventlog.Log, ctx context.Context, from eventlog.Origin, progress func(eventlog.Progress)) (eventlog.Report, error)

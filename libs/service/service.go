@@ -31,6 +31,7 @@ type Options struct {
 
 	Postgres string   // connection string
 	NATS     string   // URL with the service's own user
+	Token    string   // lets in who has it; everybody may do everything where there is none
 	Attested bool     // audit attests the log before it is continued; see eventlog.Options
 	Kafka    []string // bootstrap addresses
 	Objects  string   // directory or bucket URL
@@ -90,9 +91,17 @@ func New(o Options) *Service {
 	logger := o.Logger.With("service", o.Name)
 	return &Service{
 		o: o, logger: logger, metrics: metrics, labeled: labeled,
-		mux:    web.NewMux(logger, labeled),
+		mux:    web.NewMux(o.gate(), logger, labeled),
 		failed: make(chan error, 1),
 	}
+}
+
+// gate is what lets requests in.
+func (o Options) gate() web.Gate {
+	if o.Token == "" {
+		return web.Open{}
+	}
+	return web.Token(o.Token)
 }
 
 // Name is the service's.

@@ -38,18 +38,28 @@ type trial struct {
 // events and end it. Nothing that a trial does is recorded or executed.
 func (s *Service) registerTrials() {
 	base := "/v1/trials/" + s.o.Name
-	s.mux.HandleFunc("POST "+base, s.beginTrial)
-	s.mux.HandleFunc("POST "+base+"/{trial}", s.stepTrial)
-	s.mux.HandleFunc("DELETE "+base+"/{trial}", s.endTrial)
+	s.mux.Handle(web.Route{Pattern: "POST " + base, Role: web.Operator, Summary: "Begin a trial of the fold of " + s.o.Name,
+		Body: trialRequest{}, Answer: trialBegun{}}, s.beginTrial)
+	s.mux.Handle(web.Route{Pattern: "POST " + base + "/{trial}", Role: web.Operator, Summary: "Give a trial events",
+		Body: trialEvents{}, Answer: trialSteps{}}, s.stepTrial)
+	s.mux.Handle(web.Route{Pattern: "DELETE " + base + "/{trial}", Role: web.Operator, Summary: "End a trial"}, s.endTrial)
+}
+
+// A trialRequest says what a trial begins with.
+type trialRequest struct {
+	Until   uint64        `json:"until"`             // the last position of the log that is folded
+	Instead []event.Event `json:"instead,omitempty"` // these, in the place of the log's with the same ids
+}
+
+type trialBegun struct {
+	Trial    string   `json:"trial"`
+	Consumes []string `json:"consumes"` // types of events
 }
 
 // beginTrial folds the log up to a position, with other events in the place of some
 // of the log's: {"until": 17, "instead": […]}.
 func (s *Service) beginTrial(w http.ResponseWriter, r *http.Request) {
-	var ask struct {
-		Until   uint64        `json:"until"`
-		Instead []event.Event `json:"instead"`
-	}
+	var ask trialRequest
 	if !trialBody(w, r, &ask) {
 		return
 	}
@@ -79,7 +89,7 @@ func (s *Service) beginTrial(w http.ResponseWriter, r *http.Request) {
 	}
 	s.trials.open[id] = one
 	s.trials.mu.Unlock()
-	web.JSON(w, http.StatusCreated, map[string]any{"trial": id, "consumes": fold.Consumes()})
+	web.JSON(w, http.StatusCreated, trialBegun{Trial: id, Consumes: fold.Consumes()})
 }
 
 // A trialEvent is an event and where it would stand in the log.
@@ -101,11 +111,17 @@ type trialStep struct {
 	Failed    string        `json:"failed,omitempty"`
 }
 
+type trialEvents struct {
+	Events []trialEvent `json:"events"`
+}
+
+type trialSteps struct {
+	Steps []trialStep `json:"steps"`
+}
+
 // stepTrial applies events, in their order, and answers with a step for each.
 func (s *Service) stepTrial(w http.ResponseWriter, r *http.Request) {
-	var ask struct {
-		Events []trialEvent `json:"events"`
-	}
+	var ask trialEvents
 	if !trialBody(w, r, &ask) {
 		return
 	}
@@ -136,7 +152,7 @@ func (s *Service) stepTrial(w http.ResponseWriter, r *http.Request) {
 		}
 		steps = append(steps, out)
 	}
-	web.JSON(w, http.StatusOK, map[string]any{"steps": steps})
+	web.JSON(w, http.StatusOK, trialSteps{Steps: steps})
 }
 
 func (s *Service) endTrial(w http.ResponseWriter, r *http.Request) {

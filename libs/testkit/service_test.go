@@ -75,7 +75,7 @@ func module() fx.Option {
 		service.Effects(handler),
 		service.Migrations(migrations),
 		fx.Invoke(func(m *web.Mux, pool *pgxpool.Pool) {
-			m.HandleFunc("GET /v1/counts/{subject}", func(w http.ResponseWriter, r *http.Request) {
+			m.Handle(web.Route{Pattern: "GET /v1/counts/{subject}", Role: web.Reader}, func(w http.ResponseWriter, r *http.Request) {
 				var n int64
 				if err := pool.QueryRow(r.Context(), "SELECT n FROM counts WHERE subject = $1", r.PathValue("subject")).Scan(&n); err != nil {
 					web.Problem(w, http.StatusNotFound, "Not found", err.Error())

@@ -10,16 +10,15 @@ import (
 	"time"
 )
 
-// Listen listens on a loopback address, and on no other: everybody who reaches
-// the listener may do everything.
-func Listen(addr string) (net.Listener, error) {
+// Listen listens on an address: on loopback only where the gate lets in everybody.
+func Listen(addr string, gate Gate) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen address %q: use host:port, such as 127.0.0.1:8080", addr)
 	}
-	if !loopback(host) {
+	if _, open := gate.(Open); open && !loopback(host) {
 		return nil, fmt.Errorf("refusing to listen on %s: without authentication only loopback addresses are served (127.0.0.1, [::1], localhost); "+
-			"put a proxy that authenticates before it", addr)
+			"use --auth token", addr)
 	}
 	l, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -39,15 +38,18 @@ func loopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// Guard keeps web pages of other sites out of a loopback listener: it refuses
-// requests for another host (DNS rebinding) and unsafe requests that a browser
-// sends from another origin.
-func Guard(h http.Handler) http.Handler {
+// Guard keeps web pages of other sites out: it refuses unsafe requests that a browser
+// sends from another origin and, at a loopback address, requests for another host (DNS
+// rebinding).
+func Guard(at net.Addr, h http.Handler) http.Handler {
 	origin := http.NewCrossOriginProtection()
 	origin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		Problem(w, http.StatusForbidden, "Foreign origin", "a page of another site may not change anything here")
 	}))
 	h = origin.Handler(h)
+	if host, _, err := net.SplitHostPort(at.String()); err != nil || !loopback(host) {
+		return h
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.Host)
 		if err != nil {

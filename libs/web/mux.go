@@ -17,27 +17,31 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Mux is net/http's mux which also remembers its patterns, so that one listener
-// can stand before several services, and counts and traces what it serves.
+// Mux is net/http's mux with routes that are declared: it lets nobody pass who has not
+// the role that a route needs, and remembers them, so that one listener can stand before
+// several services. It counts and traces what it serves.
 type Mux struct {
 	mux    *http.ServeMux
+	gate   Gate
 	logger *slog.Logger
 	tracer trace.Tracer
+	next   http.Handler
 
-	mu       sync.Mutex
-	patterns []string
+	mu     sync.Mutex
+	routes []Route
 
 	duration *prometheus.HistogramVec
 	requests *prometheus.CounterVec
 }
 
-// NewMux returns an empty mux. Logger and metrics may be nil.
-func NewMux(logger *slog.Logger, metrics prometheus.Registerer) *Mux {
+// NewMux returns an empty mux behind a gate. Logger and metrics may be nil.
+func NewMux(gate Gate, logger *slog.Logger, metrics prometheus.Registerer) *Mux {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	m := &Mux{
 		mux:    http.NewServeMux(),
+		gate:   gate,
 		logger: logger,
 		tracer: otel.Tracer("github.com/freshet-io/freshet/libs/web"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -61,24 +65,22 @@ func NewMux(logger *slog.Logger, metrics prometheus.Registerer) *Mux {
 	return m
 }
 
-// Handle registers a handler for a pattern such as "POST /v1/arrivals".
-func (m *Mux) Handle(pattern string, h http.Handler) {
+// Handle registers a route. It panics where another route is the same.
+func (m *Mux) Handle(route Route, h http.HandlerFunc) {
 	m.mu.Lock()
-	m.patterns = append(m.patterns, pattern)
+	m.routes = append(m.routes, route)
 	m.mu.Unlock()
-	m.mux.Handle(pattern, m.observe(pattern, h))
+	m.mux.Handle(route.Pattern, m.observe(route, h))
 }
 
-// HandleFunc registers a function for a pattern.
-func (m *Mux) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request)) {
-	m.Handle(pattern, http.HandlerFunc(h))
-}
+// Else serves what no route of this mux does.
+func (m *Mux) Else(next http.Handler) { m.next = next }
 
-// Patterns are the registered ones, in order.
-func (m *Mux) Patterns() []string {
+// Routes are the registered ones, in order.
+func (m *Mux) Routes() []Route {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Clone(m.patterns)
+	return slices.Clone(m.routes)
 }
 
 // ServeHTTP serves what was registered and answers everything else with a problem.
@@ -86,6 +88,10 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h, pattern := m.mux.Handler(r)
 	if pattern != "" {
 		m.mux.ServeHTTP(w, r)
+		return
+	}
+	if m.next != nil {
+		m.next.ServeHTTP(w, r)
 		return
 	}
 	// The mux's own answer says whether the path or only the method is unknown.
@@ -102,8 +108,9 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// observe recovers, counts and traces one handler.
-func (m *Mux) observe(pattern string, h http.Handler) http.Handler {
+// observe lets in, recovers, counts and traces one handler.
+func (m *Mux) observe(route Route, h http.Handler) http.Handler {
+	pattern := route.Pattern
 	duration := m.duration.WithLabelValues(pattern)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
@@ -133,7 +140,9 @@ func (m *Mux) observe(pattern string, h http.Handler) http.Handler {
 			span.SetAttributes(attribute.Int("http.response.status_code", status))
 			span.End()
 		}()
-		h.ServeHTTP(sw, r)
+		if admit(sw, r, m.gate, route.Role) {
+			h.ServeHTTP(sw, r)
+		}
 	})
 }
 

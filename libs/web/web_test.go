@@ -17,15 +17,16 @@ import (
 
 func TestMuxAnswersProblems(t *testing.T) {
 	t.Parallel()
-	m := web.NewMux(nil, nil)
-	m.HandleFunc("GET /v1/things/{id}", func(w http.ResponseWriter, r *http.Request) {
+	m := web.NewMux(web.Open{}, nil, nil)
+	m.Handle(web.Route{Pattern: "GET /v1/things/{id}", Role: web.Reader}, func(w http.ResponseWriter, r *http.Request) {
 		web.JSON(w, http.StatusOK, map[string]string{"id": r.PathValue("id")})
 	})
-	m.HandleFunc("GET /v1/broken", func(http.ResponseWriter, *http.Request) {
+	m.Handle(web.Route{Pattern: "GET /v1/broken", Role: web.Reader}, func(http.ResponseWriter, *http.Request) {
 		var none map[string]string
 		none["a"] = "b"
 	})
-	require.Equal(t, []string{"GET /v1/things/{id}", "GET /v1/broken"}, m.Patterns())
+	require.Len(t, m.Routes(), 2)
+	require.Equal(t, "GET /v1/things/{id}", m.Routes()[0].Pattern)
 	for _, c := range []struct {
 		method, path string
 		status       int
@@ -51,13 +52,13 @@ func TestMuxAnswersProblems(t *testing.T) {
 func TestRequestsAreTimedByRouteAndCountedByAnswer(t *testing.T) {
 	t.Parallel()
 	metrics := prometheus.NewRegistry()
-	m := web.NewMux(nil, metrics)
-	m.HandleFunc("GET /v1/things/{id}", func(w http.ResponseWriter, r *http.Request) {
+	m := web.NewMux(web.Open{}, nil, metrics)
+	m.Handle(web.Route{Pattern: "GET /v1/things/{id}", Role: web.Reader}, func(w http.ResponseWriter, r *http.Request) {
 		if r.PathValue("id") == "none" {
 			web.Problem(w, http.StatusNotFound, "Not found", "there is no such thing")
 		}
 	})
-	m.HandleFunc("GET /v1/unused", func(http.ResponseWriter, *http.Request) {})
+	m.Handle(web.Route{Pattern: "GET /v1/unused", Role: web.Reader}, func(http.ResponseWriter, *http.Request) {})
 	for _, id := range []string{"1", "2", "none"} {
 		m.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/v1/things/"+id, nil))
 	}
@@ -96,12 +97,12 @@ func TestBodyIsBounded(t *testing.T) {
 func TestServesLoopbackOnly(t *testing.T) {
 	t.Parallel()
 	for _, addr := range []string{"0.0.0.0:0", ":0", "192.0.2.1:0", "example.org:80", "127.0.0.1"} {
-		_, err := web.Listen(addr)
+		_, err := web.Listen(addr, web.Open{})
 		require.Error(t, err, addr)
 	}
-	l, err := web.Listen("127.0.0.1:0")
+	l, err := web.Listen("127.0.0.1:0", web.Open{})
 	require.NoError(t, err)
-	s := web.Serve(l, web.Guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { web.JSON(w, 200, "ok") })))
+	s := web.Serve(l, web.Guard(l.Addr(), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { web.JSON(w, 200, "ok") })))
 	t.Cleanup(func() { require.NoError(t, s.Stop(context.Background())) })
 
 	for _, c := range []struct {
@@ -125,10 +126,10 @@ func TestServesLoopbackOnly(t *testing.T) {
 
 func TestStreamSendsAndEndsWithTheServer(t *testing.T) {
 	t.Parallel()
-	l, err := web.Listen("127.0.0.1:0")
+	l, err := web.Listen("127.0.0.1:0", web.Open{})
 	require.NoError(t, err)
-	m := web.NewMux(nil, nil)
-	m.HandleFunc("GET /tail", func(w http.ResponseWriter, r *http.Request) {
+	m := web.NewMux(web.Open{}, nil, nil)
+	m.Handle(web.Route{Pattern: "GET /tail", Role: web.Reader}, func(w http.ResponseWriter, r *http.Request) {
 		s, err := web.SSE(w)
 		if err != nil {
 			t.Error(err)

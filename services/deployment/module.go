@@ -1,7 +1,6 @@
 package deployment
 
 import (
-	"cmp"
 	"log/slog"
 	"strings"
 
@@ -46,7 +45,10 @@ func newWriter(cfg Config, client *kafka.Client, logger *slog.Logger) *record.Wr
 }
 
 func newFeatures(cfg Config, urls service.URLs) *features.Client {
-	return features.New(strings.TrimSuffix(cmp.Or(cfg.FeaturesURL, urls.Suite), "/"), cfg.FeaturesTimeout)
+	if cfg.FeaturesURL != "" { // another server's, which has no business with the suite's token
+		return features.New(strings.TrimSuffix(cfg.FeaturesURL, "/"), "", cfg.FeaturesTimeout)
+	}
+	return features.New(urls.Suite, urls.Token, cfg.FeaturesTimeout)
 }
 
 func servingLoop(s *serving.Server) service.Loop {

@@ -216,10 +216,23 @@ func (c *copied) up(flags ...string) *running {
 	return s
 }
 
+// send sends a request with the suite's token.
+func (s *running) send(method, path, body string) *http.Response {
+	s.t.Helper()
+	token, err := os.ReadFile(filepath.Join(s.cmd.Dir, "data", "token"))
+	require.NoError(s.t, err)
+	r, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(body))
+	require.NoError(s.t, err)
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	res, err := http.DefaultClient.Do(r)
+	require.NoError(s.t, err)
+	return res
+}
+
 func (s *running) get(path string, code int) string {
 	s.t.Helper()
-	res, err := http.Get(s.url + path)
-	require.NoError(s.t, err)
+	res := s.send(http.MethodGet, path, "")
 	defer res.Body.Close() //nolint:errcheck // only read from
 	b, err := io.ReadAll(res.Body)
 	require.NoError(s.t, err)
@@ -229,8 +242,7 @@ func (s *running) get(path string, code int) string {
 
 func (s *running) post(path, body string) {
 	s.t.Helper()
-	res, err := http.Post(s.url+path, "application/json", strings.NewReader(body))
-	require.NoError(s.t, err)
+	res := s.send(http.MethodPost, path, body)
 	defer res.Body.Close() //nolint:errcheck // only read from
 	b, err := io.ReadAll(res.Body)
 	require.NoError(s.t, err)

@@ -22,6 +22,7 @@ import (
 	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/kafka"
+	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/services/training"
 	"github.com/stretchr/testify/require"
 )
@@ -58,7 +59,7 @@ func place(t *testing.T) string {
 
 func up(t *testing.T, dir string) *suite.Suite {
 	t.Helper()
-	s, err := suite.Start(t.Context(), suite.Options{DataDir: dir, Listen: "127.0.0.1:0", Clock: clock.NewDriven(end),
+	s, err := suite.Start(t.Context(), suite.Options{DataDir: dir, Auth: service.AuthNone, Listen: "127.0.0.1:0", Clock: clock.NewDriven(end),
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	require.NoError(t, err)
 	return s
@@ -297,7 +298,7 @@ func TestAnInterruptedRestoreIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.NoFileExists(t, filepath.Join(back, suite.Restoring))
 	require.NoError(t, os.WriteFile(filepath.Join(back, suite.Restoring), nil, 0o600))
-	_, err = suite.Start(t.Context(), suite.Options{DataDir: back, Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
+	_, err = suite.Start(t.Context(), suite.Options{DataDir: back, Auth: service.AuthNone, Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
 	require.ErrorContains(t, err, "was interrupted, and the directory is incomplete: empty it, and restore again")
 	_, err = backup.Take(t.Context(), back, filepath.Join(base, "again"), "v1", made)
 	require.ErrorContains(t, err, "was interrupted")

@@ -83,6 +83,9 @@ func (c *client) open(ctx context.Context, method, path string, query url.Values
 	if contentType != "" {
 		r.Header.Set("Content-Type", contentType)
 	}
+	if err := c.authorize(r); err != nil {
+		return nil, err
+	}
 	r.Header.Set("X-Freshet-Console", "cli")
 	if c.actor != "" {
 		r.Header.Set(web.ActorHeader, c.actor)
@@ -115,6 +118,9 @@ func (c *client) explain(err error) error {
 
 // problemOf makes an error of a problem document, or of whatever came.
 func problemOf(res *http.Response) error {
+	if res.StatusCode == http.StatusUnauthorized {
+		return errors.New(needsToken)
+	}
 	b, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 	if err != nil {
 		return fmt.Errorf("the suite answered %s", res.Status)

@@ -41,7 +41,7 @@ func Root() *cobra.Command {
 	}
 	in("run", upCommand(), demoCommand(), infraCommand(), backupCommand(), restoreCommand())
 	in("look", eventsCommand(c), whyCommand(c), impactCommand(c), asOfCommand(c), ripplesCommand(c), modelsCommand(c), versionsCommand(c), runsCommand(c),
-		datasetsCommand(c), rolloutsCommand(c), environmentsCommand(c), alertsCommand(c), windowsCommand(c), statusCommand(c))
+		datasetsCommand(c), consoleCommand(c), rolloutsCommand(c), environmentsCommand(c), alertsCommand(c), windowsCommand(c), statusCommand(c))
 	in("act", dataCommand(c), reposCommand(c), approvalsCommand(c), approveCommand(c), denyCommand(c), trainCommand(c),
 		rollbackCommand(c), promoteCommand(c), replayCommand(c), validateCommand(c))
 	in("look", auditCommand(c))

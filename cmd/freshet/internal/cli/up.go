@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/freshet-io/freshet/cmd/freshet/internal/running"
 	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
 	"github.com/freshet-io/freshet/libs/clock"
+	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/libs/telemetry"
 	"github.com/spf13/cobra"
 )
@@ -22,12 +26,13 @@ import (
 const stopWithin = 22 * time.Second
 
 func upCommand() *cobra.Command {
-	var dir, listen, services, level, format string
+	var dir, listen, auth, services, level, format string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the suite on this machine",
 		Long: "Run the suite on this machine: PostgreSQL, the log, Kafka and the services, with everything in one directory.\n" +
-			"It listens on loopback only. Ctrl-C stops it; the next start continues where it stopped.",
+			"Only who has the token in DIR/token may do anything: the command line finds it by itself, the console takes the link\n" +
+			"that is printed, and DIR/clients holds what other clients need. Ctrl-C stops it; the next start continues where it stopped.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			began := time.Now()
@@ -44,21 +49,24 @@ func upCommand() *cobra.Command {
 				chosen = strings.Split(services, ",")
 			}
 			s, err := suite.Start(cmd.Context(), suite.Options{
-				DataDir: dir, Listen: listen, Services: chosen, Clock: clock.System(), Logger: logger,
+				DataDir: dir, Listen: listen, Services: chosen, Auth: auth, Clock: clock.System(), Logger: logger,
 			})
 			if err != nil {
 				return unlessStopped(cmd.Context(), err)
 			}
+			forget := note(logger, s.URL(), dir)
 			cmd.Printf("ready in %d ms, %s\n", time.Since(began).Milliseconds(), s.URL())
-			cmd.Printf("  data in %s\n", dir)
+			letIn(cmd, auth, s.ConsoleLink(), s.Runs("console"))
+			cmd.Printf("  data in %s, what clients need in %s\n", dir, filepath.Join(dir, "clients"))
 			if s.Runs("ingestion") { // it takes what producers send
 				cmd.Printf("  producers: HTTP %s/v1/arrivals, Kafka %s (freshet.in), NATS %s (freshet-in.<namespace>.…)\n",
-					s.URL(), s.KafkaAddr(), s.NATSURL())
+					s.URL(), s.KafkaAddr(), s.NATSAddr())
 			}
 			select {
 			case <-cmd.Context().Done():
 			case err = <-s.Failed():
 			}
+			forget()
 			ctx, cancel := stopping(cmd.Context())
 			defer cancel()
 			err = errors.Join(err, s.Stop(ctx))
@@ -68,13 +76,13 @@ func upCommand() *cobra.Command {
 			return err
 		},
 	}
-	runFlags(cmd, &dir, &listen, &level, &format)
+	runFlags(cmd, &dir, &listen, &auth, &level, &format)
 	cmd.Flags().StringVar(&services, "services", "", "run only these, separated by commas: "+strings.Join(suite.Names(), ", "))
 	return cmd
 }
 
 func infraCommand() *cobra.Command {
-	var dir, listen, level, format string
+	var dir, listen, auth, level, format string
 	cmd := &cobra.Command{
 		Use:   "infra",
 		Short: "Run PostgreSQL, the log and Kafka only, for services in processes of their own",
@@ -91,29 +99,55 @@ func infraCommand() *cobra.Command {
 			if err != nil {
 				return unlessStopped(cmd.Context(), err)
 			}
-			g, err := suite.StartGateway(i, listen, logger)
+			g, err := suite.StartGateway(i, listen, auth, logger)
 			if err != nil {
 				ctx, cancel := stopping(cmd.Context())
 				defer cancel()
 				return errors.Join(err, i.Stop(ctx))
 			}
-			cmd.Printf("ready in %d ms, %s\nenvironments in %s\n", time.Since(began).Milliseconds(), g.URL(), g.Environments())
+			forget := note(logger, g.URL(), dir)
+			cmd.Printf("ready in %d ms, %s\n", time.Since(began).Milliseconds(), g.URL())
+			letIn(cmd, auth, g.ConsoleLink(), true)
+			cmd.Printf("environments in %s\n", g.Environments())
 			<-cmd.Context().Done()
+			forget()
 			ctx, cancel := stopping(cmd.Context())
 			defer cancel()
 			return errors.Join(g.Stop(ctx), i.Stop(ctx))
 		},
 	}
-	runFlags(cmd, &dir, &listen, &level, &format)
+	runFlags(cmd, &dir, &listen, &auth, &level, &format)
 	return cmd
 }
 
-func runFlags(cmd *cobra.Command, dir, listen, level, format *string) {
+func runFlags(cmd *cobra.Command, dir, listen, auth, level, format *string) {
 	flags := cmd.Flags()
 	flags.StringVar(dir, "data-dir", defaultDataDir(), "directory for all data")
-	flags.StringVar(listen, "listen", "127.0.0.1:8080", "loopback address to listen on")
+	flags.StringVar(listen, "listen", "127.0.0.1:8080", "address to listen on; with --auth none a loopback address")
+	flags.StringVar(auth, "auth", fromEnv("FRESHET_AUTH", service.AuthToken), "token: only who has the token may do anything; none: everybody, on loopback only")
 	flags.StringVar(level, "log-level", fromEnv("FRESHET_LOG_LEVEL", "warn"), "debug, info, warn or error")
 	flags.StringVar(format, "log-format", fromEnv("FRESHET_LOG_FORMAT", "text"), "text or json")
+}
+
+// note lets the command line find the suite's token. What cannot be noted is given it by
+// FRESHET_DATA_DIR.
+func note(logger *slog.Logger, url, dir string) (forget func()) {
+	forget, err := running.Note(url, dir)
+	if err != nil {
+		logger.Warn("the command line will not find the token by itself: set FRESHET_DATA_DIR", "data-dir", dir, "error", err)
+		return func() {}
+	}
+	return forget
+}
+
+// letIn says how people get in.
+func letIn(cmd *cobra.Command, auth, link string, console bool) {
+	switch {
+	case auth == service.AuthNone:
+		cmd.Println("  everybody on this machine may do everything (--auth none)")
+	case console:
+		cmd.Printf("  console: %s (opens once; freshet console prints another)\n", link)
+	}
 }
 
 // unlessStopped is the error of a start, and nothing where somebody stopped it:

@@ -14,8 +14,9 @@ import (
 
 // api calls the suite as any of its users would.
 type api struct {
-	url  string
-	http *http.Client
+	url   string
+	token string
+	http  *http.Client
 }
 
 // An answerError is an answer of the suite that is not a success.
@@ -40,6 +41,7 @@ func (a *api) do(ctx context.Context, method, path, contentType string, body []b
 	if err != nil {
 		return err
 	}
+	req.Header.Set("Authorization", "Bearer "+a.token)
 	req.Header.Set("X-Freshet-Console", "demo")
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)

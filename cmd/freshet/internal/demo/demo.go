@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/freshet-io/freshet/cmd/freshet/internal/running"
 	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
 	"github.com/freshet-io/freshet/libs/clock"
 )
@@ -120,6 +121,9 @@ func (d *demo) run(ctx context.Context) error {
 	if err := <-loaded; err != nil {
 		return err
 	}
+	if forget, err := running.Note(s.URL(), o.DataDir); err == nil { // else the command line needs FRESHET_DATA_DIR
+		defer forget()
+	}
 	_, _ = fmt.Fprintf(o.Out, "The suite was ready after %.1f s: %s\n", time.Since(began).Seconds(), s.URL())
 
 	if err := d.begin(ctx, s); err != nil {
@@ -153,7 +157,7 @@ The suite stays up, and its clock continues at %.0f times real time. To continue
   - edit l2 in %s, then: git -C %s commit -am "less penalty"
   - freshet events tail, freshet models list, freshet why %s
 Ctrl-C stops it; %s.
-`, step.Seconds()/stayPace.Seconds(), s.URL(), filepath.Join(d.repository.dir, "freshet.yaml"), d.repository.dir, lastingModel, after)
+`, step.Seconds()/stayPace.Seconds(), s.ConsoleLink(), filepath.Join(d.repository.dir, "freshet.yaml"), d.repository.dir, lastingModel, after)
 	err = d.live(ctx, firstDay.AddDate(0, 0, lastDay), stayPace)
 	if err == nil {
 		<-ctx.Done()
@@ -183,13 +187,13 @@ type demo struct {
 // begin connects everybody and has the model declared.
 func (d *demo) begin(ctx context.Context, s *suite.Suite) error {
 	d.suite = s
-	d.api = &api{url: s.URL(), http: &http.Client{Timeout: idleTimeout}}
+	d.api = &api{url: s.URL(), token: s.Token(), http: &http.Client{Timeout: idleTimeout}}
 	d.application = &application{api: d.api, answers: map[string]answer{}}
 	var (
 		stop func()
 		err  error
 	)
-	if d.producer, stop, err = newProducer(d.api, s.NATSURL(), s.KafkaAddr()); err != nil {
+	if d.producer, stop, err = newProducer(d.api, s.ProducerURL(), s.KafkaAddr()); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, stop)

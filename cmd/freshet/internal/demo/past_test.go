@@ -14,6 +14,7 @@ import (
 
 	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
 	"github.com/freshet-io/freshet/libs/clock"
+	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/services/training"
 	"github.com/stretchr/testify/require"
 )
@@ -64,7 +65,7 @@ func TestThePastIsAsItWasSeen(t *testing.T) {
 		clock: clock.NewDriven(firstDay), observer: newObserver(io.Discard, false), at: firstDay}
 	d.world, err = loadWorld(firstDay, days+1)
 	require.NoError(t, err)
-	s, err := suite.Start(t.Context(), suite.Options{DataDir: dir, Listen: d.Listen, Clock: d.clock, Logger: logger})
+	s, err := suite.Start(t.Context(), suite.Options{DataDir: dir, Auth: service.AuthNone, Listen: d.Listen, Clock: d.clock, Logger: logger})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Stop(context.Background())) })
 	require.NoError(t, d.begin(t.Context(), s))
@@ -175,7 +176,10 @@ func (d *demo) asOf(t *testing.T, point string) map[string]any {
 // answer keeps numbers as they were written; what is not there yet is empty.
 func (d *demo) answer(t *testing.T, path string) map[string]any {
 	t.Helper()
-	res, err := http.Get(d.api.url + path)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.api.url+path, nil)
+	require.NoError(t, err)
+	request.Header.Set("Authorization", "Bearer "+d.api.token)
+	res, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
 	defer func() { _ = res.Body.Close() }()
 	raw, err := io.ReadAll(res.Body)

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"time"
 
+	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/objects"
 	"github.com/freshet-io/freshet/libs/onnx"
@@ -107,7 +109,9 @@ func (d *demo) print(ctx context.Context, sum summary) {
 	}
 	why := []string{"why", lastingModel}
 	if exe, err := os.Executable(); err == nil {
-		out, err := exec.CommandContext(ctx, exe, append(why, "--url", d.suite.URL())...).CombinedOutput()
+		command := exec.CommandContext(ctx, exe, append(why, "--url", d.suite.URL())...)
+		command.Env = append(os.Environ(), "FRESHET_TOKEN="+d.suite.Token())
+		out, err := command.CombinedOutput()
 		print("\n$ freshet why %s\n%s", lastingModel, out)
 		if err != nil {
 			print("(%v)", err)
@@ -125,7 +129,8 @@ func (d *demo) curl(ctx context.Context, print func(string, ...any)) {
 	if err := d.api.do(ctx, "POST", "/v2/models/flight-delays/infer", "application/json", body, &answer); err != nil {
 		answer = json.RawMessage(err.Error())
 	}
-	print("\n$ curl -s %s/v2/models/flight-delays/infer -d '%s'\n%s", d.api.url, body, answer)
+	print("\n$ curl -s -H \"Authorization: Bearer $(cat %s)\" %s/v2/models/flight-delays/infer -d '%s'\n%s",
+		filepath.Join(d.DataDir, suite.TokenFile), d.api.url, body, answer)
 }
 
 // champion scores, on the newest test split that a served version never saw and

@@ -20,22 +20,32 @@ import (
 // health. Until the routes are mounted it answers 503.
 type front struct {
 	suite  *Suite
-	own    *http.ServeMux
+	own    *web.Mux
 	routes atomic.Pointer[http.ServeMux]
+	all    atomic.Pointer[prometheus.Gatherers]
 }
 
 func newFront(s *Suite) *front {
-	f := &front{suite: s, own: http.NewServeMux()}
-	f.own.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		web.JSON(w, http.StatusOK, map[string]any{"alive": true, "services": s.names()})
-	})
-	f.own.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		service.WriteReady(w, s.Ready(r.Context()))
-	})
-	f.own.HandleFunc("GET /statusz", func(w http.ResponseWriter, r *http.Request) {
-		web.JSON(w, http.StatusOK, s.Status(r.Context()))
-	})
+	f := &front{suite: s, own: web.NewMux(gate(s.token), s.logger, nil)}
+	own(f.own, s.names, s.Ready, s.Status)
+	f.own.Handle(web.Route{Pattern: "GET /metrics", Role: web.Reader, Summary: "Read metrics, as Prometheus does", Answer: web.Media("text/plain")}, f.metrics)
+	if s.login != nil {
+		s.login.Register(f.own)
+	}
+	f.own.Else(http.HandlerFunc(f.services))
 	return f
+}
+
+// own adds the routes of the suite itself, in one process or in several.
+func own(mux *web.Mux, names func() []string, ready func(context.Context) map[string]map[string]string, status func(context.Context) Status) {
+	mux.Handle(web.Route{Pattern: "GET /healthz", Role: web.Anyone, Summary: "Say that the suite runs", Answer: service.Alive{}},
+		func(w http.ResponseWriter, _ *http.Request) {
+			web.JSON(w, http.StatusOK, service.Alive{Alive: true, Services: names()})
+		})
+	mux.Handle(web.Route{Pattern: "GET /readyz", Role: web.Anyone, Summary: "Say what keeps services from their work", Answer: service.Readiness{}},
+		func(w http.ResponseWriter, r *http.Request) { service.WriteReady(w, ready(r.Context())) })
+	mux.Handle(web.Route{Pattern: "GET /statusz", Role: web.Reader, Summary: "Show where every service is in the log, and what waits", Answer: Status{}},
+		func(w http.ResponseWriter, r *http.Request) { web.JSON(w, http.StatusOK, status(r.Context())) })
 }
 
 // mount puts the services' routes before the listener. A route that two services
@@ -45,9 +55,9 @@ func (f *front) mount(services []*service.Service, process *prometheus.Registry)
 	gatherers := prometheus.Gatherers{process}
 	for _, s := range services {
 		gatherers = append(gatherers, s.Metrics())
-		for _, pattern := range s.Mux().Patterns() {
-			if err := handle(routes, pattern, s.Mux()); err != nil {
-				return fmt.Errorf("%s's route %q: %w", s.Name(), pattern, err)
+		for _, route := range s.Mux().Routes() {
+			if err := handle(routes, route.Pattern, s.Mux()); err != nil {
+				return fmt.Errorf("%s's route %q: %w", s.Name(), route.Pattern, err)
 			}
 		}
 	}
@@ -61,7 +71,7 @@ func (f *front) mount(services []*service.Service, process *prometheus.Registry)
 			}
 		}
 	}
-	f.own.Handle("GET /metrics", promhttp.HandlerFor(gatherers, promhttp.HandlerOpts{}))
+	f.all.Store(&gatherers)
 	f.routes.Store(routes)
 	return nil
 }
@@ -77,17 +87,29 @@ func handle(mux *http.ServeMux, pattern string, h http.Handler) (err error) {
 	return nil
 }
 
-func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if h, pattern := f.own.Handler(r); pattern != "" {
-		h.ServeHTTP(w, r)
-		return
-	}
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) { f.own.ServeHTTP(w, r) }
+
+// services serves the services' routes. Each checks the roles of its own.
+func (f *front) services(w http.ResponseWriter, r *http.Request) {
 	routes := f.routes.Load()
 	if routes == nil {
-		web.Problem(w, http.StatusServiceUnavailable, "Not ready", "the suite is starting or stopping")
+		starting(w)
 		return
 	}
 	serve(routes, w, r)
+}
+
+func (f *front) metrics(w http.ResponseWriter, r *http.Request) {
+	all := f.all.Load()
+	if all == nil {
+		starting(w)
+		return
+	}
+	promhttp.HandlerFor(*all, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+}
+
+func starting(w http.ResponseWriter) {
+	web.Problem(w, http.StatusServiceUnavailable, "Not ready", "the suite is starting or stopping")
 }
 
 // shared begin the paths that every service serves under its name.

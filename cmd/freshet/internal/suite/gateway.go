@@ -29,6 +29,8 @@ const (
 type Gateway struct {
 	listener     net.Listener
 	server       *web.Server
+	token        string
+	login        *web.Login // nil where everybody is let in
 	logger       *slog.Logger
 	infra        *Infrastructure
 	environments string
@@ -50,8 +52,12 @@ type remote struct {
 // StartGateway listens, and writes what the services' processes read. Each
 // service gets a port of its own, counted from the listener's; with port 0 all of
 // them were free a moment ago.
-func StartGateway(i *Infrastructure, listen string, logger *slog.Logger) (*Gateway, error) {
-	l, err := listenBeforeFree(listen, len(Names()))
+func StartGateway(i *Infrastructure, listen, auth string, logger *slog.Logger) (*Gateway, error) {
+	token, err := tokenFor(auth, i.dir)
+	if err != nil {
+		return nil, err
+	}
+	l, err := listenBeforeFree(listen, len(Names()), gate(token))
 	if err != nil {
 		return nil, err
 	}
@@ -59,12 +65,15 @@ func StartGateway(i *Infrastructure, listen string, logger *slog.Logger) (*Gatew
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("%s is no TCP address", l.Addr()), l.Close())
 	}
-	g := &Gateway{listener: l, logger: logger, infra: i, services: map[string]*remote{}}
-	listens := map[string]string{}
+	g := &Gateway{listener: l, token: token, logger: logger, infra: i, services: map[string]*remote{}}
+	if token != "" {
+		g.login = web.NewLogin(web.Token(token), g.URL())
+	}
+	listens, at := map[string]string{}, map[string]int{}
 	for n, name := range Names() {
-		at := net.JoinHostPort("127.0.0.1", strconv.Itoa(addr.Port+1+n))
-		listens[name] = at
-		base := &url.URL{Scheme: "http", Host: at}
+		at[name] = addr.Port + 1 + n
+		listens[name] = net.JoinHostPort("127.0.0.1", strconv.Itoa(at[name]))
+		base := &url.URL{Scheme: "http", Host: listens[name]}
 		g.services[name] = &remote{base: base.String(), proxy: &httputil.ReverseProxy{
 			Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(base) },
 			FlushInterval: -1,
@@ -73,21 +82,41 @@ func StartGateway(i *Infrastructure, listen string, logger *slog.Logger) (*Gatew
 			},
 		}}
 	}
-	if g.environments, err = i.WriteEnvironments(listens, g.URL()); err != nil {
+	if g.environments, err = i.WriteEnvironments(listens, g.URL(), token); err != nil {
 		return nil, errors.Join(fmt.Errorf("the services' environments: %w", err), l.Close())
+	}
+	if err := i.publish(l, token, at); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	g.stop = cancel
 	g.mount()
 	g.polling.Go(func() { g.poll(ctx) })
-	g.server = web.Serve(l, web.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		serve(g.routes.Load(), w, r)
-	})))
+	g.server = web.Serve(l, web.Guard(l.Addr(), g.own()))
 	return g, nil
 }
 
 // URL is where the gateway answers.
 func (g *Gateway) URL() string { return "http://" + g.listener.Addr().String() }
+
+// ConsoleLink is a link that lets one browser into the console.
+func (g *Gateway) ConsoleLink() string {
+	if g.login == nil {
+		return g.URL()
+	}
+	return g.login.Link()
+}
+
+// own serves the gateway's own routes, and the services' as they are mounted.
+func (g *Gateway) own() *web.Mux {
+	mux := web.NewMux(gate(g.token), g.logger, nil)
+	own(mux, Names, g.ready, g.status)
+	if g.login != nil {
+		g.login.Register(mux)
+	}
+	mux.Else(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(g.routes.Load(), w, r) }))
+	return mux
+}
 
 // Environments is the directory with a file per service.
 func (g *Gateway) Environments() string { return g.environments }
@@ -107,7 +136,7 @@ func (g *Gateway) poll(ctx context.Context) {
 		changed := false
 		for _, r := range g.services {
 			var told service.Routes
-			if ask(ctx, r.base+"/routez", &told) != nil || len(told.Patterns) == 0 {
+			if g.ask(ctx, r.base+"/routez", &told) != nil || len(told.Patterns) == 0 {
 				continue
 			}
 			r.mu.Lock()
@@ -129,11 +158,6 @@ func (g *Gateway) poll(ctx context.Context) {
 
 func (g *Gateway) mount() {
 	routes := http.NewServeMux()
-	routes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		web.JSON(w, http.StatusOK, map[string]any{"alive": true, "services": Names()})
-	})
-	routes.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { service.WriteReady(w, g.ready(r.Context())) })
-	routes.HandleFunc("GET /statusz", func(w http.ResponseWriter, r *http.Request) { web.JSON(w, http.StatusOK, g.status(r.Context())) })
 	for _, name := range Names() {
 		r := g.services[name]
 		r.mu.Lock()
@@ -156,7 +180,7 @@ func (g *Gateway) ready(ctx context.Context) map[string]map[string]string {
 		var told struct {
 			Services map[string]map[string]string `json:"services"`
 		}
-		if err := ask(ctx, r.base+"/readyz", &told); err != nil {
+		if err := g.ask(ctx, r.base+"/readyz", &told); err != nil {
 			out[name] = map[string]string{"process": err.Error()}
 			continue
 		}
@@ -170,7 +194,7 @@ func (g *Gateway) status(ctx context.Context) Status {
 	out := Status{Services: map[string]service.Status{}, End: end, Settled: err == nil}
 	for name, r := range g.services {
 		var told service.Status
-		if err := ask(ctx, r.base+"/statusz", &told); err != nil {
+		if err := g.ask(ctx, r.base+"/statusz", &told); err != nil {
 			told = service.Status{Service: name, Behind: map[string]int64{}, Error: err.Error()}
 		}
 		out.Services[name] = told
@@ -179,12 +203,15 @@ func (g *Gateway) status(ctx context.Context) Status {
 	return out
 }
 
-func ask(ctx context.Context, url string, into any) error {
+func (g *Gateway) ask(ctx context.Context, url string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
+	}
+	if g.token != "" {
+		r.Header.Set("Authorization", "Bearer "+g.token)
 	}
 	res, err := http.DefaultClient.Do(r)
 	if err != nil {

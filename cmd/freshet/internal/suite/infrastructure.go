@@ -20,6 +20,7 @@ import (
 	"github.com/freshet-io/freshet/libs/kafkaserver"
 	"github.com/freshet-io/freshet/libs/natsserver"
 	"github.com/freshet-io/freshet/libs/postgres"
+	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/services/ingestion"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -45,6 +46,7 @@ type Infrastructure struct {
 	postgres *postgres.Server
 	nats     *natsserver.Server
 	kafka    *kafkaserver.Server
+	ports    ports
 	admin    *nats.Conn
 }
 
@@ -66,8 +68,8 @@ func StartInfrastructure(ctx context.Context, dir string, logger *slog.Logger) (
 }
 
 func (i *Infrastructure) start(ctx context.Context) error {
-	at, err := readPorts(i.dir)
-	if err != nil {
+	var err error
+	if i.ports, err = readPorts(i.dir); err != nil {
 		return err
 	}
 	var all sync.WaitGroup
@@ -78,7 +80,7 @@ func (i *Infrastructure) start(ctx context.Context) error {
 		})
 	})
 	all.Go(func() {
-		errs[1] = onFreePort(&at.NATS, func(port int) (err error) {
+		errs[1] = onFreePort(&i.ports.NATS, func(port int) (err error) {
 			i.nats, err = natsserver.Start(natsserver.Options{
 				DataDir: filepath.Join(i.dir, "nats"), Port: port, Users: Users(), Logger: i.logger.With("server", "nats"),
 			})
@@ -89,7 +91,7 @@ func (i *Infrastructure) start(ctx context.Context) error {
 		}
 	})
 	all.Go(func() {
-		errs[2] = onFreePort(&at.Kafka, func(port int) (err error) {
+		errs[2] = onFreePort(&i.ports.Kafka, func(port int) (err error) {
 			i.kafka, err = kafkaserver.Start(kafkaserver.Options{
 				DataDir: filepath.Join(i.dir, "kafka"), Port: port, Copies: []string{archive.Topic}, Logger: i.logger.With("server", "kafka"),
 			})
@@ -100,7 +102,7 @@ func (i *Infrastructure) start(ctx context.Context) error {
 		}
 	})
 	all.Wait()
-	return errors.Join(append(errs, at.write(i.dir))...)
+	return errors.Join(append(errs, i.ports.write(i.dir))...)
 }
 
 func (i *Infrastructure) streams(ctx context.Context) error {
@@ -175,19 +177,22 @@ func Users() []natsserver.User {
 // KafkaAddr is where Kafka listens.
 func (i *Infrastructure) KafkaAddr() string { return i.kafka.Addr() }
 
-// NATSURL is where outside producers connect to publish to freshet-in.<namespace>.….
-func (i *Infrastructure) NATSURL() string { return i.nats.URL(producerUser) }
-
 // PostgresURL is PostgreSQL's connection string.
 func (i *Infrastructure) PostgresURL() string { return i.postgres.URL() }
 
 func (i *Infrastructure) objects() string { return filepath.Join(i.dir, "objects") }
 
 // Environment is what a single service's process reads.
-func (i *Infrastructure) Environment(service, listen, url string) []string {
+func (i *Infrastructure) Environment(name, listen, url, token string) []string {
+	auth := service.AuthToken
+	if token == "" {
+		auth = service.AuthNone
+	}
 	return []string{
+		"FRESHET_AUTH=" + auth,
+		"FRESHET_TOKEN=" + token,
 		"FRESHET_POSTGRES_URL=" + i.postgres.URL(),
-		"FRESHET_NATS_URL=" + i.nats.URL(service),
+		"FRESHET_NATS_URL=" + i.nats.URL(name),
 		"FRESHET_KAFKA=" + i.kafka.Addr(),
 		"FRESHET_OBJECTS=" + i.objects(),
 		"FRESHET_DATA_DIR=" + i.dir,
@@ -198,14 +203,14 @@ func (i *Infrastructure) Environment(service, listen, url string) []string {
 
 // WriteEnvironments writes DIR/env/<service>.env for every service, for its
 // owner's eyes only, and returns their directory. Listen says where each listens.
-func (i *Infrastructure) WriteEnvironments(listen map[string]string, url string) (string, error) {
+func (i *Infrastructure) WriteEnvironments(listen map[string]string, url, token string) (string, error) {
 	dir := filepath.Join(i.dir, "env")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
 	for _, name := range slices.Sorted(slices.Values(Names())) {
 		var b strings.Builder
-		for _, line := range i.Environment(name, listen[name], url) {
+		for _, line := range i.Environment(name, listen[name], url, token) {
 			key, value, _ := strings.Cut(line, "=")
 			fmt.Fprintf(&b, "export %s='%s'\n", key, strings.ReplaceAll(value, "'", `'\''`))
 		}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
+	"github.com/freshet-io/freshet/libs/service"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"go.yaml.in/yaml/v4"
@@ -20,7 +21,7 @@ import (
 // Not parallel: it runs while no other test of this package does.
 func TestPromise12AStoppedSuiteLeavesNoGoroutine(t *testing.T) {
 	before := goleak.IgnoreCurrent()
-	s, err := suite.Start(context.Background(), suite.Options{DataDir: dataDir(t), Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
+	s, err := suite.Start(context.Background(), suite.Options{DataDir: dataDir(t), Auth: service.AuthNone, Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	res, err := http.Get(s.URL() + "/readyz")
 	require.NoError(t, err)

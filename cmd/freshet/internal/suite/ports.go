@@ -14,11 +14,13 @@ import (
 	"github.com/freshet-io/freshet/libs/web"
 )
 
-// ports are where outside clients find the log's server and Kafka. They stay the
-// same for a data directory, unless somebody else has taken them.
+// ports are where clients find the suite, the log's server and Kafka. The last two stay
+// the same for a data directory, unless somebody else has taken them.
 type ports struct {
-	NATS  int `json:"nats"`
-	Kafka int `json:"kafka"`
+	HTTP     int            `json:"http,omitempty"` // as --listen said at the last start
+	NATS     int            `json:"nats"`
+	Kafka    int            `json:"kafka"`
+	Services map[string]int `json:"services,omitempty"` // of services in processes of their own
 }
 
 // usual ports are tried first.
@@ -76,16 +78,16 @@ func onFreePort(port *int, start func(port int) error) error {
 // listenBeforeFree listens; where the port may be any, on one that n free ports
 // follow. These are below 32768, where the kernel takes none for a connection
 // that somebody opens, so that they are still free when their servers start.
-func listenBeforeFree(listen string, n int) (net.Listener, error) {
+func listenBeforeFree(listen string, n int, g web.Gate) (net.Listener, error) {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil || port != "0" {
-		return web.Listen(listen)
+		return web.Listen(listen, g)
 	}
 	const tries, low, high = 100, 20000, 32768
 	for range tries {
 		first := low + rand.IntN(high-low-n) //nolint:gosec // no secret
 		var l net.Listener
-		if l, err = web.Listen(net.JoinHostPort(host, strconv.Itoa(first))); err != nil {
+		if l, err = web.Listen(net.JoinHostPort(host, strconv.Itoa(first)), g); err != nil {
 			continue
 		}
 		if err = areFree(first+1, n); err == nil {
@@ -100,7 +102,7 @@ func listenBeforeFree(listen string, n int) (net.Listener, error) {
 
 func areFree(first, n int) error {
 	for port := first; port < first+n; port++ {
-		l, err := web.Listen(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type Options struct {
 	DataDir  string
 	Listen   string   // a loopback address; port 0 for any free one
 	Services []string // all of them if empty
+	Auth     string   // service.AuthToken if empty, or service.AuthNone
 	Clock    clock.Clock
 	Logger   *slog.Logger
 }
@@ -38,6 +40,8 @@ type Suite struct {
 	infra    *Infrastructure
 	services []*service.Service
 	listener net.Listener
+	token    string
+	login    *web.Login // nil where everybody is let in
 	server   *web.Server
 	front    *front
 	logger   *slog.Logger
@@ -60,12 +64,21 @@ func Start(ctx context.Context, o Options) (*Suite, error) {
 		return nil, err
 	}
 	s := &Suite{logger: o.Logger, failed: make(chan error, 1), stopping: make(chan struct{})}
-	if s.listener, err = web.Listen(o.Listen); err != nil {
+	if s.token, err = tokenFor(cmp.Or(o.Auth, service.AuthToken), o.DataDir); err != nil {
 		return nil, err
+	}
+	if s.listener, err = web.Listen(o.Listen, gate(s.token)); err != nil {
+		return nil, err
+	}
+	if s.token != "" {
+		s.login = web.NewLogin(web.Token(s.token), s.URL())
 	}
 	s.front = newFront(s)
 	if s.infra, err = StartInfrastructure(ctx, o.DataDir, o.Logger); err != nil {
 		return nil, errors.Join(err, s.listener.Close())
+	}
+	if err := s.infra.publish(s.listener, s.token, nil); err != nil {
+		return nil, errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
 	}
 	attested := slices.ContainsFunc(chosen, func(d definition) bool { return d.name == guardian })
 	for _, d := range chosen {
@@ -74,7 +87,7 @@ func Start(ctx context.Context, o Options) (*Suite, error) {
 			return nil, errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
 		}
 		s.services = append(s.services, service.New(service.Options{
-			Name: d.name, Module: module,
+			Name: d.name, Module: module, Token: s.token,
 			Language: service.Events{Codec: events.Codec{}, IsDecision: events.IsDecision},
 			Postgres: s.infra.postgres.URL(), NATS: s.infra.nats.URL(d.name), Attested: attested,
 			Kafka: []string{s.infra.kafka.Addr()}, Objects: s.infra.objects(),
@@ -82,11 +95,11 @@ func Start(ctx context.Context, o Options) (*Suite, error) {
 				DataDir: filepath.Join(s.infra.dir, "services", d.name),
 				TempDir: filepath.Join(s.infra.dir, "tmp", d.name),
 			},
-			URLs:  service.URLs{Suite: s.URL()},
+			URLs:  service.URLs{Suite: s.URL(), Token: s.token},
 			Clock: o.Clock, Logger: o.Logger,
 		}))
 	}
-	s.server = web.Serve(s.listener, web.Guard(s.front))
+	s.server = web.Serve(s.listener, web.Guard(s.listener.Addr(), s.front))
 	if err := s.startServices(ctx); err != nil {
 		return nil, errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
 	}
@@ -137,8 +150,22 @@ func (s *Suite) URL() string { return "http://" + s.listener.Addr().String() }
 // KafkaAddr is where outside producers and readers find Kafka.
 func (s *Suite) KafkaAddr() string { return s.infra.KafkaAddr() }
 
-// NATSURL is where outside producers publish to freshet-in.<namespace>.….
-func (s *Suite) NATSURL() string { return s.infra.NATSURL() }
+// NATSAddr is where outside producers publish to freshet-in.<namespace>.….
+func (s *Suite) NATSAddr() string { return s.infra.nats.Addr() }
+
+// ProducerURL is where outside producers connect to NATS, with their password.
+func (s *Suite) ProducerURL() string { return s.infra.nats.URL(producerUser) }
+
+// Token lets in who has it; it is empty where everybody is let in.
+func (s *Suite) Token() string { return s.token }
+
+// ConsoleLink is a link that lets one browser into the console.
+func (s *Suite) ConsoleLink() string {
+	if s.login == nil {
+		return s.URL()
+	}
+	return s.login.Link()
+}
 
 // Failed yields the error of a service whose processing of the log has ended.
 func (s *Suite) Failed() <-chan error { return s.failed }

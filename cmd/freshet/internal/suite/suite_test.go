@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
+	"github.com/freshet-io/freshet/libs/service"
 	"github.com/stretchr/testify/require"
 )
 
@@ -34,7 +35,7 @@ func logger(t *testing.T) *slog.Logger {
 
 func start(t *testing.T, dir string, services ...string) *suite.Suite {
 	t.Helper()
-	s, err := suite.Start(t.Context(), suite.Options{DataDir: dir, Listen: "127.0.0.1:0", Services: services, Logger: logger(t)})
+	s, err := suite.Start(t.Context(), suite.Options{DataDir: dir, Auth: service.AuthNone, Listen: "127.0.0.1:0", Services: services, Logger: logger(t)})
 	require.NoError(t, err)
 	return s
 }
@@ -118,19 +119,19 @@ func TestAPartOfTheSuite(t *testing.T) {
 	require.Contains(t, body, "nothing is served at /v1/parked/nobody")
 	require.NoError(t, s.Stop(context.Background()))
 
-	_, err := suite.Start(t.Context(), suite.Options{DataDir: dataDir(t), Listen: "127.0.0.1:0", Services: []string{"regstry"}})
+	_, err := suite.Start(t.Context(), suite.Options{DataDir: dataDir(t), Auth: service.AuthNone, Listen: "127.0.0.1:0", Services: []string{"regstry"}})
 	require.ErrorContains(t, err, `no service "regstry"`)
 }
 
 func TestRefusesWhatIsNotSafe(t *testing.T) {
 	t.Parallel()
-	_, err := suite.Start(t.Context(), suite.Options{DataDir: dataDir(t), Listen: "0.0.0.0:0"})
+	_, err := suite.Start(t.Context(), suite.Options{DataDir: dataDir(t), Auth: service.AuthNone, Listen: "0.0.0.0:0"})
 	require.ErrorContains(t, err, "refusing to listen")
 
 	dir := dataDir(t)
 	i, err := suite.StartInfrastructure(t.Context(), dir, logger(t))
 	require.NoError(t, err)
-	_, err = suite.Start(t.Context(), suite.Options{DataDir: dir, Listen: "127.0.0.1:0"})
+	_, err = suite.Start(t.Context(), suite.Options{DataDir: dir, Auth: service.AuthNone, Listen: "127.0.0.1:0"})
 	require.ErrorContains(t, err, fmt.Sprintf("another freshet (process %d) runs on %s", os.Getpid(), dir))
 	require.NoError(t, i.Stop(context.Background()))
 }
@@ -138,7 +139,7 @@ func TestRefusesWhatIsNotSafe(t *testing.T) {
 // TestComesBackAfterAKill runs a suite in a process of its own and kills it.
 func TestComesBackAfterAKill(t *testing.T) {
 	if dir := os.Getenv("FRESHET_TEST_SUITE"); dir != "" {
-		_, err := suite.Start(context.Background(), suite.Options{DataDir: dir, Listen: "127.0.0.1:0", Services: []string{"registry", "audit"}})
+		_, err := suite.Start(context.Background(), suite.Options{DataDir: dir, Auth: service.AuthNone, Listen: "127.0.0.1:0", Services: []string{"registry", "audit"}})
 		require.NoError(t, err)
 		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGKILL))
 	}
@@ -161,7 +162,7 @@ func TestServicesInProcessesOfTheirOwn(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 	i, err := suite.StartInfrastructure(t.Context(), dataDir(t), logger(t))
 	require.NoError(t, err)
-	g, err := suite.StartGateway(i, "127.0.0.1:0", logger(t))
+	g, err := suite.StartGateway(i, "127.0.0.1:0", service.AuthNone, logger(t))
 	require.NoError(t, err)
 	cmd := exec.Command("sh", "-c", `. "$0" && FRESHET_ATTESTED=false exec "$1"`, filepath.Join(g.Environments(), "registry.env"), binary)
 	cmd.Stderr = t.Output()

@@ -51,11 +51,26 @@ func New(log Log, raw *logread.Reader, x *lineage.Explainer, c clock.Clock, limi
 
 // Register adds the routes.
 func (e *Edge) Register(mux *web.Mux) {
-	mux.HandleFunc("GET /v1/events", e.list)
-	mux.HandleFunc("GET /v1/events/{id}", e.show)
-	mux.HandleFunc("GET /v1/events/tail", e.tail)
-	mux.HandleFunc("GET /v1/events/replay", e.replay)
+	mux.Handle(web.Route{Pattern: "GET /v1/events", Role: web.Reader, Summary: "List events of the log",
+		Query:  append(filters(), web.AtMost, web.Parameter{Name: "order", Summary: "log (the default) or newest"}),
+		Answer: web.Items[state.Entry]{}}, e.list)
+	mux.Handle(web.Route{Pattern: "GET /v1/events/{id}", Role: web.Reader, Summary: "Show an event as it is in the log",
+		Query: []web.Parameter{web.InNamespace}, Answer: web.Media("application/cloudevents+json")}, e.show)
+	mux.Handle(web.Route{Pattern: "GET /v1/events/tail", Role: web.Reader, Summary: "Follow the log's index as it grows",
+		Query: filters(), Answer: web.Media("text/event-stream")}, e.tail)
+	mux.Handle(web.Route{Pattern: "GET /v1/events/replay", Role: web.Reader, Summary: "Read the log's events as they are, one line each, in order",
+		Query:  []web.Parameter{{Name: "from", Summary: "the first position", Value: 0}, {Name: "to", Summary: "the last position", Value: 0}},
+		Answer: web.Media("application/x-ndjson")}, e.replay)
 	e.registerPast(mux)
+}
+
+// filters are what events are picked by.
+func filters() []web.Parameter {
+	return []web.Parameter{
+		web.InNamespace, {Name: "type", Summary: "only these types, separated by commas; the last part is enough"},
+		{Name: "subject", Summary: "only of this subject"}, {Name: "ripple", Summary: "only of this ripple"},
+		{Name: "after", Summary: "only after this position of the log", Value: 0},
+	}
 }
 
 func (e *Edge) list(w http.ResponseWriter, r *http.Request) {

@@ -23,11 +23,19 @@ const (
 
 // registerPast adds the routes that ask the past.
 func (e *Edge) registerPast(mux *web.Mux) {
-	mux.HandleFunc("GET /v1/as-of/{point}", e.asOf)
-	mux.HandleFunc("GET /v1/why/{name}", e.why)
-	mux.HandleFunc("GET /v1/why/{environment}/{model}", e.why)
-	mux.HandleFunc("GET /v1/impact/{name}", e.impact)
-	mux.HandleFunc("GET /v1/impact/{environment}/{model}", e.impact)
+	asked := []web.Parameter{
+		web.InNamespace, {Name: "at", Summary: "what served at this time or position, instead of now"}, {Name: "format", Summary: "json (the default) or svg"},
+	}
+	mux.Handle(web.Route{Pattern: "GET /v1/as-of/{point}", Role: web.Reader, Summary: "Show how everything stood at a time or a position of the log",
+		Query: []web.Parameter{web.InNamespace, {Name: "model", Summary: "only this model, and what it is made of"}}, Answer: asof.Answer{}}, e.asOf)
+	mux.Handle(web.Route{Pattern: "GET /v1/why/{name}", Role: web.Reader, Summary: "Explain why something is so, back to the commits",
+		Query: asked, Answer: lineage.Answer{}}, e.why)
+	mux.Handle(web.Route{Pattern: "GET /v1/why/{environment}/{model}", Role: web.Reader, Summary: "Explain why a version serves, back to the commits",
+		Query: asked, Answer: lineage.Answer{}}, e.why)
+	mux.Handle(web.Route{Pattern: "GET /v1/impact/{name}", Role: web.Reader, Summary: "Show what came of a commit, or of any event",
+		Query: append(asked, web.AtMost), Answer: lineage.Answer{}}, e.impact)
+	mux.Handle(web.Route{Pattern: "GET /v1/impact/{environment}/{model}", Role: web.Reader, Summary: "Show what came of the version that serves",
+		Query: append(asked, web.AtMost), Answer: lineage.Answer{}}, e.impact)
 }
 
 // end is how far the index is.

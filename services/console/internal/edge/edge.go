@@ -51,14 +51,31 @@ func New(log Log, store Objects, limit int, wait time.Duration) *Edge {
 
 // Register adds the routes.
 func (e *Edge) Register(mux *web.Mux) {
-	mux.HandleFunc("GET /v1/ripples", e.ripples)
-	mux.HandleFunc("GET /v1/ripples/{id}", e.ripple)
-	mux.HandleFunc("GET /v1/ripples/stream", e.stream)
-	mux.HandleFunc("GET /v1/approvals", e.approvals)
-	mux.HandleFunc("POST /v1/approvals", guard(e.decideApproval))
-	mux.HandleFunc("POST /v1/trainings", guard(e.askTraining))
-	mux.HandleFunc("POST /v1/rollbacks", guard(e.askRollback))
-	mux.HandleFunc("POST /v1/promotions", guard(e.askPromotion))
+	mux.Handle(web.Route{Pattern: "GET /v1/ripples", Role: web.Reader, Summary: "List ripples, the newest first",
+		Query: append(filters(), web.AtMost), Answer: web.Items[state.Ripple]{}}, e.ripples)
+	mux.Handle(web.Route{Pattern: "GET /v1/ripples/{id}", Role: web.Reader, Summary: "Show a ripple with its events",
+		Query: []web.Parameter{web.InNamespace}, Answer: RippleAnswer{}}, e.ripple)
+	mux.Handle(web.Route{Pattern: "GET /v1/ripples/stream", Role: web.Reader, Summary: "Follow ripples as they change",
+		Query:  append(filters(), web.Parameter{Name: "after", Summary: "only what changed after this number", Value: 0}),
+		Answer: web.Media("text/event-stream")}, e.stream)
+	mux.Handle(web.Route{Pattern: "GET /v1/approvals", Role: web.Reader, Summary: "List what waits for a person",
+		Query: []web.Parameter{web.InNamespace}, Answer: web.Items[state.Approval]{}}, e.approvals)
+	mux.Handle(web.Route{Pattern: "POST /v1/approvals", Role: web.Operator, Summary: "Approve or deny a version for an environment",
+		Body: approvalBody{}, Answer: Answer{}}, guard(e.decideApproval))
+	mux.Handle(web.Route{Pattern: "POST /v1/trainings", Role: web.Operator, Summary: "Request a training",
+		Body: trainingBody{}, Answer: Answer{}}, guard(e.askTraining))
+	mux.Handle(web.Route{Pattern: "POST /v1/rollbacks", Role: web.Operator, Summary: "Roll an environment back",
+		Body: rollbackBody{}, Answer: Answer{}}, guard(e.askRollback))
+	mux.Handle(web.Route{Pattern: "POST /v1/promotions", Role: web.Operator, Summary: "Request the promotion of a version to an environment",
+		Body: promotionBody{}, Answer: Answer{}}, guard(e.askPromotion))
+}
+
+// filters are what lists of ripples are picked by.
+func filters() []web.Parameter {
+	return []web.Parameter{
+		web.InNamespace, {Name: "trigger", Summary: "only of this trigger: data, code, drift, quality, schedule or person"},
+		{Name: "outcome", Summary: "only with this outcome"}, {Name: "all", Summary: "also ripples in which nothing happened", Value: false},
+	}
 }
 
 func list[T any](w http.ResponseWriter, v []T, err error) {

@@ -50,16 +50,23 @@ func New(s eventlog.Reader) (*Page, error) {
 
 // Register adds the routes.
 func (p *Page) Register(mux *web.Mux) {
-	mux.HandleFunc("GET /{$}", p.page)
-	mux.HandleFunc("GET /console/style.css", p.asset("style.css", "text/css; charset=utf-8"))
-	mux.HandleFunc("GET /console/services.css", p.asset("services.css", "text/css; charset=utf-8"))
-	mux.HandleFunc("GET /console/app.js", p.asset("app.js", "text/javascript; charset=utf-8"))
-	mux.HandleFunc("GET /console/graph.js", p.asset("graph.js", "text/javascript; charset=utf-8"))
-	mux.HandleFunc("GET /console/page.js", p.asset("page.js", "text/javascript; charset=utf-8"))
-	mux.HandleFunc("GET /console/past.js", p.asset("past.js", "text/javascript; charset=utf-8"))
-	mux.HandleFunc("GET /console/worklist.js", p.asset("worklist.js", "text/javascript; charset=utf-8"))
-	mux.HandleFunc("GET /console/icon.svg", p.asset("icon.svg", "image/svg+xml"))
-	mux.HandleFunc("GET /console/state", p.side)
+	mux.Handle(web.Route{Pattern: "GET /{$}", Role: web.Reader, Summary: "Open the console", Query: []web.Parameter{web.InNamespace},
+		Answer: web.Media("text/html")}, p.page)
+	mux.Handle(asset("GET /console/style.css", "text/css"), p.asset("style.css", "text/css; charset=utf-8"))
+	mux.Handle(asset("GET /console/services.css", "text/css"), p.asset("services.css", "text/css; charset=utf-8"))
+	mux.Handle(asset("GET /console/app.js", "text/javascript"), p.asset("app.js", "text/javascript; charset=utf-8"))
+	mux.Handle(asset("GET /console/graph.js", "text/javascript"), p.asset("graph.js", "text/javascript; charset=utf-8"))
+	mux.Handle(asset("GET /console/page.js", "text/javascript"), p.asset("page.js", "text/javascript; charset=utf-8"))
+	mux.Handle(asset("GET /console/past.js", "text/javascript"), p.asset("past.js", "text/javascript; charset=utf-8"))
+	mux.Handle(asset("GET /console/worklist.js", "text/javascript"), p.asset("worklist.js", "text/javascript; charset=utf-8"))
+	mux.Handle(asset("GET /console/icon.svg", "image/svg+xml"), p.asset("icon.svg", "image/svg+xml"))
+	mux.Handle(web.Route{Pattern: "GET /console/state", Role: web.Reader, Summary: "Read what the console shows beside the ripples",
+		Query: []web.Parameter{web.InNamespace}, Answer: view{}}, p.side)
+}
+
+// asset declares a part of the page.
+func asset(pattern string, media web.Media) web.Route {
+	return web.Route{Pattern: pattern, Role: web.Reader, Summary: "Read a part of the console's page", Answer: media}
 }
 
 func (p *Page) asset(name, contentType string) http.HandlerFunc {

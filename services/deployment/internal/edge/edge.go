@@ -60,18 +60,59 @@ func New(settings Settings, server *serving.Server, features serving.Features, r
 
 // Register adds the routes.
 func (e *Edge) Register(mux *web.Mux) {
-	mux.HandleFunc("GET /v2", e.metadata)
-	mux.HandleFunc("GET /v2/{$}", e.metadata)
-	mux.HandleFunc("GET /v2/health/live", e.live)
-	mux.HandleFunc("GET /v2/health/ready", e.ready)
-	mux.HandleFunc("GET /v2/models/{model}", e.modelMetadata)
-	mux.HandleFunc("GET /v2/models/{model}/ready", e.modelReady)
-	mux.HandleFunc("POST /v2/models/{model}/infer", e.infer)
-	mux.HandleFunc("GET /v2/models/{model}/versions/{version}", e.modelMetadata)
-	mux.HandleFunc("GET /v2/models/{model}/versions/{version}/ready", e.modelReady)
-	mux.HandleFunc("POST /v2/models/{model}/versions/{version}/infer", e.infer)
-	mux.HandleFunc("GET /v1/environments", e.environments)
-	mux.HandleFunc("GET /v1/rollouts", e.rollouts)
+	mux.Handle(web.Route{Pattern: "GET /v2", Role: web.Caller, Summary: "Say what this server can do",
+		Answer: serverMetadata{}}, e.metadata)
+	mux.Handle(web.Route{Pattern: "GET /v2/{$}", Role: web.Caller, Summary: "Say what this server can do",
+		Answer: serverMetadata{}}, e.metadata)
+	mux.Handle(web.Route{Pattern: "GET /v2/health/live", Role: web.Anyone, Summary: "Say that the server runs",
+		Answer: health{}}, e.live)
+	mux.Handle(web.Route{Pattern: "GET /v2/health/ready", Role: web.Anyone, Summary: "Say whether models are loaded",
+		Answer: health{}}, e.ready)
+	mux.Handle(web.Route{Pattern: "GET /v2/models/{model}", Role: web.Caller, Summary: "Describe what a model takes and answers",
+		Query: []web.Parameter{web.InNamespace}, Answer: modelDescription{}}, e.modelMetadata)
+	mux.Handle(web.Route{Pattern: "GET /v2/models/{model}/ready", Role: web.Caller, Summary: "Say whether a model is served",
+		Query: []web.Parameter{web.InNamespace}, Answer: modelHealth{}}, e.modelReady)
+	mux.Handle(web.Route{Pattern: "POST /v2/models/{model}/infer", Role: web.Caller, Summary: "Ask a model for predictions",
+		Query: []web.Parameter{web.InNamespace}, Body: inference, Answer: inference}, e.infer)
+	mux.Handle(web.Route{Pattern: "GET /v2/models/{model}/versions/{version}", Role: web.Caller, Summary: "Describe what a version takes and answers",
+		Query: []web.Parameter{web.InNamespace}, Answer: modelDescription{}}, e.modelMetadata)
+	mux.Handle(web.Route{Pattern: "GET /v2/models/{model}/versions/{version}/ready", Role: web.Caller, Summary: "Say whether a version is served",
+		Query: []web.Parameter{web.InNamespace}, Answer: modelHealth{}}, e.modelReady)
+	mux.Handle(web.Route{Pattern: "POST /v2/models/{model}/versions/{version}/infer", Role: web.Caller, Summary: "Ask a version for predictions",
+		Query: []web.Parameter{web.InNamespace}, Body: inference, Answer: inference}, e.infer)
+	mux.Handle(web.Route{Pattern: "GET /v1/environments", Role: web.Reader, Summary: "List environments and what each serves",
+		Query: []web.Parameter{web.InNamespace}, Answer: web.Items[environmentItem]{}}, e.environments)
+	mux.Handle(web.Route{Pattern: "GET /v1/rollouts", Role: web.Reader, Summary: "List rollouts, the newest first",
+		Query: []web.Parameter{web.InNamespace, web.AtMost, {Name: "model", Summary: "only of this model"},
+			{Name: "environment", Summary: "only in this environment"}}, Answer: web.Items[state.Listed]{}}, e.rollouts)
+}
+
+// inference is what the protocol defines: JSON, or JSON followed by binary tensors.
+const inference = web.Media("application/json")
+
+// serverMetadata, health, modelHealth and modelDescription are the protocol's.
+type serverMetadata struct {
+	Name       string   `json:"name"`
+	Version    string   `json:"version"`
+	Extensions []string `json:"extensions"`
+}
+
+type health struct {
+	Live  bool  `json:"live"`
+	Ready *bool `json:"ready,omitempty"`
+}
+
+type modelHealth struct {
+	Name  string `json:"name"`
+	Ready bool   `json:"ready"`
+}
+
+type modelDescription struct {
+	Name     string           `json:"name"`
+	Versions []string         `json:"versions"`
+	Platform string           `json:"platform"`
+	Inputs   []tensorMetadata `json:"inputs"`
+	Outputs  []tensorMetadata `json:"outputs"`
 }
 
 // fail answers as the protocol says errors are written.
@@ -80,11 +121,11 @@ func fail(w http.ResponseWriter, status int, message string) {
 }
 
 func (e *Edge) metadata(w http.ResponseWriter, _ *http.Request) {
-	web.JSON(w, http.StatusOK, map[string]any{"name": "freshet", "version": "1", "extensions": []string{"binary_tensor_data"}})
+	web.JSON(w, http.StatusOK, serverMetadata{Name: "freshet", Version: "1", Extensions: []string{"binary_tensor_data"}})
 }
 
 func (e *Edge) live(w http.ResponseWriter, _ *http.Request) {
-	web.JSON(w, http.StatusOK, map[string]bool{"live": true})
+	web.JSON(w, http.StatusOK, health{Live: true})
 }
 
 func (e *Edge) ready(w http.ResponseWriter, _ *http.Request) {
@@ -92,7 +133,8 @@ func (e *Edge) ready(w http.ResponseWriter, _ *http.Request) {
 	if e.server.Snapshot() == nil {
 		status = http.StatusServiceUnavailable
 	}
-	web.JSON(w, status, map[string]bool{"live": true, "ready": status == http.StatusOK})
+	ready := status == http.StatusOK
+	web.JSON(w, status, health{Live: true, Ready: &ready})
 }
 
 // find answers 404 and returns nil where nothing of the name is served. The
@@ -138,7 +180,7 @@ func versions(env *serving.Environment) []string {
 
 func (e *Edge) modelReady(w http.ResponseWriter, r *http.Request) {
 	if env, _ := e.find(w, r); env != nil {
-		web.JSON(w, http.StatusOK, map[string]any{"name": r.PathValue("model"), "ready": true})
+		web.JSON(w, http.StatusOK, modelHealth{Name: r.PathValue("model"), Ready: true})
 	}
 }
 
@@ -168,8 +210,8 @@ func (e *Edge) modelMetadata(w http.ResponseWriter, r *http.Request) {
 		outputs = append(outputs, tensorMetadata{p.Name, "FP64", []int64{-1}})
 	}
 	outputs = append(outputs, tensorMetadata{versionOutput, "INT64", []int64{-1}})
-	web.JSON(w, http.StatusOK, map[string]any{
-		"name": r.PathValue("model"), "versions": versions(env), "platform": "onnx", "inputs": inputs, "outputs": outputs})
+	web.JSON(w, http.StatusOK, modelDescription{
+		Name: r.PathValue("model"), Versions: versions(env), Platform: "onnx", Inputs: inputs, Outputs: outputs})
 }
 
 type environmentItem struct {

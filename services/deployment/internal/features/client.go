@@ -55,13 +55,14 @@ type Entity struct {
 // Client asks one feature server. It is safe for concurrent use and keeps its
 // connections open.
 type Client struct {
-	url  string
-	http *http.Client
+	url   string
+	token string // sent with every request; empty where none is needed
+	http  *http.Client
 }
 
 // New returns a client of the server at url that waits at most timeout.
-func New(url string, timeout time.Duration) *Client {
-	return &Client{url: url + "/get-online-features", http: &http.Client{
+func New(url, token string, timeout time.Duration) *Client {
+	return &Client{url: url + "/get-online-features", token: token, http: &http.Client{
 		Timeout: timeout,
 		Transport: &http.Transport{
 			DialContext:         (&net.Dialer{Timeout: timeout, KeepAlive: 30 * time.Second}).DialContext,
@@ -110,6 +111,9 @@ func (c *Client) Get(ctx context.Context, namespace string, entities []Entity, f
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)

@@ -23,7 +23,7 @@ func answering(t *testing.T, status int, body string, asked *string) *Client {
 		_, _ = w.Write([]byte(body))
 	}))
 	t.Cleanup(server.Close)
-	return New(server.URL, time.Minute)
+	return New(server.URL, "", time.Minute)
 }
 
 var wanted = []Feature{{"origin", 2, "late_share"}, {"route", 1, "late_share"}, {"departure", 1, "hour"}}
@@ -89,6 +89,6 @@ func TestAnythingElseIsUnavailable(t *testing.T) {
 			require.ErrorIs(t, err, ErrUnavailable)
 		})
 	}
-	_, err := New("http://127.0.0.1:1", time.Minute).Get(t.Context(), "default", nil, wanted, 1)
+	_, err := New("http://127.0.0.1:1", "", time.Minute).Get(t.Context(), "default", nil, wanted, 1)
 	require.ErrorIs(t, err, ErrUnavailable)
 }

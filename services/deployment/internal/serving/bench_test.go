@@ -17,7 +17,7 @@ func BenchmarkPredict(b *testing.B) {
 	one := version(b, 1, 0, share, column("log_distance", "departure", "log_distance", nil))
 	two := version(b, 2, 0, share, column("log_distance", "departure", "log_distance", nil))
 	whole, split := environment(b, one, nil, 0), environment(b, one, two, 10)
-	server := features.New("http://127.0.0.1:1", 1) // is never asked: the features are given
+	server := features.New("http://127.0.0.1:1", "", 1) // is never asked: the features are given
 	for _, rows := range []int{1, 700} {
 		var ids, shares, distances []string
 		for i := range rows {

@@ -32,10 +32,16 @@ type Edge struct {
 
 // Register mounts the routes.
 func (e *Edge) Register(mux *web.Mux) {
-	mux.HandleFunc("POST /get-online-features", e.getOnlineFeatures)
-	mux.HandleFunc("POST /push", e.push)
-	mux.HandleFunc("GET /v1/views", e.views)
-	mux.HandleFunc("GET /v1/training-sets", e.trainingSets)
+	mux.Handle(web.Route{Pattern: "POST /get-online-features", Role: web.Caller, Summary: "Read online features, as Feast's feature server answers",
+		Query: []web.Parameter{web.InNamespace}, Body: wire.OnlineRequest{},
+		Answer: web.Media("application/json")}, e.getOnlineFeatures)
+	mux.Handle(web.Route{Pattern: "POST /push", Role: web.Producer, Summary: "Push rows to the online store, as Feast's feature server takes them",
+		Query: []web.Parameter{web.InNamespace}, Body: wire.PushRequest{},
+		Answer: web.Media("application/json")}, e.push)
+	mux.Handle(web.Route{Pattern: "GET /v1/views", Role: web.Reader, Summary: "List feature views",
+		Query: []web.Parameter{web.InNamespace}, Answer: web.Items[viewItem]{}}, e.views)
+	mux.Handle(web.Route{Pattern: "GET /v1/training-sets", Role: web.Reader, Summary: "List training sets, the newest first",
+		Query: []web.Parameter{web.InNamespace, {Name: "model", Summary: "only of this model"}}, Answer: web.Items[trainingSetItem]{}}, e.trainingSets)
 }
 
 func (e *Edge) body(w http.ResponseWriter, r *http.Request, into any) bool {

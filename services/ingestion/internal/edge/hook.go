@@ -52,10 +52,10 @@ func (h *Repositories) github(w http.ResponseWriter, r *http.Request) {
 	switch r.Header.Get("X-GitHub-Event") {
 	case "push":
 	case "ping":
-		web.JSON(w, http.StatusOK, map[string]any{"taken": false, "reason": "ping"})
+		web.JSON(w, http.StatusOK, hookAnswer{Reason: "ping"})
 		return
 	default:
-		web.JSON(w, http.StatusOK, map[string]any{"taken": false, "reason": "not a push"})
+		web.JSON(w, http.StatusOK, hookAnswer{Reason: "not a push"})
 		return
 	}
 	if delivery == "" || len(delivery) > 128 {
@@ -73,10 +73,10 @@ func (h *Repositories) github(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case push.Ref != "refs/heads/"+repository.Branch:
-		web.JSON(w, http.StatusOK, map[string]any{"taken": false, "reason": "another branch"})
+		web.JSON(w, http.StatusOK, hookAnswer{Reason: "another branch"})
 		return
 	case strings.Trim(push.After, "0") == "":
-		web.JSON(w, http.StatusOK, map[string]any{"taken": false, "reason": "the branch was deleted"})
+		web.JSON(w, http.StatusOK, hookAnswer{Reason: "the branch was deleted"})
 		return
 	case !domain.IsRevision(push.After):
 		web.Problem(w, http.StatusBadRequest, "Bad hook", "after is no revision")
@@ -100,8 +100,16 @@ func (h *Repositories) github(w http.ResponseWriter, r *http.Request) {
 		answer(w, err)
 	default:
 		w.Header().Set("Location", "/v1/events/"+receipt[0].ID)
-		web.JSON(w, http.StatusAccepted, map[string]any{"taken": true, "existing": receipt[0].Existing, "id": receipt[0].ID})
+		web.JSON(w, http.StatusAccepted, hookAnswer{Taken: true, Existing: receipt[0].Existing, ID: receipt[0].ID})
 	}
+}
+
+// A hookAnswer says whether a delivery was a push to the branch, or why not.
+type hookAnswer struct {
+	Taken    bool   `json:"taken"`
+	Reason   string `json:"reason,omitempty"`
+	Existing bool   `json:"existing,omitempty"` // it had been taken before
+	ID       string `json:"id,omitempty"`       // of the event
 }
 
 // signed compares in constant time; without a secret nothing is signed.

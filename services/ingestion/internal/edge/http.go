@@ -13,8 +13,24 @@ import (
 
 // Register adds the routes for data.
 func (i *Intake) Register(m *web.Mux) {
-	m.HandleFunc("POST /v1/arrivals", i.postArrival)
-	m.HandleFunc("PUT /v1/files", i.putFile)
+	m.Handle(web.Route{Pattern: "POST /v1/arrivals", Role: web.Producer, Summary: "Announce data that arrived, as a CloudEvent",
+		Query: []web.Parameter{web.InNamespace}, Body: web.Media("application/cloudevents+json"), Answer: arrived{}}, i.postArrival)
+	m.Handle(web.Route{Pattern: "PUT /v1/files", Role: web.Producer, Summary: "Store a file",
+		Body: web.Media("application/octet-stream"), Answer: stored{}}, i.putFile)
+}
+
+// arrived is what an arrival became.
+type arrived struct {
+	ID       string `json:"id"`       // of the fact
+	Existing bool   `json:"existing"` // it had been taken before
+	Status   string `json:"status"`   // the fact's route
+}
+
+// stored is where a file is.
+type stored struct {
+	Digest string `json:"digest"`
+	URI    string `json:"uri"`
+	Size   int64  `json:"size"` // bytes
 }
 
 // postArrival takes a CloudEvent, binary or structured: 202 with the fact's id, 200
@@ -49,7 +65,7 @@ func (i *Intake) postArrival(w http.ResponseWriter, r *http.Request) {
 			status = http.StatusOK
 		}
 		w.Header().Set("Location", "/v1/events/"+receipt.ID)
-		web.JSON(w, status, map[string]any{"id": receipt.ID, "existing": receipt.Existing, "status": "/v1/events/" + receipt.ID})
+		web.JSON(w, status, arrived{ID: receipt.ID, Existing: receipt.Existing, Status: "/v1/events/" + receipt.ID})
 	}
 }
 
@@ -80,7 +96,7 @@ func (i *Intake) putFile(w http.ResponseWriter, r *http.Request) {
 		web.Problem(w, http.StatusBadRequest, "Empty file", "the body has no bytes")
 	default:
 		o := events.ObjectOf(ref.Digest, ref.Size, "")
-		web.JSON(w, http.StatusCreated, map[string]any{"digest": o.Digest, "uri": o.URI, "size": o.Size})
+		web.JSON(w, http.StatusCreated, stored{Digest: o.Digest, URI: o.URI, Size: o.Size})
 	}
 }
 

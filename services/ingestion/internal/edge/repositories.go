@@ -33,11 +33,32 @@ func NewRepositories(l *eventlog.Log, w *Watch, local bool, secret string, logge
 
 // Register adds the routes.
 func (h *Repositories) Register(m *web.Mux) {
-	m.HandleFunc("POST /v1/repositories", h.connect)
-	m.HandleFunc("GET /v1/repositories", h.list)
-	m.HandleFunc("POST /hooks/github/{repository}", h.github)
-	m.HandleFunc("GET /v1/datasets", h.datasets)
-	m.HandleFunc("GET /v1/datasets/{dataset}/commits", h.commits)
+	m.Handle(web.Route{Pattern: "POST /v1/repositories", Role: web.Operator, Summary: "Watch a Git repository",
+		Query: []web.Parameter{web.InNamespace}, Body: repository{}, Answer: connected{}}, h.connect)
+	m.Handle(web.Route{Pattern: "GET /v1/repositories", Role: web.Reader, Summary: "List repositories",
+		Query: []web.Parameter{web.InNamespace}, Answer: web.Items[state.Repository]{}}, h.list)
+	m.Handle(web.Route{Pattern: "POST /hooks/github/{repository}", Role: web.Anyone,
+		Summary: "Take a push from GitHub, which signs it with the secret that was agreed", Query: []web.Parameter{web.InNamespace},
+		Body: web.Media("application/json"), Answer: hookAnswer{}}, h.github)
+	m.Handle(web.Route{Pattern: "GET /v1/datasets", Role: web.Reader, Summary: "List datasets",
+		Query: []web.Parameter{web.InNamespace}, Answer: web.Items[state.Dataset]{}}, h.datasets)
+	m.Handle(web.Route{Pattern: "GET /v1/datasets/{dataset}/commits", Role: web.Reader, Summary: "List commits of a dataset, the newest first",
+		Query: []web.Parameter{web.InNamespace, web.AtMost}, Answer: web.Items[state.Commit]{}}, h.commits)
+}
+
+// A repository to watch.
+type repository struct {
+	Name   string `json:"name"`
+	URL    string `json:"url"`
+	Branch string `json:"branch,omitempty"` // main where none is named
+}
+
+// connected is what became of it.
+type connected struct {
+	Repository string `json:"repository"`
+	URL        string `json:"url"`
+	Branch     string `json:"branch"`
+	ID         string `json:"id"` // of the event
 }
 
 // connect registers a repository to watch: 201, or 200 where it is watched
@@ -53,11 +74,7 @@ func (h *Repositories) connect(w http.ResponseWriter, r *http.Request) {
 		web.BodyProblem(w, err)
 		return
 	}
-	var ask struct {
-		Name   string `json:"name"`
-		URL    string `json:"url"`
-		Branch string `json:"branch"`
-	}
+	var ask repository
 	if err := json.Unmarshal(body, &ask); err != nil {
 		detail := err.Error()
 		if typed := (*json.UnmarshalTypeError)(nil); errors.As(err, &typed) {
@@ -118,7 +135,7 @@ func (h *Repositories) connect(w http.ResponseWriter, r *http.Request) {
 	default:
 		h.watch.Look()
 		w.Header().Set("Location", "/v1/events/"+receipt[0].ID)
-		web.JSON(w, http.StatusCreated, map[string]any{"repository": ask.Name, "url": ask.URL, "branch": ask.Branch, "id": receipt[0].ID})
+		web.JSON(w, http.StatusCreated, connected{Repository: ask.Name, URL: ask.URL, Branch: ask.Branch, ID: receipt[0].ID})
 	}
 }
 

@@ -29,7 +29,17 @@ type Validator struct{ sql spec.SQL }
 func NewValidator(sql spec.SQL) *Validator { return &Validator{sql: sql} }
 
 // Register adds the route.
-func (v *Validator) Register(m *web.Mux) { m.HandleFunc("POST /v1/validate", v.validate) }
+func (v *Validator) Register(m *web.Mux) {
+	m.Handle(web.Route{Pattern: "POST /v1/validate", Role: web.Reader, Summary: "Check the definitions of a repository, a tar, or one file of them",
+		Query: []web.Parameter{{Name: "file", Summary: "where the one file would be in its repository; freshet.yaml where it is not named"}},
+		Body:  web.Media("application/x-tar"), Answer: validated{}}, v.validate)
+}
+
+// validated says whether definitions are right, and each mistake.
+type validated struct {
+	Valid    bool             `json:"valid"`
+	Problems []events.Problem `json:"problems"`
+}
 
 // validate takes a tar of a repository, or one YAML file whose name, where it is
 // not freshet.yaml, is in ?file=.
@@ -60,7 +70,7 @@ func (v *Validator) validate(w http.ResponseWriter, r *http.Request) {
 	if problems == nil {
 		problems = []events.Problem{}
 	}
-	web.JSON(w, http.StatusOK, map[string]any{"valid": len(problems) == 0, "problems": problems})
+	web.JSON(w, http.StatusOK, validated{Valid: len(problems) == 0, Problems: problems})
 }
 
 var errArchive = errors.New("the archive is refused as a whole")

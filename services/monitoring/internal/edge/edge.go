@@ -22,8 +22,12 @@ func New(reader eventlog.Reader) *Edge { return &Edge{state: reader} }
 
 // Register adds the routes.
 func (e *Edge) Register(mux *web.Mux) {
-	mux.HandleFunc("GET /v1/windows", e.windows)
-	mux.HandleFunc("GET /v1/alerts", e.alerts)
+	mux.Handle(web.Route{Pattern: "GET /v1/windows", Role: web.Reader, Summary: "List windows that were evaluated, the newest first",
+		Query: []web.Parameter{web.InNamespace, web.AtMost,
+			{Name: "model", Summary: "only of this model"}, {Name: "environment", Summary: "only of this environment"},
+			{Name: "kind", Summary: "only of this kind"}}, Answer: web.Items[state.Window]{}}, e.windows)
+	mux.Handle(web.Route{Pattern: "GET /v1/alerts", Role: web.Reader, Summary: "List alerts, the newest first",
+		Query: []web.Parameter{web.InNamespace, web.AtMost, {Name: "model", Summary: "only of this model"}, {Name: "open", Summary: "only open ones", Value: false}}, Answer: web.Items[state.Alert]{}}, e.alerts)
 }
 
 func (e *Edge) windows(w http.ResponseWriter, r *http.Request) {

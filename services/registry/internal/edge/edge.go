@@ -25,10 +25,14 @@ func New(state eventlog.Reader, limit int) *Edge { return &Edge{state: state, li
 
 // Register adds the routes.
 func (e *Edge) Register(mux *web.Mux) {
-	mux.HandleFunc("GET /v1/models", e.answer(e.models))
-	mux.HandleFunc("GET /v1/models/{model}", e.answer(e.model))
-	mux.HandleFunc("GET /v1/models/{model}/versions", e.answer(e.versions))
-	mux.HandleFunc("GET /v1/models/{model}/versions/{version}", e.answer(e.version))
+	mux.Handle(web.Route{Pattern: "GET /v1/models", Role: web.Reader, Summary: "List models and their champions",
+		Query: []web.Parameter{web.InNamespace}, Answer: web.Items[state.ModelDetail]{}}, e.answer(e.models))
+	mux.Handle(web.Route{Pattern: "GET /v1/models/{model}", Role: web.Reader, Summary: "Show a model",
+		Query: []web.Parameter{web.InNamespace}, Answer: state.ModelDetail{}}, e.answer(e.model))
+	mux.Handle(web.Route{Pattern: "GET /v1/models/{model}/versions", Role: web.Reader, Summary: "List versions of a model, the newest first",
+		Query: []web.Parameter{web.InNamespace}, Answer: web.Items[state.VersionDetail]{}}, e.answer(e.versions))
+	mux.Handle(web.Route{Pattern: "GET /v1/models/{model}/versions/{version}", Role: web.Reader, Summary: "Show a version with all it was made of",
+		Query: []web.Parameter{web.InNamespace}, Answer: state.VersionDetail{}}, e.answer(e.version))
 }
 
 var errUnknown = errors.New("unknown")

@@ -38,10 +38,14 @@ type Edge struct {
 
 // Register adds the routes.
 func (x *Edge) Register(mux *web.Mux) {
-	mux.HandleFunc("GET /v1/runs", x.list)
-	mux.HandleFunc("GET /v1/runs/{id}", x.show)
-	mux.HandleFunc("GET /v1/runs/{id}/log", x.log)
-	mux.HandleFunc("POST /v1/runs/{id}/cancel", x.cancel)
+	mux.Handle(web.Route{Pattern: "GET /v1/runs", Role: web.Reader, Summary: "List training runs, the newest first",
+		Query: []web.Parameter{web.InNamespace, web.AtMost, {Name: "model", Summary: "only of this model"}}, Answer: web.Items[run]{}}, x.list)
+	mux.Handle(web.Route{Pattern: "GET /v1/runs/{id}", Role: web.Reader, Summary: "Show a training run",
+		Query: []web.Parameter{web.InNamespace}, Answer: run{}}, x.show)
+	mux.Handle(web.Route{Pattern: "GET /v1/runs/{id}/log", Role: web.Reader, Summary: "Read what a run's job printed",
+		Query: []web.Parameter{web.InNamespace}, Answer: web.Media("text/plain")}, x.log)
+	mux.Handle(web.Route{Pattern: "POST /v1/runs/{id}/cancel", Role: web.Operator, Summary: "Ask a run to stop",
+		Query: []web.Parameter{web.InNamespace}, Answer: run{}}, x.cancel)
 }
 
 type run struct {

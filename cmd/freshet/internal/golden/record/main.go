@@ -23,6 +23,7 @@ import (
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/kafka"
 	"github.com/freshet-io/freshet/libs/postgres"
+	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/services/training"
 )
 
@@ -64,7 +65,7 @@ func run(ctx context.Context, days int, dir, out string) error {
 		return err
 	}
 	now := clock.NewDriven(firstDay.AddDate(0, 0, days))
-	s, err := suite.Start(ctx, suite.Options{DataDir: dir, Listen: "127.0.0.1:0", Clock: now, Logger: logger})
+	s, err := suite.Start(ctx, suite.Options{DataDir: dir, Auth: service.AuthNone, Listen: "127.0.0.1:0", Clock: now, Logger: logger})
 	if err != nil {
 		return err
 	}
@@ -88,7 +89,7 @@ var firstDay = time.Date(2001, 1, 6, 0, 0, 0, 0, time.UTC)
 
 // before lets the log begin with a part of the suite: the others come to an old log.
 func before(ctx context.Context, dir string, logger *slog.Logger) error {
-	s, err := suite.Start(ctx, suite.Options{DataDir: dir, Listen: "127.0.0.1:0", Services: []string{"ingestion", "audit"},
+	s, err := suite.Start(ctx, suite.Options{DataDir: dir, Auth: service.AuthNone, Listen: "127.0.0.1:0", Services: []string{"ingestion", "audit"},
 		Clock: clock.NewDriven(firstDay), Logger: logger})
 	if err != nil {
 		return err

@@ -23,13 +23,22 @@ const (
 
 // Register adds the routes.
 func (l *Library) Register(mux *web.Mux) {
-	mux.HandleFunc("GET /v1/checkpoints", l.list)
-	mux.HandleFunc("POST /v1/checkpoints", l.sign)
-	mux.HandleFunc("GET /v1/checkpoints/newest", l.newest)
-	mux.HandleFunc("GET /v1/checkpoints/key", l.key)
-	mux.HandleFunc("GET /v1/checkpoints/growth", l.growth)
-	mux.HandleFunc("GET /v1/events/{id}/proof", l.prove)
-	mux.HandleFunc("GET /v1/evidence/{model}", l.export)
+	mux.Handle(web.Route{Pattern: "GET /v1/checkpoints", Role: web.Reader, Summary: "List signed checkpoints of the archive, the newest first",
+		Query: []web.Parameter{web.AtMost}, Answer: web.Items[state.Checkpoint]{}}, l.list)
+	mux.Handle(web.Route{Pattern: "POST /v1/checkpoints", Role: web.Operator, Summary: "Sign a checkpoint over all that the archive has now",
+		Answer: state.Checkpoint{}}, l.sign)
+	mux.Handle(web.Route{Pattern: "GET /v1/checkpoints/newest", Role: web.Reader, Summary: "Read the newest checkpoint",
+		Answer: web.Media("text/plain")}, l.newest)
+	mux.Handle(web.Route{Pattern: "GET /v1/checkpoints/key", Role: web.Reader, Summary: "Read the public key that checkpoints are verified with",
+		Answer: web.Media("text/plain")}, l.key)
+	mux.Handle(web.Route{Pattern: "GET /v1/checkpoints/growth", Role: web.Reader, Summary: "Prove that one checkpoint continues another",
+		Query: []web.Parameter{{Name: "from", Summary: "the size of the older checkpoint", Value: 0},
+			{Name: "to", Summary: "the size of the newer one", Value: 0}}, Answer: growth{}}, l.growth)
+	mux.Handle(web.Route{Pattern: "GET /v1/events/{id}/proof", Role: web.Reader, Summary: "Prove that an event is in the archive, unchanged",
+		Query: []web.Parameter{web.InNamespace}, Answer: web.Media("text/plain")}, l.prove)
+	mux.Handle(web.Route{Pattern: "GET /v1/evidence/{model}", Role: web.Reader, Summary: "Export all evidence about a model",
+		Query:  []web.Parameter{web.InNamespace, {Name: "version", Summary: "only of this version", Value: 0}},
+		Answer: web.Media("application/x-tar")}, l.export)
 }
 
 func (l *Library) list(w http.ResponseWriter, r *http.Request) {
@@ -74,6 +83,13 @@ func (l *Library) key(w http.ResponseWriter, _ *http.Request) {
 	text(w, []byte(l.merkle.Public()+"\n"))
 }
 
+// growth is a proof that a checkpoint continues an older one.
+type growth struct {
+	From   int64    `json:"from"` // sizes of the two
+	To     int64    `json:"to"`
+	Hashes []string `json:"hashes"` // in base64
+}
+
 // growth proves that a newer checkpoint continues an older one.
 func (l *Library) growth(w http.ResponseWriter, r *http.Request) {
 	var sizes [2]int64
@@ -98,7 +114,7 @@ func (l *Library) growth(w http.ResponseWriter, r *http.Request) {
 	for i, h := range hashes {
 		list[i] = base64.StdEncoding.EncodeToString(h[:])
 	}
-	web.JSON(w, http.StatusOK, map[string]any{"from": sizes[0], "to": sizes[1], "hashes": list})
+	web.JSON(w, http.StatusOK, growth{From: sizes[0], To: sizes[1], Hashes: list})
 }
 
 func (l *Library) prove(w http.ResponseWriter, r *http.Request) {
