@@ -163,7 +163,7 @@ func (r running) load(t *testing.T) func() []string {
 	t.Helper()
 	req, err := http.NewRequest(http.MethodPut, r.url+"/v1/files", strings.NewReader("no Parquet"))
 	require.NoError(t, err)
-	res, err := http.DefaultClient.Do(req)
+	res, err := r.http.Do(req)
 	require.NoError(t, err)
 	var ref struct{ URI string }
 	require.NoError(t, json.NewDecoder(res.Body).Decode(&ref))
@@ -175,7 +175,7 @@ func (r running) load(t *testing.T) func() []string {
 	some, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		client := &http.Client{Timeout: cleanStop}
+		client := &http.Client{Timeout: cleanStop, Transport: r.http.Transport}
 		for n := 0; ; n++ {
 			body := fmt.Sprintf(`{"specversion":"1.0","id":"file-%d","source":"/tests/stop","type":"com.example.arrived","datacontenttype":"application/json",
 				"data":{"dataset":"flights","files":[{"uri":%q,"format":"parquet","name":"file-%d"}]}}`, n, ref.URI, n)

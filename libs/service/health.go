@@ -206,9 +206,9 @@ func behind(st eventlog.Status) map[string]int64 {
 // Handler serves the service's routes and its own health.
 func (s *Service) Handler() http.Handler {
 	mux := web.NewMux(s.o.gate(), s.logger, nil)
-	mux.Handle(web.Route{Pattern: "GET /healthz", Role: web.Anyone, Summary: "Say that the process runs", Answer: Alive{}},
+	mux.Handle(web.Route{Pattern: "GET /healthz", Role: web.Anyone, Summary: "Say that the process runs", Answer: Liveness{}},
 		func(w http.ResponseWriter, _ *http.Request) {
-			web.JSON(w, http.StatusOK, Alive{Alive: true, Services: []string{s.o.Name}})
+			web.JSON(w, http.StatusOK, Liveness{Alive: true, Services: []string{s.o.Name}})
 		})
 	mux.Handle(web.Route{Pattern: "GET /readyz", Role: web.Anyone, Summary: "Say what keeps services from their work", Answer: Readiness{}},
 		func(w http.ResponseWriter, r *http.Request) {
@@ -230,8 +230,8 @@ func (s *Service) Handler() http.Handler {
 	return mux
 }
 
-// Alive answers whoever asks whether a process runs.
-type Alive struct {
+// Liveness answers whoever asks whether a process runs.
+type Liveness struct {
 	Alive    bool     `json:"alive"`
 	Services []string `json:"services"`
 }
