@@ -208,7 +208,7 @@ func (s *Service) Handler() http.Handler {
 	mux := web.NewMux(s.o.gate(), s.logger, nil)
 	mux.Handle(web.Route{Pattern: "GET /healthz", Role: web.Anyone, Summary: "Say that the process runs", Answer: Liveness{}},
 		func(w http.ResponseWriter, _ *http.Request) {
-			web.JSON(w, http.StatusOK, Liveness{Alive: true, Services: []string{s.o.Name}})
+			web.JSON(w, http.StatusOK, Liveness{Live: true, Services: []string{s.o.Name}})
 		})
 	mux.Handle(web.Route{Pattern: "GET /readyz", Role: web.Anyone, Summary: "Say what keeps services from their work", Answer: Readiness{}},
 		func(w http.ResponseWriter, r *http.Request) {
@@ -232,7 +232,7 @@ func (s *Service) Handler() http.Handler {
 
 // Liveness answers whoever asks whether a process runs.
 type Liveness struct {
-	Alive    bool     `json:"alive"`
+	Live     bool     `json:"alive"`
 	Services []string `json:"services"`
 }
 

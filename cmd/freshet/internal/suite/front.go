@@ -40,7 +40,7 @@ func newFront(s *Suite) *front {
 func own(mux *web.Mux, names func() []string, ready func(context.Context) map[string]map[string]string, status func(context.Context) Status) {
 	mux.Handle(web.Route{Pattern: "GET /healthz", Role: web.Anyone, Summary: "Say that the suite runs", Answer: service.Liveness{}},
 		func(w http.ResponseWriter, _ *http.Request) {
-			web.JSON(w, http.StatusOK, service.Liveness{Alive: true, Services: names()})
+			web.JSON(w, http.StatusOK, service.Liveness{Live: true, Services: names()})
 		})
 	mux.Handle(web.Route{Pattern: "GET /readyz", Role: web.Anyone, Summary: "Say what keeps services from their work", Answer: service.Readiness{}},
 		func(w http.ResponseWriter, r *http.Request) { service.WriteReady(w, ready(r.Context())) })
