@@ -10,9 +10,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/freshet-io/freshet/libs/clock"
 	"github.com/freshet-io/freshet/libs/eventlog"
 	"github.com/freshet-io/freshet/libs/web"
+	"github.com/freshet-io/freshet/libs/web/openapi"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -220,6 +222,8 @@ func (s *Service) Handler() http.Handler {
 		promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}).ServeHTTP)
 	mux.Handle(web.Route{Pattern: "GET /routez", Role: web.Reader, Summary: "List what the suite mounts", Answer: Routes{}},
 		func(w http.ResponseWriter, _ *http.Request) { web.JSON(w, http.StatusOK, s.routes()) })
+	mux.Handle(web.Route{Pattern: "GET /openapi.json", Role: web.Reader, Summary: "Describe the routes of " + s.o.Name, Answer: web.Media("application/json")},
+		func(w http.ResponseWriter, _ *http.Request) { web.JSON(w, http.StatusOK, s.Describe()) })
 	mux.Else(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.ready.Load() {
 			web.Problem(w, http.StatusServiceUnavailable, "Not ready", s.o.Name+" is starting or stopping")
@@ -229,6 +233,9 @@ func (s *Service) Handler() http.Handler {
 	}))
 	return mux
 }
+
+// Describe is the description of the service's routes; complete after Start.
+func (s *Service) Describe() *huma.OpenAPI { return openapi.Describe(s.o.Name, s.mux.Routes()) }
 
 // Liveness answers whoever asks whether a process runs.
 type Liveness struct {

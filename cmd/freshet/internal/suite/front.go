@@ -28,6 +28,7 @@ type front struct {
 func newFront(s *Suite) *front {
 	f := &front{suite: s, own: web.NewMux(gate(s.token), s.logger, nil)}
 	own(f.own, s.names, s.Ready, s.Status)
+	describe(f.own, s.described)
 	f.own.Handle(web.Route{Pattern: "GET /metrics", Role: web.Reader, Summary: "Read metrics, as Prometheus does", Answer: web.Media("text/plain")}, f.metrics)
 	if s.login != nil {
 		s.login.Register(f.own)

@@ -111,6 +111,7 @@ func (g *Gateway) ConsoleLink() string {
 func (g *Gateway) own() *web.Mux {
 	mux := web.NewMux(gate(g.token), g.logger, nil)
 	own(mux, Names, g.ready, g.status)
+	describe(mux, g.described)
 	if g.login != nil {
 		g.login.Register(mux)
 	}
