@@ -56,9 +56,15 @@ generate: ## write everything that is generated: events, AsyncAPI, what follows 
 	cd $(TOOLS) && GOWORK=off go run ./servicesgen -root ../..
 	cd $(TOOLS) && GOWORK=off go run ./modules -root ../..
 
+.PHONY: describe-api
+describe-api: prerequisites ## write contracts/openapi.json, after a route changed
+	cd cmd/freshet && go test -count=1 -run '^TestTheDescription' ./internal/suite -update
+	git --no-pager diff --stat -- contracts/openapi.json
+
 .PHONY: new-service
 new-service: ## add a service that builds, runs and has tests: NAME=pricing OWNER=@team
 	cd $(TOOLS) && GOWORK=off go run ./scaffold service -root ../.. -name '$(NAME)' -owner '$(OWNER)'
+	@$(MAKE) --no-print-directory describe-api
 
 .PHONY: new-event
 new-event: ## add an event type of a service: SERVICE=pricing NAME=price_changed KIND=fact (or decision)

@@ -25,7 +25,10 @@ import (
 	"github.com/freshet-io/freshet/libs/web"
 )
 
-const schemas = "#/components/schemas/"
+const (
+	schemas   = "#/components/schemas/"
+	responses = "#/components/responses/"
+)
 
 // Describe returns the document of one service's routes.
 func Describe(service string, routes []web.Route) *huma.OpenAPI {
@@ -36,6 +39,7 @@ func Describe(service string, routes []web.Route) *huma.OpenAPI {
 		Info: &huma.Info{
 			Title: "Freshet", Version: "1",
 			Description: "What a suite answers over HTTP. Each operation names the role that it needs (x-role).",
+			Contact:     &huma.Contact{Name: "Freshet", URL: "https://github.com/freshet-io/freshet"},
 			License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 		},
 		Servers:  []*huma.Server{{URL: "http://127.0.0.1:8080", Description: "a suite on this machine"}},
@@ -44,6 +48,11 @@ func Describe(service string, routes []web.Route) *huma.OpenAPI {
 		Paths:    map[string]*huma.PathItem{},
 		Components: &huma.Components{
 			Schemas: d.registry,
+			Responses: map[string]*huma.Response{
+				"Unauthorized": d.problem("Asked without the token"),
+				"Forbidden":    d.problem("A page of another origin or host asks, or the role does not suffice"),
+				"Problem":      d.problem("What is wrong"),
+			},
 			SecuritySchemes: map[string]*huma.SecurityScheme{
 				"token":   {Type: "http", Scheme: "bearer", Description: "the content of the data directory's file token"},
 				"session": {Type: "apiKey", In: "cookie", Name: "freshet_session", Description: "a browser's, begun with a link of freshet console"},
@@ -52,7 +61,7 @@ func Describe(service string, routes []web.Route) *huma.OpenAPI {
 	}
 	for _, route := range routes {
 		method, path, _ := strings.Cut(route.Pattern, " ")
-		path = strings.TrimSuffix(path, "{$}")
+		path = Path(path)
 		item := out.Paths[path]
 		if item == nil {
 			item = &huma.PathItem{}
@@ -68,6 +77,16 @@ func Describe(service string, routes []web.Route) *huma.OpenAPI {
 	return out
 }
 
+// Path is the path that describes a pattern's: one with a slash at its end is described
+// by the same path without it.
+func Path(pattern string) string {
+	path := strings.TrimSuffix(pattern, "{$}")
+	if path == "/" {
+		return path
+	}
+	return strings.TrimSuffix(path, "/")
+}
+
 type describer struct {
 	service  string
 	registry huma.Registry
@@ -80,11 +99,15 @@ func (d *describer) operation(route web.Route, method, path string) *huma.Operat
 		OperationID: identifier(method, path), Summary: route.Summary, Description: route.Summary + ".", Tags: []string{d.service},
 		Extensions: map[string]any{"x-role": string(route.Role)},
 		Responses: map[string]*huma.Response{
-			"200": d.answer(route), "default": {Description: "What is wrong", Content: d.content(web.ProblemDocument{}, "application/problem+json")},
+			"200":     d.answer(route),
+			"403":     {Ref: responses + "Forbidden"},
+			"default": {Ref: responses + "Problem"},
 		},
 	}
 	if route.Role == web.Anyone {
 		op.Security = []map[string][]string{{}}
+	} else {
+		op.Responses["401"] = &huma.Response{Ref: responses + "Unauthorized"}
 	}
 	for _, m := range parameter.FindAllStringSubmatch(path, -1) {
 		op.Parameters = append(op.Parameters, &huma.Param{Name: m[1], In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})
@@ -111,6 +134,10 @@ func (d *describer) answer(route web.Route) *huma.Response {
 		r.Content = d.content(route.Answer, "application/json")
 	}
 	return r
+}
+
+func (d *describer) problem(of string) *huma.Response {
+	return &huma.Response{Description: of, Content: d.content(web.ProblemDocument{}, "application/problem+json")}
 }
 
 // content is a body of a type, or of a media type that has no schema.

@@ -13,19 +13,11 @@ import (
 // services', which parts asks for.
 func describe(mux *web.Mux, parts func(context.Context) ([]openapi.Document, error)) {
 	whole := func(w http.ResponseWriter, r *http.Request) (openapi.Document, bool) {
-		all, err := parts(r.Context())
-		var merged openapi.Document
-		if err == nil {
-			var own openapi.Document
-			if own, err = document(openapi.Describe("suite", mux.Routes())); err == nil {
-				merged, err = openapi.Merge(append([]openapi.Document{own}, all...)...)
-			}
-		}
+		merged, err := merge(r.Context(), mux, parts)
 		if err != nil {
 			web.Problem(w, http.StatusServiceUnavailable, "Not described", err.Error())
-			return nil, false
 		}
-		return merged, true
+		return merged, err == nil
 	}
 	mux.Handle(web.Route{Pattern: "GET /openapi.json", Role: web.Reader, Summary: "Describe all routes, as OpenAPI 3.1", Answer: web.Media("application/json")},
 		func(w http.ResponseWriter, r *http.Request) {
@@ -50,6 +42,19 @@ func describe(mux *web.Mux, parts func(context.Context) ([]openapi.Document, err
 		})
 }
 
+// merge describes the mux's own routes and those of parts in one document.
+func merge(ctx context.Context, mux *web.Mux, parts func(context.Context) ([]openapi.Document, error)) (openapi.Document, error) {
+	own, err := document(openapi.Describe("suite", mux.Routes()))
+	if err != nil {
+		return nil, err
+	}
+	all, err := parts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return openapi.Merge(append([]openapi.Document{own}, all...)...)
+}
+
 // document is a description as its JSON has it.
 func document(described any) (openapi.Document, error) {
 	raw, err := openapi.JSON(described)
@@ -71,7 +76,8 @@ func (s *Suite) described(context.Context) ([]openapi.Document, error) {
 	return all, nil
 }
 
-// described are the descriptions of the services that answer.
+// described are the descriptions of the services that answer; of the others, no route is
+// described until they do.
 func (g *Gateway) described(ctx context.Context) ([]openapi.Document, error) {
 	var all []openapi.Document
 	for _, name := range Names() {

@@ -17,6 +17,7 @@ import (
 	"github.com/freshet-io/freshet/libs/eventlog/attest"
 	"github.com/freshet-io/freshet/libs/kafkaserver"
 	"github.com/freshet-io/freshet/libs/natsserver"
+	"github.com/freshet-io/freshet/libs/service"
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
@@ -89,7 +90,9 @@ func (h *faultySuite) logger() *slog.Logger {
 
 func (h *faultySuite) tryStart() error {
 	var err error
-	h.suite, err = Start(context.Background(), Options{DataDir: h.dir, Listen: "127.0.0.1:0", Services: h.services, Clock: h.clock, Logger: h.logger()})
+	h.suite, err = Start(context.Background(), Options{
+		DataDir: h.dir, Auth: service.AuthNone, Listen: "127.0.0.1:0", Services: h.services, Clock: h.clock, Logger: h.logger(),
+	})
 	return err
 }
 
