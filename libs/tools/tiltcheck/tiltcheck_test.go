@@ -111,9 +111,11 @@ func TestResourcesRun(t *testing.T) {
 	for _, name := range []string{"audit", "registry"} { // as their dependencies ask
 		start(t, found[name])
 	}
+	token, err := os.ReadFile(filepath.Join(dir, "data", "token"))
+	require.NoError(t, err)
 	// The one listener serves the routes of both.
 	for _, path := range []string{"/v1/models", "/v1/events"} {
-		require.Eventually(t, func() bool { return answers(fmt.Sprintf("http://127.0.0.1:%d%s", port, path)) }, time.Minute, 100*time.Millisecond, path)
+		require.Eventually(t, func() bool { return answers(fmt.Sprintf("http://127.0.0.1:%d%s", port, path), string(token)) }, time.Minute, 100*time.Millisecond, path)
 	}
 }
 
@@ -174,7 +176,7 @@ func start(t *testing.T, r Resource) {
 	})
 	url := fmt.Sprintf("http://%s:%d%s", r.Probe.Host, r.Probe.Port, r.Probe.Path)
 	deadline := time.After(5 * time.Minute)
-	for !answers(url) {
+	for !answers(url, "") {
 		select {
 		case <-ended:
 			t.Fatalf("%s ended: %v\n%s", r.Name, exit, log.String())
@@ -185,9 +187,16 @@ func start(t *testing.T, r Resource) {
 	}
 }
 
-func answers(url string) bool {
+func answers(url, token string) bool {
 	client := http.Client{Timeout: 10 * time.Second}
-	res, err := client.Get(url)
+	r, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return false
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(token))
+	}
+	res, err := client.Do(r)
 	if err != nil {
 		return false
 	}
