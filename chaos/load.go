@@ -65,7 +65,10 @@ func newLoad(ctx context.Context, s *Suite) (*load, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &load{s: s, ledger: newLedger(), store: store, http: &http.Client{Timeout: 5 * time.Second, Transport: web.Bearer{Token: token}}, kafka: kafka.New(s.addr("kafka/link"))}, nil
+	return &load{
+		s: s, ledger: newLedger(), store: store, kafka: kafka.New(s.addr("kafka/link")),
+		http: &http.Client{Timeout: 5 * time.Second, Transport: web.Bearer{Token: token}},
+	}, nil
 }
 
 // prepare connects the repository and waits until the model is declared.

@@ -134,7 +134,7 @@ func runFlags(cmd *cobra.Command, dir, listen, auth, level, format *string) {
 func note(logger *slog.Logger, url, dir string) (forget func()) {
 	forget, err := running.Note(url, dir)
 	if err != nil {
-		logger.Warn("the command line will not find the token by itself: set FRESHET_DATA_DIR", "data-dir", dir, "error", err)
+		logger.Warn("the command line will not find the token by itself: set FRESHET_DATA_DIR", "data_dir", dir, "error", err)
 		return func() {}
 	}
 	return forget

@@ -71,7 +71,8 @@ func ReadToken(path string) (string, error) {
 		return "", fmt.Errorf("the token: %w", err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("the token %s may be read by others (%s): remove the file for a new one, or chmod 600 it if nobody has read it", path, info.Mode().Perm())
+		return "", fmt.Errorf("the token %s may be read by others (%s): remove the file for a new one, or chmod 600 it if nobody has read it",
+			path, info.Mode().Perm())
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {

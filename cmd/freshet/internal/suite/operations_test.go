@@ -21,7 +21,9 @@ import (
 // Not parallel: it runs while no other test of this package does.
 func TestPromise12AStoppedSuiteLeavesNoGoroutine(t *testing.T) {
 	before := goleak.IgnoreCurrent()
-	s, err := suite.Start(context.Background(), suite.Options{DataDir: dataDir(t), Auth: service.AuthNone, Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
+	s, err := suite.Start(context.Background(), suite.Options{
+		DataDir: dataDir(t), Auth: service.AuthNone, Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
+	})
 	require.NoError(t, err)
 	res, err := http.Get(s.URL() + "/readyz")
 	require.NoError(t, err)

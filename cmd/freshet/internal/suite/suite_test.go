@@ -139,7 +139,9 @@ func TestRefusesWhatIsNotSafe(t *testing.T) {
 // TestComesBackAfterAKill runs a suite in a process of its own and kills it.
 func TestComesBackAfterAKill(t *testing.T) {
 	if dir := os.Getenv("FRESHET_TEST_SUITE"); dir != "" {
-		_, err := suite.Start(context.Background(), suite.Options{DataDir: dir, Auth: service.AuthNone, Listen: "127.0.0.1:0", Services: []string{"registry", "audit"}})
+		_, err := suite.Start(context.Background(), suite.Options{
+			DataDir: dir, Auth: service.AuthNone, Listen: "127.0.0.1:0", Services: []string{"registry", "audit"},
+		})
 		require.NoError(t, err)
 		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGKILL))
 	}

@@ -27,7 +27,9 @@ func (e *Edge) Register(mux *web.Mux) {
 			{Name: "model", Summary: "only of this model"}, {Name: "environment", Summary: "only of this environment"},
 			{Name: "kind", Summary: "only of this kind"}}, Answer: web.Items[state.Window]{}}, e.windows)
 	mux.Handle(web.Route{Pattern: "GET /v1/alerts", Role: web.Reader, Summary: "List alerts, the newest first",
-		Query: []web.Parameter{web.InNamespace, web.AtMost, {Name: "model", Summary: "only of this model"}, {Name: "open", Summary: "only open ones", Value: false}}, Answer: web.Items[state.Alert]{}}, e.alerts)
+		Query: []web.Parameter{web.InNamespace, web.AtMost,
+			{Name: "model", Summary: "only of this model"}, {Name: "open", Summary: "only open ones", Value: false}},
+		Answer: web.Items[state.Alert]{}}, e.alerts)
 }
 
 func (e *Edge) windows(w http.ResponseWriter, r *http.Request) {

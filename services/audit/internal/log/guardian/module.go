@@ -45,7 +45,9 @@ func newGuardian(s Settings, nc *nats.Conn, pool *pgxpool.Pool, client *kafka.Cl
 // routes let an operator remove a service that will not start again: the guardian no longer waits for it,
 // neither to attest the log nor to trim it.
 func routes(mux *web.Mux, g *Guardian) {
-	mux.Handle(web.Route{Pattern: "DELETE /v1/log/services/{service}", Role: web.Admin, Summary: "Forget a service that will not start again"}, func(w http.ResponseWriter, r *http.Request) {
+	mux.Handle(web.Route{
+		Pattern: "DELETE /v1/log/services/{service}", Role: web.Admin, Summary: "Forget a service that will not start again",
+	}, func(w http.ResponseWriter, r *http.Request) {
 		name := r.PathValue("service")
 		known, err := g.Forget(r.Context(), name)
 		switch {
