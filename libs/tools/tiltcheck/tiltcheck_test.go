@@ -115,7 +115,8 @@ func TestResourcesRun(t *testing.T) {
 	require.NoError(t, err)
 	// The one listener serves the routes of both.
 	for _, path := range []string{"/v1/models", "/v1/events"} {
-		require.Eventually(t, func() bool { return answers(fmt.Sprintf("http://127.0.0.1:%d%s", port, path), string(token)) }, time.Minute, 100*time.Millisecond, path)
+		url := fmt.Sprintf("http://127.0.0.1:%d%s", port, path)
+		require.Eventually(t, func() bool { return answers(url, string(token)) }, time.Minute, 100*time.Millisecond, path)
 	}
 }
 
