@@ -21,7 +21,7 @@ import (
 // ErrDamaged: a file is damaged and cannot be repaired.
 var ErrDamaged = errors.New("the embedded Kafka's files are damaged")
 
-const remedy = "restore the data directory from a backup (freshet restore)"
+const remedy = "restore the data directory from a backup (freshet backups restore)"
 
 // damaged refuses a start because of a file.
 func damaged(path, format string, args ...any) error {

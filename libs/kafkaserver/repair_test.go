@@ -305,7 +305,7 @@ func TestDamageThatCannotBeRepairedRefusesTheStart(t *testing.T) {
 			require.ErrorIs(t, err, kafkaserver.ErrDamaged)
 			require.ErrorContains(t, err, c.text)
 			require.ErrorContains(t, err, s.dir)
-			require.ErrorContains(t, err, "freshet restore")
+			require.ErrorContains(t, err, "freshet backups restore")
 		})
 	}
 }

@@ -55,20 +55,23 @@ func TestTablesForPeopleAndJSONForPrograms(t *testing.T) {
 		"GET /v1/models/m/versions": `{"items":[{"version":3,"status":"passed","metrics":{"candidate":{"auc":0.65712345},"naive":{"auc":0.5}},
 			"gates":[{"name":"useful","passed":true},{"name":"better","passed":false}],"registered_at":"2001-01-19T00:00:00Z"}]}`,
 	})
-	out, err := run(t, "versions", "m", "--url", url, "-n", "team")
+	out, err := run(t, "versions", "list", "--model", "m", "--url", url, "-n", "team")
 	require.NoError(t, err)
 	require.Equal(t, "VERSION  STATUS  AUC     NAIVE AUC  GATES            REGISTERED\n"+
 		"3        passed  0.6571  0.5        refused: better  2001-01-19 00:00:00\n", out)
 	require.Contains(t, (*sent)[0], "namespace=team")
 
-	out, err = run(t, "versions", "m", "--url", url, "-o", "json")
+	out, err = run(t, "versions", "list", "--model", "m", "--url", url, "-o", "json")
 	require.NoError(t, err)
 	var parsed map[string]any
 	require.NoError(t, json.Unmarshal([]byte(out), &parsed))
 	require.Len(t, parsed["items"], 1)
 
-	_, err = run(t, "versions", "m", "--url", url, "-o", "yaml")
-	require.ErrorContains(t, err, "use table or json")
+	out, err = run(t, "versions", "list", "--model", "m", "--url", url, "-o", "yaml")
+	require.NoError(t, err)
+	require.Contains(t, out, "items:\n  - version: 3\n    status: passed\n")
+	_, err = run(t, "versions", "list", "--model", "m", "--url", url, "-o", "xml")
+	require.EqualError(t, err, `-o "xml" is no format: write table, wide, json or yaml`)
 }
 
 func TestErrorsSayWhatToDo(t *testing.T) {
@@ -80,8 +83,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	require.EqualError(t, err, "nothing is served at /v1/models/m")
 	_, err = run(t, "why", "production/flight-delays", "--picture", "why.png", "--url", url)
 	require.ErrorContains(t, err, "name a file that ends in .svg")
-	_, err = run(t, "approve", "m", "latest", "production", "--url", url)
-	require.ErrorContains(t, err, "not a version")
+	_, err = run(t, "approvals", "give", "m@0", "production", "--url", url)
+	require.ErrorContains(t, err, "versions are numbered from 1")
 	_, err = run(t, "data", "publish", "x.csv", "--url", url)
 	require.ErrorContains(t, err, "dataset")
 }
@@ -90,12 +93,13 @@ func TestMistakesOnTheCommandLineAreNamed(t *testing.T) {
 	t.Parallel()
 	_, err := run(t, "models", "list", "--url", "foo")
 	require.EqualError(t, err, `--url "foo" is not a suite's address: write one such as http://127.0.0.1:8080`)
-	_, err = run(t, "approve", "m")
-	require.ErrorContains(t, err, "usage: freshet approve MODEL VERSION ENVIRONMENT")
+	_, err = run(t, "rollouts", "promote", "m")
+	require.ErrorContains(t, err, "usage: freshet rollouts promote MODEL@VERSION ENVIRONMENT")
 	url, sent := suiteOf(t, map[string]string{"PUT /v1/files": `{}`})
-	for _, to := range []string{"0", "-1"} {
-		_, err = run(t, "rollback", "m", "production", "--to", to, "--url", url)
-		require.ErrorContains(t, err, "not a version")
+	for _, to := range []string{"2", "m", "m@0", "m@-1", "@1", "other@1"} {
+		_, err = run(t, "rollouts", "rollback", "m", "production", "--to", to, "--url", url)
+		require.Equal(t, exitUsage, exitCode(err), to)
+		require.ErrorContains(t, err, "version", to)
 	}
 	_, err = run(t, "data", "publish", t.TempDir(), "--dataset", "d", "--url", url)
 	require.ErrorContains(t, err, "is a directory")
@@ -158,12 +162,12 @@ func TestAnEventIsShownByItsSequence(t *testing.T) {
 	}
 }
 
-func TestApproveSaysWhoAndWhat(t *testing.T) {
+func TestAnApprovalSaysWhoAndWhat(t *testing.T) {
 	t.Parallel()
 	url, sent := suiteOf(t, map[string]string{"POST /v1/approvals": `{"id":"e1","existing":false}`})
-	out, err := run(t, "approve", "m", "v3", "production", "--note", "looks good", "--url", url)
+	out, err := run(t, "approvals", "give", "m@3", "production", "--note", "looks good", "--url", url)
 	require.NoError(t, err)
-	require.Equal(t, "approved m v3 for production (event e1)\n", out)
+	require.Equal(t, "approved m@3 for production (event e1)\n", out)
 	_, body, _ := strings.Cut((*sent)[0], " {")
 	require.JSONEq(t, `{"namespace":"default","model":"m","version":3,"environment":"production","verdict":"approve","note":"looks good"}`, "{"+body)
 }
@@ -178,8 +182,8 @@ func TestWhoActsIsSaid(t *testing.T) {
 		_, _ = io.WriteString(w, `{"id":"e1","services":["training"]}`)
 	}))
 	t.Cleanup(server.Close)
-	acts := [][]string{{"approve", "m", "3", "production"}, {"deny", "m", "3", "production"}, {"train", "m"}, {"rollback", "m", "production"},
-		{"promote", "m", "3", "production"}, {"events", "retry", "training", "e1"}, {"events", "discard", "training", "e1"},
+	acts := [][]string{{"approvals", "give", "m@3", "production"}, {"approvals", "deny", "m@3", "production"}, {"runs", "start", "m"},
+		{"rollouts", "rollback", "m", "production"}, {"rollouts", "promote", "m@3", "production"}, {"events", "retry", "training", "e1"}, {"events", "discard", "training", "e1"},
 		{"repos", "add", "https://example.com/m.git"}}
 	for _, act := range acts {
 		t.Setenv("FRESHET_ACTOR", "")
@@ -233,12 +237,12 @@ func TestParkedEventsOfAllServicesAreListedAndAnswered(t *testing.T) {
 	out, err = run(t, "events", "discard", "training", "e1", "--url", url)
 	require.NoError(t, err)
 	require.Equal(t, "asked training to discard e1 (event e2)\n", out)
-	require.Contains(t, (*sent)[4], "POST /v1/parked/training/e1/discard")
+	require.Contains(t, (*sent)[len(*sent)-1], "POST /v1/parked/training/e1/discard")
 }
 
 func TestARippleIsATree(t *testing.T) {
 	t.Parallel()
-	url, _ := suiteOf(t, map[string]string{"GET /v1/ripples/r": `{"id":"r","items":[
+	url, _ := suiteOf(t, map[string]string{"GET /v1/ripples": `{"items":[{"id":"r"}]}`, "GET /v1/ripples/r": `{"id":"r","items":[
 		{"id":"a","type":"io.freshet.ingestion.v1.data_arrived","subject":"flights","time":"2001-01-06T00:00:00Z"},
 		{"id":"b","type":"io.freshet.ingestion.v1.data_checked","subject":"flights","cause":"a","time":"2001-01-06T00:00:00Z"},
 		{"id":"c","type":"io.freshet.ingestion.v1.data_committed","subject":"flights","cause":"b","time":"2001-01-06T00:00:00Z","note":"bell\u0007"}]}`})

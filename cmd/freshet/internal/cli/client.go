@@ -26,6 +26,9 @@ type client struct {
 	output    string
 	timeout   time.Duration
 	actor     string // who acts; empty where it is not said
+
+	anyNamespace bool      // parked events of all namespaces are asked for
+	warnings     io.Writer // where is said what is missing in an answer
 }
 
 // get reads a route into v, and returns the answer as it came.
@@ -64,9 +67,6 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 
 // open sends a request and returns a successful answer.
 func (c *client) open(ctx context.Context, method, path string, query url.Values, contentType string, body io.Reader) (*http.Response, error) {
-	if c.output != "table" && c.output != "json" {
-		return nil, fmt.Errorf("output %q: use table or json", c.output)
-	}
 	if query == nil {
 		query = url.Values{}
 	}
@@ -74,7 +74,7 @@ func (c *client) open(ctx context.Context, method, path string, query url.Values
 		query.Set("namespace", c.namespace)
 	}
 	if u, err := url.Parse(c.url); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, fmt.Errorf("--url %q is not a suite's address: write one such as %s", c.url, defaultURL)
+		return nil, usagef("--url %q is not a suite's address: write one such as %s", c.url, defaultURL)
 	}
 	r, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.url, "/")+path+"?"+query.Encode(), body)
 	if err != nil {
@@ -109,7 +109,7 @@ func (c *client) explain(err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("no suite answers at %s: start one with freshet up, or name another with --url", c.url)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("the suite at %s did not answer within %s (--timeout)", c.url, c.timeout)
+		return timeoutf("the suite at %s did not answer within %s (--timeout)", c.url, c.timeout)
 	case errors.As(err, &dns):
 		return fmt.Errorf("no suite answers at %s: %w", c.url, dns.Err)
 	}
@@ -118,24 +118,32 @@ func (c *client) explain(err error) error {
 
 // problemOf makes an error of a problem document, or of whatever came.
 func problemOf(res *http.Response) error {
+	e := &answerError{Status: res.StatusCode, Text: "the suite answered " + res.Status}
 	if res.StatusCode == http.StatusUnauthorized {
-		return errors.New(needsToken)
+		e.Text = needsToken
+		return e
 	}
 	b, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 	if err != nil {
-		return fmt.Errorf("the suite answered %s", res.Status)
+		return e
 	}
 	var p struct {
-		Title, Detail string
+		Title, Detail, Rule, Fix string
 	}
 	if json.Unmarshal(b, &p) == nil && p.Title != "" {
+		e.Text, e.Rule, e.Fix = p.Detail, p.Rule, p.Fix
 		if p.Detail == "" {
-			return errors.New(strings.ToLower(p.Title[:1]) + p.Title[1:])
+			e.Text = strings.ToLower(p.Title[:1]) + p.Title[1:]
 		}
-		return errors.New(p.Detail)
+	} else if text := strings.TrimSpace(string(b)); text != "" && len(text) < 500 {
+		e.Text += ": " + text
 	}
-	if text := strings.TrimSpace(string(b)); text != "" && len(text) < 500 {
-		return fmt.Errorf("the suite answered %s: %s", res.Status, text)
+	return e
+}
+
+// warn says what is missing in an answer.
+func (c *client) warn(text string) {
+	if c.warnings != nil {
+		_, _ = fmt.Fprintln(c.warnings, text) // it is nothing but a warning
 	}
-	return fmt.Errorf("the suite answered %s", res.Status)
 }

@@ -19,77 +19,50 @@ import (
 // longestLine of an event stream.
 const longestLine = 16 << 20
 
+var eventLog = resource{
+	noun: "events", arg: "EVENT", about: "events: the newest, or from --after on", path: "/v1/events", limit: true, most: mostLimit,
+	columns: []column{col("position", "sequence"), col("time", "time"), calc("type", short("type")), col("subject", "subject"),
+		id("ripple", "ripple"), col("hops", "hops"), col("actor", "actor"), id("id", "id")},
+	query: url.Values{"order": {"newest"}},
+	name:  firstOf("id"), ids: []string{"id"},
+	filters: []filter{
+		{flag: "type", usage: "only these types, separated by commas; the last part is enough", query: "type"},
+		{flag: "subject", usage: "only of this subject", query: "subject"},
+		{flag: "ripple", usage: "only of this ripple", query: "ripple", of: "ripples"},
+		{flag: "after", usage: "only after this position of the log", query: "after"},
+	},
+	fetch: fetchEvents,
+}
+
+// fetchEvents lists the newest events, to be read downwards as a log is, or those after a
+// position.
+func fetchEvents(ctx context.Context, c *client, q url.Values) (list, error) {
+	if ripple := q.Get("ripple"); ripple != "" {
+		id, err := c.rippleID(ctx, ripple)
+		if err != nil {
+			return list{}, err
+		}
+		q.Set("ripple", id)
+	}
+	if q.Has("after") {
+		q.Del("order")
+	}
+	var l list
+	_, err := c.get(ctx, "/v1/events", q, &l)
+	if q.Get("order") == "newest" {
+		l = l.reversed()
+	}
+	return l, err
+}
+
 func eventsCommand(c *client) *cobra.Command {
-	commands := []*cobra.Command{eventsList(c), eventsShow(c), eventsTail(c), eventsReplay(c)}
-	return group("events", "The log, and the events that a service could not apply", append(commands, parkedCommands(c)...)...)
-}
-
-func eventColumns() []column {
-	return []column{
-		col("sequence", "sequence"), col("time", "time"), {"type", short("type")}, col("subject", "subject"),
-		col("ripple", "ripple"), col("hops", "hops"), col("actor", "actor"), col("id", "id"),
-	}
-}
-
-// eventFilter are the flags that pick events.
-type eventFilter struct {
-	typ, subject, ripple string
-	after                int64
-}
-
-func (f *eventFilter) flags(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.StringVar(&f.typ, "type", "", "only these types, separated by commas; the last part is enough")
-	flags.StringVar(&f.subject, "subject", "", "only of this subject")
-	flags.StringVar(&f.ripple, "ripple", "", "only of this ripple")
-	flags.Int64Var(&f.after, "after", -1, "only after this sequence of the log")
-}
-
-func (f *eventFilter) query() url.Values {
-	q := url.Values{}
-	set(q, "type", f.typ)
-	set(q, "subject", f.subject)
-	set(q, "ripple", f.ripple)
-	if f.after >= 0 {
-		q.Set("after", strconv.FormatInt(f.after, 10))
-	}
-	return q
-}
-
-func eventsList(c *client) *cobra.Command {
-	var f eventFilter
-	var limit int
-	cmd := &cobra.Command{
-		Use: "list", Short: "List events: the newest, or from --after on", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			q := f.query()
-			q.Set("limit", strconv.Itoa(limit))
-			newest := f.after < 0
-			if newest {
-				q.Set("order", "newest")
-			}
-			var l list
-			raw, err := c.get(cmd.Context(), "/v1/events", q, &l)
-			if err != nil {
-				return err
-			}
-			if c.output == "json" {
-				return indented(cmd.OutOrStdout(), raw)
-			}
-			if newest { // read downwards, as a log is
-				slices.Reverse(l.Items)
-			}
-			return table(cmd.OutOrStdout(), l.Items, eventColumns()...)
-		},
-	}
-	f.flags(cmd)
-	cmd.Flags().IntVar(&limit, "limit", 50, "how many events to list at most")
-	return cmd
+	verbs := []*cobra.Command{eventLog.list(c, "list"), eventsShow(c), eventsTail(c), eventsReplay(c)}
+	return group("events", "The log, and the events that a service could not apply", append(verbs, parkedCommands(c)...)...)
 }
 
 func eventsShow(c *client) *cobra.Command {
 	return &cobra.Command{
-		Use: "show ID|SEQUENCE", Short: "Show an event as it is in the log", Args: cobra.ExactArgs(1),
+		Use: "show EVENT|POSITION", Short: "Show an event as it is in the log", Args: cobra.ExactArgs(1), ValidArgsFunction: once(c.names("events")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := c.eventID(cmd.Context(), args[0])
 			if err != nil {
@@ -99,43 +72,28 @@ func eventsShow(c *client) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return indented(cmd.OutOrStdout(), raw)
+			return c.encode(cmd.OutOrStdout(), raw)
 		},
 	}
 }
 
-// eventID is the id of the event at a sequence of the log; anything else is an id.
-func (c *client) eventID(ctx context.Context, name string) (string, error) {
-	sequence, err := strconv.ParseInt(name, 10, 64)
-	if err != nil || sequence < 1 {
-		return name, nil
-	}
-	var l list
-	q := url.Values{"after": {strconv.FormatInt(sequence-1, 10)}, "limit": {"50"}}
-	if _, err := c.get(ctx, "/v1/events", q, &l); err != nil {
-		return "", err
-	}
-	var ids []string // decisions that were made together share a sequence
-	for _, e := range l.Items {
-		if text(e["sequence"]) == strconv.FormatInt(sequence, 10) {
-			ids = append(ids, text(e["id"]))
-		}
-	}
-	switch len(ids) {
-	case 0:
-		return name, nil
-	case 1:
-		return ids[0], nil
-	}
-	return "", fmt.Errorf("sequence %s holds %d events; name one by its id: %s", name, len(ids), strings.Join(ids, ", "))
-}
-
 func eventsTail(c *client) *cobra.Command {
-	var f eventFilter
+	values := map[string]*string{}
 	cmd := &cobra.Command{
 		Use: "tail", Short: "Print events as they are recorded, until Ctrl-C", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			res, err := c.open(cmd.Context(), http.MethodGet, "/v1/events/tail", f.query(), "", nil)
+			q := url.Values{}
+			for name, value := range values {
+				set(q, name, *value)
+			}
+			if ripple := q.Get("ripple"); ripple != "" {
+				id, err := c.rippleID(cmd.Context(), ripple)
+				if err != nil {
+					return err
+				}
+				q.Set("ripple", id)
+			}
+			res, err := c.open(cmd.Context(), http.MethodGet, "/v1/events/tail", q, "", nil)
 			if err != nil {
 				return err
 			}
@@ -147,7 +105,7 @@ func eventsTail(c *client) *cobra.Command {
 				if !ok {
 					continue
 				}
-				if err := printEvent(cmd.OutOrStdout(), c.output, data); err != nil {
+				if err := c.printEvent(cmd.OutOrStdout(), data); err != nil {
 					return err
 				}
 			}
@@ -160,14 +118,29 @@ func eventsTail(c *client) *cobra.Command {
 			return fmt.Errorf("the suite at %s ended the stream", c.url)
 		},
 	}
-	f.flags(cmd)
+	for _, f := range eventLog.filters {
+		values[f.query] = cmd.Flags().String(f.flag, "", f.usage)
+		if f.of != "" {
+			complete(cmd, f.flag, c.names(f.of))
+		} else {
+			complete(cmd, f.flag, nothing)
+		}
+	}
 	return cmd
 }
 
-func printEvent(w io.Writer, output, data string) error {
-	if output == "json" {
+// printEvent writes one event of a stream: a line for people, a line of JSON, or one
+// document of a stream of YAML.
+func (c *client) printEvent(w io.Writer, data string) error {
+	switch c.output {
+	case formatJSON:
 		_, err := fmt.Fprintln(w, data)
 		return err
+	case formatYAML:
+		if _, err := fmt.Fprintln(w, "---"); err != nil {
+			return err
+		}
+		return asYAML(w, json.RawMessage(data))
 	}
 	var e item
 	if err := json.Unmarshal([]byte(data), &e); err != nil {

@@ -26,7 +26,7 @@ const mostShown = 2000
 func whyCommand(c *client) *cobra.Command {
 	var when, picture string
 	cmd := &cobra.Command{
-		Use: "why NAME", Short: "Explain why something is so, back to the commits", Args: cobra.ExactArgs(1),
+		Use: "why NAME", Short: "Explain why something is so, back to the commits", Args: cobra.ExactArgs(1), ValidArgsFunction: once(c.told()),
 		Long: "Explain why something is so: what serves, a model version, an alert, or any other event,\n" +
 			"back along everything that it depends on, to the commits and the people.\n\n" + names,
 		Example: "  freshet why production/flight-delays\n  freshet why flight-delays@3\n  freshet why production/flight-delays --picture why.svg",
@@ -45,7 +45,7 @@ func impactCommand(c *client) *cobra.Command {
 	var limit int
 	var picture string
 	cmd := &cobra.Command{
-		Use: "impact NAME", Short: "Show the effects of a commit, or of any event", Args: cobra.ExactArgs(1),
+		Use: "impact NAME", Short: "Show the effects of a commit, or of any event", Args: cobra.ExactArgs(1), ValidArgsFunction: once(c.told()),
 		Long: "Show the effects of a data commit, a code commit, or any other event: the training sets with\n" +
 			"its rows, runs, versions, verdicts, rollouts, champions and alerts.\n\n" + names,
 		Example: "  freshet impact 'flights#7'\n  freshet impact 'flights#7' --picture impact.svg\n" +
@@ -54,7 +54,7 @@ func impactCommand(c *client) *cobra.Command {
 			q := url.Values{}
 			if cmd.Flags().Changed("limit") {
 				if limit < 1 || limit > mostShown {
-					return fmt.Errorf("--limit %d: 1 to %d is allowed", limit, mostShown)
+					return usagef("--limit %d: 1 to %d is allowed", limit, mostShown)
 				}
 				q.Set("limit", strconv.Itoa(limit))
 			}
@@ -65,6 +65,11 @@ func impactCommand(c *client) *cobra.Command {
 		"in a picture 60); all are counted", mostShown))
 	cmd.Flags().StringVar(&picture, "picture", "", "draw it into this file, as SVG")
 	return cmd
+}
+
+// told completes what may be asked about.
+func (c *client) told() cobra.CompletionFunc {
+	return either(c.names("environments"), c.names("versions"), c.names("commits"), c.names("alerts"), c.names("runs"), c.names("rollouts"))
 }
 
 // namePath is a route about a name; what serves is two parts of the path.
@@ -81,7 +86,7 @@ func (c *client) graph(cmd *cobra.Command, route, name string, q url.Values, pic
 	path := namePath(route, name)
 	if picture != "" {
 		if ext := filepath.Ext(picture); ext != ".svg" {
-			return fmt.Errorf("--picture %s: the picture is SVG; name a file that ends in .svg", picture)
+			return usagef("--picture %s: the picture is SVG; name a file that ends in .svg", picture)
 		}
 		q.Set("format", "svg")
 		res, err := c.open(cmd.Context(), http.MethodGet, path, q, "", nil)
@@ -104,8 +109,8 @@ func (c *client) graph(cmd *cobra.Command, route, name string, q url.Values, pic
 	if err != nil {
 		return err
 	}
-	if c.output == "json" {
-		return indented(cmd.OutOrStdout(), raw)
+	if c.forPrograms() {
+		return c.encode(cmd.OutOrStdout(), raw)
 	}
 	return a.print(cmd.OutOrStdout())
 }
@@ -207,13 +212,14 @@ func asOfCommand(c *client) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if c.output == "json" {
-				return indented(cmd.OutOrStdout(), raw)
+			if c.forPrograms() {
+				return c.encode(cmd.OutOrStdout(), raw)
 			}
-			return s.print(cmd.OutOrStdout())
+			return s.print(cmd.OutOrStdout(), c.screenOf(cmd), c.output == formatWide)
 		},
 	}
 	cmd.Flags().StringVar(&model, "model", "", "only this model, and the data and features that it is made of")
+	complete(cmd, "model", c.names("models"))
 	return cmd
 }
 
@@ -262,29 +268,29 @@ func sections() []struct {
 		name, title string
 		columns     []column
 	}{
-		{"environments", "Serving", []column{col("model", "model"), col("environment", "environment"), {"traffic", trafficSplit}, col("state", "state"),
+		{"environments", "Serving", []column{col("model", "model"), col("environment", "environment"), calc("traffic", trafficSplit), state("state", "state"),
 			col("changed", "changed")}},
 		{"champions", "Champions", []column{col("model", "model"), col("environment", "environment"), col("version", "version"),
 			col("previous", "previous"), col("since", "since")}},
 		{"rollouts", "Open rollouts", []column{col("model", "model"), col("environment", "environment"), col("version", "version"), col("kind", "kind"),
-			col("state", "state"), col("weight", "weight"), col("steps", "steps"), col("started", "started"), col("moved", "moved")}},
+			state("state", "state"), col("weight", "weight"), col("steps", "steps"), col("started", "started"), col("moved", "moved")}},
 		{"approvals", "Waiting for a person", []column{col("model", "model"), col("version", "version"), col("environment", "environment"), col("since", "since")}},
 		{"alerts", "Open alerts", []column{col("model", "model"), col("environment", "environment"), col("name", "name"), col("values", "values"),
-			col("raised", "raised"), col("alert", "alert")}},
-		{"trainings", "Running trainings", []column{col("model", "model"), col("trigger", "trigger"), {"revision", short("revision")},
-			col("requested", "requested_at"), col("request", "request")}},
-		{"models", "Models", []column{col("model", "model"), col("latest", "latest"), col("mode", "mode"), {"revision", short("revision")},
-			{"spec", short("spec_digest")}, {"gates", rules}, col("withdrawn", "withdrawn"), col("changed", "changed_at")}},
-		{"versions", "Versions", []column{col("model", "model"), col("version", "version"), col("status", "status"), {"gates", gates}, {"stages", stages},
-			{"run", short("run")}, col("registered", "registered_at")}},
-		{"datasets", "Data", []column{col("dataset", "dataset"), col("commits", "commits"), {"commit", short("commit")}, col("rows", "rows"),
-			col("to", "max_time"), {"committed", func(i item) string { return newest(i, "committed") }}}},
-		{"views", "Features", []column{col("view", "view"), col("version", "version"), {"digest", short("digest")}, col("commits", "commits"),
+			col("raised", "raised"), id("alert", "alert")}},
+		{"trainings", "Running trainings", []column{col("model", "model"), col("trigger", "trigger"), calc("revision", short("revision")),
+			col("requested", "requested_at"), id("request", "request")}},
+		{"models", "Models", []column{col("model", "model"), col("latest", "latest"), col("mode", "mode"), calc("revision", short("revision")),
+			calc("spec", short("spec_digest")), calc("gates", rules), col("withdrawn", "withdrawn"), col("changed", "changed_at")}},
+		{"versions", "Versions", []column{col("model", "model"), col("version", "version"), state("status", "status"), calc("gates", gates), calc("stages", stages),
+			id("run", "run"), col("registered", "registered_at")}},
+		{"datasets", "Data", []column{col("dataset", "dataset"), col("commits", "commits"), calc("commit", short("commit")), col("rows", "rows"),
+			col("to", "max_time"), calc("committed", func(i item) string { return newest(i, "committed") })}},
+		{"views", "Features", []column{col("view", "view"), col("version", "version"), calc("digest", short("digest")), col("commits", "commits"),
 			col("rows", "rows"), col("through", "through"), col("computed", "last_computed"), col("error", "error"), col("last error", "last_error")}},
 	}
 }
 
-func (s stood) print(w io.Writer) error {
+func (s stood) print(w io.Writer, on screen, all bool) error {
 	if s.Position == 0 {
 		_, err := fmt.Fprintln(w, "nothing had happened yet")
 		return err
@@ -300,7 +306,7 @@ func (s stood) print(w io.Writer) error {
 		if _, err := fmt.Fprintf(w, "\n%s\n", section.title); err != nil {
 			return err
 		}
-		if err := table(w, items, section.columns...); err != nil {
+		if err := table(w, on, all, items, section.columns...); err != nil {
 			return err
 		}
 	}

@@ -35,14 +35,14 @@ func replayRebuild(c *client) *cobra.Command {
 				return err
 			}
 			if name == "" {
-				return fmt.Errorf("name the service to rebuild with --service; there are %s", strings.Join(names, ", "))
+				return usagef("name the service to rebuild with --service; there are %s", strings.Join(names, ", "))
 			}
 			r, err := c.replay(cmd, name, "rebuild", from)
 			if err != nil {
 				return err
 			}
-			if c.output == "json" {
-				return jsonItems(cmd.OutOrStdout(), []eventlog.Report{r})
+			if c.forPrograms() {
+				return c.reports(cmd, []eventlog.Report{r})
 			}
 			cmd.Printf("%s: rebuilt from %s events in %s (%s events/s) and swapped in%s\n", name, grouped(r.Events), seconds(r.Took), grouped(uint64(r.Rate)),
 				parkedAnew(r.Parked))
@@ -50,8 +50,15 @@ func replayRebuild(c *client) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&name, "service", "", "the service")
-	cmd.Flags().StringVar(&from, "from", string(eventlog.FromLog), "log, or archive: Kafka first, then the log")
+	c.replayFlags(cmd, &from)
 	return cmd
+}
+
+// replayFlags say which service is replayed, and from where.
+func (c *client) replayFlags(cmd *cobra.Command, from *string) {
+	cmd.Flags().StringVar(from, "from", string(eventlog.FromLog), "log, or archive: Kafka first, then the log")
+	complete(cmd, "service", c.names("services"))
+	complete(cmd, "from", fixed(string(eventlog.FromLog), string(eventlog.FromArchive)))
 }
 
 func parkedAnew(n int) string {
@@ -66,7 +73,7 @@ func replayVerify(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Fold the log again, decide everything again, and compare with what is live and recorded", Args: cobra.NoArgs,
 		Long: "Fold the log again beside the live state, decide on every event again, and compare every table and every decision.\n" +
-			"Nothing is changed, and the services keep running. It exits with 1 where anything differs.\n" +
+			"Nothing is changed, and the services keep running. It exits with 4 where anything differs.\n" +
 			"A decision that an older version of a service made differently is reported and is no failure.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			names, err := c.replayed(cmd.Context(), name, from)
@@ -80,7 +87,7 @@ func replayVerify(c *client) *cobra.Command {
 			for _, n := range names {
 				width = max(width, len(n))
 			}
-			if c.output != "json" {
+			if !c.forPrograms() {
 				cmd.Printf(verifyLine, width, "SERVICE", "EVENTS", "EVENTS/S", "TABLES", "ROWS", "DECISIONS", "RESULT")
 			}
 			var reports []eventlog.Report
@@ -99,23 +106,23 @@ func replayVerify(c *client) *cobra.Command {
 				if !r.Equal {
 					differ = append(differ, n)
 				}
-				if c.output != "json" {
+				if !c.forPrograms() {
 					printVerified(cmd.OutOrStdout(), width, r)
 				}
 			}
-			if c.output == "json" {
-				if err := jsonItems(cmd.OutOrStdout(), reports); err != nil {
+			if c.forPrograms() {
+				if err := c.reports(cmd, reports); err != nil {
 					return err
 				}
 			}
 			if len(differ) > 0 {
-				failed = append(failed, fmt.Errorf("%s: the state differs from the log", strings.Join(differ, ", ")))
+				failed = append(failed, sayNo(fmt.Errorf("%s: the state differs from the log", strings.Join(differ, ", "))))
 			}
 			return errors.Join(failed...)
 		},
 	}
 	cmd.Flags().StringVar(&name, "service", "", "only this service")
-	cmd.Flags().StringVar(&from, "from", string(eventlog.FromLog), "log, or archive: Kafka first, then the log")
+	c.replayFlags(cmd, &from)
 	return cmd
 }
 
@@ -175,21 +182,18 @@ func printDifference(w io.Writer, title string, d *eventlog.Difference) {
 	_, _ = io.WriteString(w, b.String())
 }
 
-func jsonItems(w io.Writer, reports []eventlog.Report) error {
+// reports writes them for programs.
+func (c *client) reports(cmd *cobra.Command, reports []eventlog.Report) error {
 	if reports == nil {
 		reports = []eventlog.Report{}
 	}
-	raw, err := json.Marshal(map[string]any{"items": reports})
-	if err != nil {
-		return err
-	}
-	return indented(w, raw)
+	return c.encodeValue(cmd.OutOrStdout(), map[string]any{"items": reports})
 }
 
 // replayed are the suite's services, one of which the name must be.
 func (c *client) replayed(ctx context.Context, name, from string) ([]string, error) {
 	if o := eventlog.Origin(from); o != eventlog.FromLog && o != eventlog.FromArchive {
-		return nil, fmt.Errorf("--from %q: it is %s or %s", from, eventlog.FromLog, eventlog.FromArchive)
+		return nil, usagef("--from %q: it is %s or %s", from, eventlog.FromLog, eventlog.FromArchive)
 	}
 	return c.services(ctx, name)
 }
@@ -203,7 +207,7 @@ func (c *client) services(ctx context.Context, name string) ([]string, error) {
 		return nil, err
 	}
 	if name != "" && !slices.Contains(suite.Services, name) {
-		return nil, fmt.Errorf("no service %q runs there: choose from %s", name, strings.Join(suite.Services, ", "))
+		return nil, notFoundf("no service %q runs there: choose from %s", name, strings.Join(suite.Services, ", "))
 	}
 	return suite.Services, nil
 }
@@ -270,8 +274,7 @@ func newMeter(w io.Writer, name string) *meter {
 	began := time.Now()
 	m := &meter{w: w, name: name, began: began}
 	if f, ok := w.(*os.File); ok {
-		info, err := f.Stat()
-		m.bar = err == nil && info.Mode()&os.ModeCharDevice != 0
+		m.bar = terminal(f)
 	}
 	return m
 }

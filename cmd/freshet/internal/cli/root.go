@@ -1,10 +1,10 @@
 package cli
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,59 +21,80 @@ func Root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.SetOut(os.Stdout) // cobra would print to standard error
 	root.SetOut(os.Stdout) // what commands print is their result, not a complaint
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.url, "url", fromEnv("FRESHET_URL", defaultURL), "where a suite answers")
 	flags.StringVarP(&c.namespace, "namespace", "n", fromEnv("FRESHET_NAMESPACE", "default"), "namespace")
-	flags.StringVarP(&c.output, "output", "o", "table", "table or json")
-	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "for one answer of the suite")
-	root.AddGroup(
-		&cobra.Group{ID: "run", Title: "Run:"},
-		&cobra.Group{ID: "look", Title: "Look:"},
-		&cobra.Group{ID: "act", Title: "Act:"},
-	)
-	in := func(group string, commands ...*cobra.Command) {
+	flags.StringVarP(&c.output, "output", "o", formatTable, strings.Join(formats, ", ")+"; errors are JSON with json and yaml")
+	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "for one answer of the suite; with --wait, how long nothing may move")
+	complete(root, "url", nothing)
+	complete(root, "namespace", nothing)
+	complete(root, "output", fixed(formats...))
+	complete(root, "timeout", nothing)
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		c.warnings = cmd.ErrOrStderr()
+		return checkFormat(c.output)
+	}
+	in := func(id, title string, commands ...*cobra.Command) {
+		root.AddGroup(&cobra.Group{ID: id, Title: title})
 		for _, cmd := range commands {
-			cmd.GroupID = group
+			cmd.GroupID = id
 			root.AddCommand(cmd)
 		}
 	}
-	in("run", upCommand(), demoCommand(), infraCommand(), backupCommand(), restoreCommand())
-	in("look", eventsCommand(c), whyCommand(c), impactCommand(c), asOfCommand(c), ripplesCommand(c), modelsCommand(c), versionsCommand(c), runsCommand(c),
-		datasetsCommand(c), consoleCommand(c), rolloutsCommand(c), environmentsCommand(c), alertsCommand(c), windowsCommand(c), statusCommand(c))
-	in("act", dataCommand(c), reposCommand(c), approvalsCommand(c), approveCommand(c), denyCommand(c), trainCommand(c),
-		rollbackCommand(c), promoteCommand(c), replayCommand(c), validateCommand(c))
-	in("look", auditCommand(c))
+	in("suite", "The suite:", upCommand(), demoCommand(), infraCommand(), statusCommand(c), consoleCommand(c), backupsCommand())
+	in("data", "Data and code:", reposCommand(c), validateCommand(c), dataCommand(c), datasetsCommand(c), commitsCommand(c), viewsCommand(c))
+	in("models", "Models:", modelsCommand(c), versionsCommand(c), trainingSetsCommand(c), runsCommand(c), approvalsCommand(c), rolloutsCommand(c),
+		environmentsCommand(c), alertsCommand(c), windowsCommand(c))
+	in("log", "The log:", eventsCommand(c), ripplesCommand(c), whyCommand(c), impactCommand(c), asOfCommand(c), replayCommand(c), auditCommand(c),
+		checkpointsCommand(c), keysCommand(c))
 	root.AddCommand(natsUsersCommand())
 	root.AddCommand(&cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cmd.Println(version())
+			if c.forPrograms() {
+				return c.encodeValue(cmd.OutOrStdout(), map[string]string{"version": built()})
+			}
+			cmd.Println(built())
 			return nil
 		},
 	})
-	showUsage(root)
+	finish(root)
 	return root
 }
 
-// showUsage makes complaints about arguments say which there are.
-func showUsage(cmd *cobra.Command) {
+// resources are all nouns whose names are completed.
+func resources() map[string]resource {
+	all := map[string]resource{}
+	for _, r := range []resource{models, versions, runs, trainingSets, datasets, commits, views, repos, approvals, rollouts, environments, alerts,
+		windows, ripples, eventLog, parked, services, checkpoints} {
+		all[r.noun] = r
+	}
+	return all
+}
+
+// finish makes complaints about arguments say which there are, and keeps a shell from
+// completing by files where no argument is taken.
+func finish(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
-				return fmt.Errorf("%w\nusage: %s", err, cmd.UseLine())
+				return usagef("%w\nusage: %s", err, cmd.UseLine())
 			}
 			return nil
 		}
 	}
+	if cmd.Runnable() && !cmd.HasSubCommands() && cmd.ValidArgsFunction == nil && !strings.Contains(cmd.Use, " ") {
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
+	}
 	for _, child := range cmd.Commands() {
-		showUsage(child)
+		finish(child)
 	}
 }
 
-// version is what the Go toolchain recorded of this build.
-func version() string {
+// built is what the Go toolchain recorded of this build.
+func built() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "freshet, built without version information"

@@ -56,8 +56,8 @@ func consoleCommand(c *client) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if c.output == "json" {
-				return indented(cmd.OutOrStdout(), raw)
+			if c.forPrograms() {
+				return c.encode(cmd.OutOrStdout(), raw)
 			}
 			cmd.Println(link.URL)
 			return nil

@@ -1,8 +1,9 @@
 package cli
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/freshet-io/freshet/events"
@@ -15,7 +16,8 @@ func validateCommand(c *client) *cobra.Command {
 		Use:   "validate [DIR]",
 		Short: "Check a repository's definitions, without a suite",
 		Long: "Check every definition that a push of DIR would bring (freshet.yaml, datasets, features), as ingestion would.\n" +
-			"It needs no suite. Each mistake is a line: FILE:LINE: what is wrong, and how to fix it.",
+			"It needs no suite. Each mistake is a line: FILE:LINE: what is wrong, and how to fix it.\n" +
+			"It exits with 4 if there is one.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := "."
@@ -23,6 +25,9 @@ func validateCommand(c *client) *cobra.Command {
 				dir = args[0]
 			}
 			root, err := os.OpenRoot(dir)
+			if errors.Is(err, fs.ErrNotExist) {
+				return notFoundf("%w", err)
+			}
 			if err != nil {
 				return err
 			}
@@ -31,15 +36,11 @@ func validateCommand(c *client) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%s: %w", dir, err)
 			}
-			if c.output == "json" {
+			if c.forPrograms() {
 				if problems == nil {
 					problems = []events.Problem{} // an empty list, not null
 				}
-				raw, err := json.Marshal(map[string]any{"items": problems})
-				if err != nil {
-					return err
-				}
-				if err := indented(cmd.OutOrStdout(), raw); err != nil {
+				if err := c.encodeValue(cmd.OutOrStdout(), map[string]any{"items": problems}); err != nil {
 					return err
 				}
 			} else {
@@ -53,14 +54,14 @@ func validateCommand(c *client) *cobra.Command {
 			}
 			switch len(problems) {
 			case 0:
-				if c.output != "json" {
+				if !c.forPrograms() {
 					cmd.Println("no mistakes")
 				}
 				return nil
 			case 1:
-				return fmt.Errorf("%s has 1 mistake", dir)
+				return sayNo(fmt.Errorf("%s has 1 mistake", dir))
 			}
-			return fmt.Errorf("%s has %d mistakes", dir, len(problems))
+			return sayNo(fmt.Errorf("%s has %d mistakes", dir, len(problems)))
 		},
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +29,7 @@ import (
 func whatIfCommand(c *client) *cobra.Command {
 	var model, file, from, to string
 	cmd := &cobra.Command{
-		Use: "what-if --model MODEL --spec FILE [--from TIME|POSITION] [--to TIME|POSITION]", Short: "See which decisions would differ under changed rules",
+		Use: "what-if", Short: "See which decisions would differ under changed rules",
 		Long: "Replay recorded facts under the rules of a changed freshet.yaml: its gates, environments, monitoring, retraining and mode.\n" +
 			"Nothing is executed, recorded or published. It prints the first decision that differs in each ripple. What would need\n" +
 			"work that never ran is unknown from there on; nothing is invented.",
@@ -61,12 +60,8 @@ func whatIfCommand(c *client) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if c.output == "json" {
-				raw, err := json.Marshal(report)
-				if err != nil {
-					return err
-				}
-				return indented(cmd.OutOrStdout(), raw)
+			if c.forPrograms() {
+				return c.encodeValue(cmd.OutOrStdout(), report)
 			}
 			return report.Write(cmd.OutOrStdout())
 		},
@@ -77,11 +72,8 @@ func whatIfCommand(c *client) *cobra.Command {
 	flags.StringVar(&from, "from", "", "where the changed rules begin: a time (RFC 3339, or a date) or a position of the log (default: "+
 		"the model's first declaration)")
 	flags.StringVar(&to, "to", "", "where the replay ends (default: the end of the log)")
-	for _, name := range []string{"model", "spec"} {
-		if err := cmd.MarkFlagRequired(name); err != nil {
-			cmd.RunE = func(*cobra.Command, []string) error { return err }
-		}
-	}
+	required(cmd, "model", "spec")
+	complete(cmd, "model", c.names("models"))
 	return cmd
 }
 
@@ -139,13 +131,10 @@ func (c *client) decided(ctx context.Context, q *whatif.Question) (end uint64, e
 		select {
 		case <-time.After(lookAgain):
 		case <-ctx.Done():
-			return 0, fmt.Errorf("%s: ask again once it has caught up", strings.TrimSpace(behind))
+			return 0, timeoutf("%s: ask again once it has caught up", strings.TrimSpace(behind))
 		}
 	}
 }
-
-// lookAgain is after how long a service that is behind is looked at again.
-const lookAgain = 50 * time.Millisecond
 
 // recorded reads the log up to a position, as often as it is asked to.
 func (c *client) recorded(ctx context.Context, to uint64) whatif.Recorded {
@@ -195,7 +184,7 @@ func (c *client) span(ctx context.Context, q *whatif.Question, from, to string) 
 	end := q.To
 	for _, m := range []moment{first, last} {
 		if m.position > end {
-			return fmt.Errorf("--%s %d: the log ends at %d", m.flag, m.position, end)
+			return usagef("--%s %d: the log ends at %d", m.flag, m.position, end)
 		}
 	}
 	q.From, q.To = first.position, end
@@ -221,15 +210,15 @@ func (c *client) span(ctx context.Context, q *whatif.Question, from, to string) 
 	case err != nil:
 		return err
 	case q.From == 0 && from == "":
-		return fmt.Errorf("the model %s is not declared in the log of namespace %s", q.Spec.Model, c.namespace)
+		return notFoundf("the model %s is not declared in the log of namespace %s", q.Spec.Model, c.namespace)
 	case q.From == 0:
-		return fmt.Errorf("--from %s: the log ends at %d, %s", from, end, ends.UTC().Format(time.RFC3339))
+		return usagef("--from %s: the log ends at %d, %s", from, end, ends.UTC().Format(time.RFC3339))
 	case q.To == 0:
-		return fmt.Errorf("--to %s: the log begins at %s", to, begins.UTC().Format(time.RFC3339))
+		return usagef("--to %s: the log begins at %s", to, begins.UTC().Format(time.RFC3339))
 	case q.From > q.To && from == "":
-		return fmt.Errorf("--to %s: the model %s is declared after it, at %d", to, q.Spec.Model, q.From)
+		return usagef("--to %s: the model %s is declared after it, at %d", to, q.Spec.Model, q.From)
 	case q.From > q.To:
-		return fmt.Errorf("--to %s (%d of the log) comes before --from %s (%d)", to, q.To, from, q.From)
+		return usagef("--to %s (%d of the log) comes before --from %s (%d)", to, q.To, from, q.From)
 	}
 	return nil
 }
@@ -253,5 +242,5 @@ func whenOrWhere(flag, s string) (moment, error) {
 			return moment{flag: flag, time: t}, nil
 		}
 	}
-	return moment{}, fmt.Errorf("--%s %q is neither a position of the log nor a time such as 2001-01-19 or 2001-01-19T04:00:00Z", flag, s)
+	return moment{}, usagef("--%s %q is neither a position of the log nor a time such as 2001-01-19 or 2001-01-19T04:00:00Z", flag, s)
 }

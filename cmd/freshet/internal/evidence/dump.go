@@ -35,7 +35,7 @@ const (
 )
 
 // ErrUnsigned: nothing is signed yet.
-var ErrUnsigned = errors.New("the archive has no signed checkpoint yet: freshet audit checkpoint signs one")
+var ErrUnsigned = errors.New("the archive has no signed checkpoint yet: freshet checkpoints sign makes one")
 
 func eventsFile(first int64) string {
 	return fmt.Sprintf("%s%020d%s", eventsPrefix, first, eventsSuffix)

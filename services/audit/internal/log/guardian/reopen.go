@@ -128,7 +128,7 @@ func (r *round) order(ctx context.Context, after, end uint64, continues bool) ([
 				*e = entry{origin: origin{a.Source, a.SourceSequence}, digest: a.Digest, by: name}
 			} else if !bytes.Equal(e.digest, a.Digest) {
 				r.withhold(true, "event %d differs: %s has %s and %s applied %s. The log has two histories: restore all servers and services "+
-					"from one backup (freshet restore)", a.Sequence, e.by, digestText(e.digest), name, digestText(a.Digest))
+					"from one backup (freshet backups restore)", a.Sequence, e.by, digestText(e.digest), name, digestText(a.Digest))
 				return nil, nil
 			}
 		}
@@ -149,7 +149,7 @@ func (r *round) order(ctx context.Context, after, end uint64, continues bool) ([
 	unknown = ranges(entries, after, func(e entry) bool { return e.digest == nil && e.id == "" })
 	if len(unknown) > 0 {
 		r.withhold(true, "the events at %s of the log are unknown: neither the log, the archive, a service nor audit's index has them: "+
-			"restore a backup (freshet restore)", text(unknown))
+			"restore a backup (freshet backups restore)", text(unknown))
 		return nil, nil
 	}
 	return entries, nil
@@ -173,7 +173,7 @@ func (r *round) complete(reason string, entries []entry, after uint64) bool {
 		}
 		if data != nil {
 			r.withhold(true, "%s; event %d of %s belongs at %d of the log, and the outbox has another event under its number: restore all servers "+
-				"and services from one backup (freshet restore)", reason, e.sequence, e.source, sequence)
+				"and services from one backup (freshet backups restore)", reason, e.sequence, e.source, sequence)
 			return false
 		}
 		if r.lacking[e.origin] {
