@@ -51,10 +51,11 @@ $(LINTER):
 	cd $(TOOLS) && GOWORK=off go build -o $(CURDIR)/$(LINTER) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 .PHONY: generate
-generate: ## write everything that is generated: events, AsyncAPI, what follows from the list of services, tables in READMEs, module files
+generate: prerequisites ## write everything that is generated: events, AsyncAPI, what follows from the list of services, tables in READMEs, module files, the reference of the command line
 	cd $(TOOLS) && GOWORK=off go run ./eventsgen -root ../..
 	cd $(TOOLS) && GOWORK=off go run ./servicesgen -root ../..
 	cd $(TOOLS) && GOWORK=off go run ./modules -root ../..
+	cd cmd/freshet && go generate ./internal/cli
 
 .PHONY: describe-api
 describe-api: prerequisites ## write contracts/openapi.json, after a route changed

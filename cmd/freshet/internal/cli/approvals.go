@@ -95,11 +95,11 @@ func (c *client) awaited(cmd *cobra.Command, args []string) (target, error) {
 	case 1:
 		return c.waitsAs(cmd, l.Items[0])
 	}
-	places := make([]string, len(l.Items))
+	waits := make([]string, len(l.Items))
 	for n, i := range l.Items {
-		places[n] = text(i["environment"])
+		waits[n] = text(i["environment"])
 	}
-	return target{}, usagef("%s waits for several environments: name one of %s", v, strings.Join(places, ", "))
+	return target{}, usagef("%s waits for several environments: name one of %s", v, strings.Join(waits, ", "))
 }
 
 func (c *client) waitsAs(cmd *cobra.Command, i item) (target, error) {

@@ -86,6 +86,7 @@ func auditVerifyCommand(c *client) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&addr, "kafka", "", "address of Kafka, to verify the archive there")
+	complete(cmd, "kafka", nothing)
 	cmd.Flags().StringArrayVar(&keys, "key", nil, "public key, or a file with public keys; may be given several times")
 	cmd.Flags().StringArrayVar(&kept, "checkpoint", nil, "file with a checkpoint that you kept: the log must continue it")
 	return cmd

@@ -15,7 +15,7 @@ import (
 
 var checkpoints = resource{
 	noun: "checkpoints", arg: "SIZE", about: "signed checkpoints of the archive, the newest first", path: "/v1/checkpoints", limit: true,
-	columns: slices.Concat([]column{col("size", "size"), calc("root", short("root")), col("signed", "signed")}, wide(id("event", "event"))),
+	columns: slices.Concat([]column{col("size", "size"), calc("root", short("root")), col("signed", "time")}, wide(id("event", "event"))),
 	name:    firstOf("size"),
 }
 

@@ -183,7 +183,8 @@ func TestWhoActsIsSaid(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	acts := [][]string{{"approvals", "give", "m@3", "production"}, {"approvals", "deny", "m@3", "production"}, {"runs", "start", "m"},
-		{"rollouts", "rollback", "m", "production"}, {"rollouts", "promote", "m@3", "production"}, {"events", "retry", "training", "e1"}, {"events", "discard", "training", "e1"},
+		{"rollouts", "rollback", "m", "production"}, {"rollouts", "promote", "m@3", "production"},
+		{"events", "retry", "training", "e1"}, {"events", "discard", "training", "e1"},
 		{"repos", "add", "https://example.com/m.git"}}
 	for _, act := range acts {
 		t.Setenv("FRESHET_ACTOR", "")

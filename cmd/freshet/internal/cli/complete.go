@@ -14,8 +14,13 @@ const completeWithin = 1500 * time.Millisecond
 // complete says how a flag's value is completed.
 func complete(cmd *cobra.Command, flag string, with cobra.CompletionFunc) {
 	if err := cmd.RegisterFlagCompletionFunc(flag, with); err != nil {
-		panic(err) // the flag is not defined, or twice: every test shows it
+		refuse(cmd, err)
 	}
+}
+
+// refuse makes a command that was put together wrongly say so, whatever it is asked.
+func refuse(cmd *cobra.Command, err error) {
+	cmd.RunE = func(*cobra.Command, []string) error { return err }
 }
 
 // nothing completes a value of which no names are known: not even by files.

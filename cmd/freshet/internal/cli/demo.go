@@ -57,5 +57,8 @@ func demoCommand() *cobra.Command {
 	flags.StringVar(&directory, "data-dir", "", "an empty directory for all data (default: a new one, removed at the end)")
 	flags.StringVar(&o.Listen, "listen", "127.0.0.1:8080", "a loopback address; port 0 for any free one")
 	flags.StringVar(&level, "log-level", "error", "debug, info, warn or error")
+	complete(cmd, "days", nothing)
+	complete(cmd, "listen", nothing)
+	complete(cmd, "log-level", fixed(logLevels...))
 	return cmd
 }

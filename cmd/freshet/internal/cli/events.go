@@ -177,6 +177,8 @@ func eventsReplay(c *client) *cobra.Command {
 	}
 	cmd.Flags().Uint64Var(&from, "from", 0, "first sequence of the log (default 1)")
 	cmd.Flags().Uint64Var(&to, "to", 0, "last sequence of the log (default its last)")
+	complete(cmd, "from", nothing)
+	complete(cmd, "to", nothing)
 	return cmd
 }
 

@@ -21,11 +21,14 @@ const (
 	exitTimeout  = 5 // waited too long
 )
 
-// exitCodes explains them, for the reference.
-var exitCodes = []struct {
-	code int
-	when string
-}{
+// An ExitCode is what a command ends with, and when.
+type ExitCode struct {
+	Code int
+	When string
+}
+
+// ExitCodes explains them, for the reference.
+var ExitCodes = []ExitCode{
 	{exitYes, "yes: it is so, or it was done"},
 	{exitError, "an error: no suite answers, it refuses the token, a request conflicts with what is there"},
 	{exitUsage, "usage: an unknown command or flag, a value that is not allowed, the beginning of several ids"},

@@ -38,6 +38,7 @@ func whyCommand(c *client) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&when, "at", "", "what served at this time or position, such as 2001-01-26T00:00:00Z, instead of now")
 	cmd.Flags().StringVar(&picture, "picture", "", "draw it into this file, as SVG")
+	complete(cmd, "at", nothing)
 	return cmd
 }
 
@@ -63,6 +64,7 @@ func impactCommand(c *client) *cobra.Command {
 	}
 	cmd.Flags().IntVar(&limit, "limit", 0, fmt.Sprintf("show at most this many events, 1 to %d, the most important (default 200, "+
 		"in a picture 60); all are counted", mostShown))
+	complete(cmd, "limit", nothing)
 	cmd.Flags().StringVar(&picture, "picture", "", "draw it into this file, as SVG")
 	return cmd
 }
@@ -200,6 +202,7 @@ func asOfCommand(c *client) *cobra.Command {
 	var model string
 	cmd := &cobra.Command{
 		Use: "as-of TIME|POSITION|now", Short: "Show how everything stood at a point of the log", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: once(fixed("now")),
 		Long: "Show how everything stood at a point of the log: models and their rules, champions, the split of\n" +
 			"traffic, open rollouts, approvals, trainings and alerts, versions, data commits and features.\n" +
 			"A time stands for the last position before the suite's time passed it; without a zone it is UTC.",

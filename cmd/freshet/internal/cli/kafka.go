@@ -15,6 +15,7 @@ import (
 
 func kafkaFlag(cmd *cobra.Command, addr *string) {
 	cmd.Flags().StringVar(addr, "kafka", fromEnv("FRESHET_KAFKA", ""), "address of Kafka (freshet up prints it)")
+	complete(cmd, "kafka", nothing)
 }
 
 func kafkaClient(addr string) (*kafka.Client, error) {

@@ -84,6 +84,8 @@ func (l *listing) flags(c *client, cmd *cobra.Command) {
 		}
 		flags.StringVar(&l.values[n], f.flag, "", f.usage)
 		switch {
+		case f.flag == ofEnvironment.flag:
+			complete(cmd, f.flag, c.environmentNames)
 		case f.of != "":
 			complete(cmd, f.flag, c.names(f.of))
 		case f.values != nil:
@@ -115,7 +117,7 @@ func (l *listing) run(cmd *cobra.Command, c *client) error {
 // show prints items for people or programs.
 func (c *client) show(w io.Writer, s screen, l list, columns []column) error {
 	if c.forPrograms() {
-		return c.encodeValue(w, l)
+		return c.encodeValue(w, l.answer())
 	}
 	return table(w, s, c.output == formatWide, l.Items, columns...)
 }
@@ -209,10 +211,13 @@ func (r resource) one(ctx context.Context, c *client, name string) (json.RawMess
 	return c.get(ctx, r.detail(name), nil, &item{})
 }
 
+// objects are what an argument names, where its form does not say it.
+var objects = map[string]string{"MODEL@VERSION": "version", "DATASET#NUMBER": "commit", "ENVIRONMENT/MODEL": "environment of a model", "SIZE": "checkpoint"}
+
 // article is what usage calls an object, in a sentence.
 func article(arg string) string {
-	if i := strings.IndexAny(arg, "@#/|"); i > 0 {
-		arg = map[string]string{"MODEL@VERSION": "version", "DATASET#NUMBER": "commit", "ENVIRONMENT/MODEL": "environment of a model"}[arg]
+	if called, ok := objects[arg]; ok {
+		arg = called
 	}
 	arg = strings.ReplaceAll(strings.ToLower(arg), "_", " ")
 	if arg != "" && strings.ContainsRune("aeiou", rune(arg[0])) {

@@ -46,11 +46,13 @@ func (c *client) encode(w io.Writer, raw json.RawMessage) error {
 
 // encodeValue writes what the command line itself found out.
 func (c *client) encodeValue(w io.Writer, v any) error {
-	raw, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		return err
 	}
-	return c.encode(w, raw)
+	return c.encode(w, b.Bytes())
 }
 
 // indented writes JSON for programs.

@@ -17,7 +17,8 @@ import (
 func auditProveCommand(c *client) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
-		Use: "prove EVENT|POSITION", Short: "Write a proof that an event is in the log, with the event (C2SP tlog-proof)", Args: cobra.ExactArgs(1), ValidArgsFunction: once(c.names("events")),
+		Use: "prove EVENT|POSITION", Short: "Write a proof that an event is in the log, with the event (C2SP tlog-proof)", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: once(c.names("events")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := c.eventID(cmd.Context(), args[0])
 			if err != nil {

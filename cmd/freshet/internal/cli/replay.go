@@ -28,7 +28,7 @@ func replayCommand(c *client) *cobra.Command {
 func replayRebuild(c *client) *cobra.Command {
 	var name, from string
 	cmd := &cobra.Command{
-		Use: "rebuild --service S", Short: "Rebuild a service's state from the log beside the live one, and swap it in", Args: cobra.NoArgs,
+		Use: "rebuild", Short: "Rebuild a service's state from the log beside the live one, and swap it in", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			names, err := c.replayed(cmd.Context(), name, from)
 			if err != nil {
@@ -49,7 +49,7 @@ func replayRebuild(c *client) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&name, "service", "", "the service")
+	cmd.Flags().StringVar(&name, "service", "", "the service (required)")
 	c.replayFlags(cmd, &from)
 	return cmd
 }

@@ -63,11 +63,11 @@ func reposAdd(c *client) *cobra.Command {
 	return c.byActor(add)
 }
 
-// followPush waits until the repository's head was read, and follows what came of it: that
+// followPush waits until the repository's head was read, and follows its effects: that
 // is a ripple of its own.
 func (c *client) followPush(cmd *cobra.Command, name string, w *waiting) error {
 	ctx := cmd.Context()
-	still := c.patience(cmd)
+	still := c.stillness(cmd)
 	for {
 		n, l, err := repos.find(ctx, c, name)
 		if err != nil {
@@ -89,7 +89,7 @@ func (c *client) followPush(cmd *cobra.Command, name string, w *waiting) error {
 }
 
 func (c *client) followHead(cmd *cobra.Command, name string, w *waiting) error {
-	still := c.patience(cmd)
+	still := c.stillness(cmd)
 	for {
 		var l list
 		q := url.Values{"trigger": {"code"}, "limit": {"500"}}

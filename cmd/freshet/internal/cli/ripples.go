@@ -12,7 +12,8 @@ import (
 var ripples = resource{
 	noun: "ripples", arg: "RIPPLE", about: "ripples, the newest first", path: "/v1/ripples", limit: true, most: 500,
 	columns: slices.Concat([]column{id("ripple", "id"), col("trigger", "trigger"), col("subject", "subject"), col("events", "events"),
-		state("outcome", "outcome"), col("detail", "detail"), col("started", "started"), col("open", "open")}, wide(col("ended", "ended"), calc("root", short("root_type")))),
+		state("outcome", "outcome"), col("detail", "detail"), col("started", "started"), col("open", "open")},
+		wide(col("ended", "ended"), calc("root", short("root_type")))),
 	filters: []filter{
 		{flag: "trigger", usage: "only of this trigger: data, code, drift, quality, schedule or person", query: "trigger",
 			values: []string{"code", "data", "drift", "person", "quality", "schedule"}},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -40,11 +41,13 @@ func TestScripts(t *testing.T) {
 			e.Setenv("FRESHET_URL", s.url)
 			e.Setenv("FRESHET_TOKEN", s.token)
 			e.Setenv("HOME", e.WorkDir)
-			return errors.Join(writeModel(t.Context(), filepath.Join(e.WorkDir, "model"), ""),
-				writeModel(t.Context(), filepath.Join(e.WorkDir, "strict"), "candidate.log_loss < 0.0"),
+			return errors.Join(writeModel(t.Context(), filepath.Join(e.WorkDir, "model")),
+				writeModel(t.Context(), filepath.Join(e.WorkDir, "strict"), "candidate.log_loss < 100.0", "candidate.log_loss < 0.0"),
+				writeModel(t.Context(), filepath.Join(e.WorkDir, "gradual"), "production: {approve: approver}",
+					"production: {approve: approver, rollout: {canary: [10], step: {requests: 300, at_least: 1h, at_most: 36h}}}"),
 				os.WriteFile(filepath.Join(e.WorkDir, "trips.csv"), trips(), 0o600))
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits, "shortid": shortID},
 	})
 }
 
@@ -63,6 +66,22 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if fmt.Sprint(code) != args[0] {
 		ts.Fatalf("%s exited with %d instead of %s", strings.Join(args[1:], " "), code, args[0])
 	}
+}
+
+var anID = regexp.MustCompile(`(?m)\b[0-9a-f]{8}\b`)
+
+// shortID sets ID to the first short id of the table that was printed last, or with -last
+// to the last one.
+func shortID(ts *testscript.TestScript, _ bool, args []string) {
+	found := anID.FindAllString(ts.ReadFile("stdout"), -1)
+	if len(found) == 0 {
+		ts.Fatalf("no short id was printed")
+	}
+	id := found[0]
+	if len(args) == 1 && args[0] == "-last" {
+		id = found[len(found)-1]
+	}
+	ts.Setenv("ID", id)
 }
 
 // A served suite has trained one version of late-trips, which waits for a person.
@@ -84,7 +103,7 @@ func populated(t *testing.T) served {
 	token, err := suite.ReadToken(filepath.Join(dir, "suite", suite.TokenFile))
 	require.NoError(t, err)
 	s := served{ran.URL(), token}
-	require.NoError(t, writeModel(t.Context(), filepath.Join(dir, "model"), ""))
+	require.NoError(t, writeModel(t.Context(), filepath.Join(dir, "model")))
 	file := filepath.Join(dir, "trips.csv")
 	require.NoError(t, os.WriteFile(file, trips(), 0o600))
 	s.freshet(t, "repos", "add", filepath.Join(dir, "model"), "--wait")
@@ -108,20 +127,18 @@ func (s served) freshet(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// writeModel makes a model's repository; gate replaces its gate where it is not empty.
-func writeModel(ctx context.Context, dir, gate string) error {
+// writeModel makes a model's repository, with some of its definition replaced.
+func writeModel(ctx context.Context, dir string, replaced ...string) error {
 	if err := os.CopyFS(dir, os.DirFS("testdata/model")); err != nil {
 		return err
 	}
-	if gate != "" {
-		spec := filepath.Join(dir, "freshet.yaml")
-		b, err := os.ReadFile(spec)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(spec, []byte(strings.Replace(string(b), "candidate.log_loss < 100.0", gate, 1)), 0o600); err != nil {
-			return err
-		}
+	spec := filepath.Join(dir, "freshet.yaml")
+	b, err := os.ReadFile(spec)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(spec, []byte(strings.NewReplacer(replaced...).Replace(string(b))), 0o600); err != nil {
+		return err
 	}
 	for _, args := range [][]string{
 		{"init", "--quiet", "--initial-branch=main"}, {"add", "--all"},

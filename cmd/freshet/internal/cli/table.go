@@ -42,9 +42,9 @@ func (l *list) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// MarshalJSON is what a list route answers with these items.
-func (l list) MarshalJSON() ([]byte, error) {
-	return json.Marshal(map[string]any{"items": append([]json.RawMessage{}, l.raw...)})
+// answer is what a list route answers with these items.
+func (l list) answer() any {
+	return map[string]any{"items": append([]json.RawMessage{}, l.raw...)}
 }
 
 // pick keeps the items that are wanted.

@@ -78,6 +78,7 @@ func upCommand() *cobra.Command {
 	}
 	runFlags(cmd, &dir, &listen, &auth, &level, &format)
 	cmd.Flags().StringVar(&services, "services", "", "run only these, separated by commas: "+strings.Join(suite.Names(), ", "))
+	complete(cmd, "services", fixed(suite.Names()...))
 	return cmd
 }
 
@@ -120,6 +121,8 @@ func infraCommand() *cobra.Command {
 	return cmd
 }
 
+var logLevels = []string{"debug", "info", "warn", "error"}
+
 func runFlags(cmd *cobra.Command, dir, listen, auth, level, format *string) {
 	flags := cmd.Flags()
 	flags.StringVar(dir, "data-dir", defaultDataDir(), "directory for all data")
@@ -127,6 +130,10 @@ func runFlags(cmd *cobra.Command, dir, listen, auth, level, format *string) {
 	flags.StringVar(auth, "auth", fromEnv("FRESHET_AUTH", service.AuthToken), "token: only who has the token may do anything; none: everybody, on loopback only")
 	flags.StringVar(level, "log-level", fromEnv("FRESHET_LOG_LEVEL", "warn"), "debug, info, warn or error")
 	flags.StringVar(format, "log-format", fromEnv("FRESHET_LOG_FORMAT", "text"), "text or json")
+	complete(cmd, "listen", nothing)
+	complete(cmd, "auth", fixed(service.AuthToken, service.AuthNone))
+	complete(cmd, "log-level", fixed(logLevels...))
+	complete(cmd, "log-format", fixed("text", "json"))
 }
 
 // note lets the command line find the suite's token. What cannot be noted is given it by

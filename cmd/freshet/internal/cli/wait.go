@@ -21,8 +21,8 @@ type waiting struct {
 }
 
 func (w *waiting) flags(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&w.on, "wait", false, "follow what it starts until nothing more follows, and print the outcome; "+
-		"exits with 4 if that is no, with 5 if nothing moved for --timeout (then 5m unless it is given)")
+	cmd.Flags().BoolVar(&w.on, "wait", false, "follow it until nothing more follows, and print the outcome; exits with 4\n"+
+		"if that is no, and with 5 if nothing moved for --timeout (5m unless given)")
 }
 
 // noes are outcomes of ripples by which something did not come to be.
@@ -33,8 +33,8 @@ func (w *waiting) says(outcome string) bool {
 	return slices.Contains(w.yes, outcome) || !slices.Contains(append(w.no, noes...), outcome)
 }
 
-// usualPatience is how long nothing may move where --timeout does not say it.
-const usualPatience = 5 * time.Minute
+// usualStillness is how long nothing may move where --timeout does not say it.
+const usualStillness = 5 * time.Minute
 
 // A stillness ends a wait in which nothing moves.
 type stillness struct {
@@ -43,8 +43,9 @@ type stillness struct {
 	since time.Time
 }
 
-func (c *client) patience(cmd *cobra.Command) *stillness {
-	s := &stillness{most: usualPatience, since: time.Now()}
+func (c *client) stillness(cmd *cobra.Command) *stillness {
+	began := time.Now()
+	s := &stillness{most: usualStillness, since: began}
 	if cmd.Flags().Changed("timeout") {
 		s.most = c.timeout
 	}
@@ -56,7 +57,8 @@ func (s *stillness) saw(state string) bool {
 	if state == s.state {
 		return false
 	}
-	s.state, s.since = state, time.Now()
+	began := time.Now()
+	s.state, s.since = state, began
 	return true
 }
 
@@ -87,7 +89,7 @@ type ripple struct {
 
 // follow shows a ripple's outcomes as they change and returns when nothing more follows.
 func (c *client) follow(cmd *cobra.Command, id string, w *waiting) error {
-	still := c.patience(cmd)
+	still := c.stillness(cmd)
 	var rest resting
 	said := ""
 	for {

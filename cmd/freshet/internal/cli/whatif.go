@@ -74,6 +74,8 @@ func whatIfCommand(c *client) *cobra.Command {
 	flags.StringVar(&to, "to", "", "where the replay ends (default: the end of the log)")
 	required(cmd, "model", "spec")
 	complete(cmd, "model", c.names("models"))
+	complete(cmd, "from", nothing)
+	complete(cmd, "to", nothing)
 	return cmd
 }
 
