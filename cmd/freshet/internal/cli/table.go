@@ -303,20 +303,31 @@ func fit(most int, columns []column, cells [][]string) []int {
 		all += widths[n]
 	}
 	all += gap * max(0, len(columns)-1)
-	for most > 0 && all > most {
-		widest := -1
-		for n, c := range columns {
-			if !c.id && widths[n] > narrowest && (widest < 0 || widths[n] > widths[widest]) {
-				widest = n
-			}
-		}
-		if widest < 0 {
-			break // the terminal wraps it
-		}
-		widths[widest]--
-		all--
+	isTime := make([]bool, len(columns))
+	for n := range columns {
+		isTime[n] = widths[n] == len(time.DateTime) && slices.ContainsFunc(cells[n], looksLikeTime)
 	}
-	return widths
+	for _, times := range []bool{false, true} { // a time is cut where nothing else can be
+		for most > 0 && all > most {
+			widest := -1
+			for n, c := range columns {
+				if !c.id && (times || !isTime[n]) && widths[n] > narrowest && (widest < 0 || widths[n] > widths[widest]) {
+					widest = n
+				}
+			}
+			if widest < 0 {
+				break
+			}
+			widths[widest]--
+			all--
+		}
+	}
+	return widths // what is still too long, the terminal wraps
+}
+
+func looksLikeTime(s string) bool {
+	_, err := time.Parse(time.DateTime, s)
+	return err == nil
 }
 
 // cut shows that something was left out.

@@ -2,14 +2,8 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -44,6 +38,8 @@ func TestATableFitsTheTerminalAndNothingElse(t *testing.T) {
 	}
 	require.Contains(t, drawn(t, screen{width: 50}, false, items, columns...), "…")
 	require.NotContains(t, drawn(t, screen{}, false, items, columns...), "…")
+	timed := drawn(t, screen{width: 45}, false, `[{"at":"2001-01-19T00:00:00Z","why":"because it is so and not otherwise"}]`, col("at", "at"), col("why", "why"))
+	require.Contains(t, timed, "2001-01-19 00:00:00  because it is so and no…\n", "times are cut last")
 	require.Contains(t, drawn(t, screen{width: 10}, false, items, columns...), "01234567", "ids are never cut")
 }
 
@@ -88,78 +84,4 @@ func jsonOfYAML(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(v)
-}
-
-func TestAnIDThatSeveralBeginWithIsRefused(t *testing.T) {
-	t.Parallel()
-	url, _ := suiteOf(t, map[string]string{
-		"GET /v1/runs":            `{"items":[{"run":"abcdef01-1","request":"11111111-1"},{"run":"abcdef02-2","request":"22222222-2"}]}`,
-		"GET /v1/runs/abcdef01-1": `{"run":"abcdef01-1"}`, "GET /v1/runs/22222222-2": `{"run":"abcdef02-2"}`,
-	})
-	_, err := run(t, "runs", "show", "abcdef", "--url", url)
-	require.EqualError(t, err, `"abcdef" begins the id of 2 runs; write more of it: abcdef01-1, abcdef02-2`)
-	require.Equal(t, exitUsage, exitCode(err))
-	for part, whole := range map[string]string{"abcdef01": "abcdef01-1", "222222": "abcdef02-2"} {
-		out, err := run(t, "runs", "show", part, "--url", url)
-		require.NoError(t, err)
-		require.Contains(t, out, whole)
-	}
-}
-
-// --watch prints again when what it shows has changed, with the suite's stream of events or
-// without, and ends well when it is interrupted.
-func TestAWatchPrintsWhatChanges(t *testing.T) {
-	t.Parallel()
-	for name, streams := range map[string]bool{"with audit": true, "without": false} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var champion atomic.Int64
-			told := make(chan struct{}, 1)
-			mux := http.NewServeMux()
-			mux.HandleFunc("GET /v1/models", func(w http.ResponseWriter, _ *http.Request) {
-				_, _ = io.WriteString(w, fmt.Sprintf(`{"items":[{"model":"m","latest":%d}]}`, champion.Load()))
-			})
-			if streams {
-				mux.HandleFunc("GET /v1/events/tail", func(w http.ResponseWriter, r *http.Request) {
-					w.(http.Flusher).Flush()
-					select {
-					case <-told:
-						_, _ = io.WriteString(w, "data: {}\n\n")
-						w.(http.Flusher).Flush()
-						<-r.Context().Done()
-					case <-r.Context().Done():
-					}
-				})
-			}
-			server := httptest.NewServer(mux)
-			defer server.Close()
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			in, out := io.Pipe()
-			root := Root()
-			root.SetArgs([]string{"models", "list", "--watch", "--url", server.URL})
-			root.SetOut(out)
-			ended := make(chan error, 1)
-			go func() {
-				err := root.ExecuteContext(ctx)
-				_ = out.Close()
-				ended <- err
-			}()
-			want := "MODEL  LATEST\nm      0\n"
-			got := make([]byte, len(want))
-			_, err := io.ReadFull(in, got)
-			require.NoError(t, err)
-			require.Equal(t, want, string(got))
-			champion.Store(1)
-			told <- struct{}{}
-			want = "\nMODEL  LATEST\nm      1\n"
-			got = make([]byte, len(want))
-			_, err = io.ReadFull(in, got)
-			require.NoError(t, err)
-			require.Equal(t, want, string(got))
-			cancel()
-			go func() { _, _ = io.Copy(io.Discard, in) }()
-			require.NoError(t, <-ended)
-		})
-	}
 }

@@ -87,6 +87,13 @@ type ripple struct {
 	Changed uint64 `json:"changed"`
 }
 
+func (r ripple) String() string {
+	if r.ID == "" {
+		return "the console does not know the ripple yet"
+	}
+	return fmt.Sprintf("ripple %s is %s: %s", r.ID, r.Outcome, clean(r.Detail))
+}
+
 // follow shows a ripple's outcomes as they change and returns when nothing more follows.
 func (c *client) follow(cmd *cobra.Command, id string, w *waiting) error {
 	still := c.stillness(cmd)
@@ -113,7 +120,7 @@ func (c *client) follow(cmd *cobra.Command, id string, w *waiting) error {
 				}
 			}
 		}
-		if err := still.next(cmd.Context(), func() string { return fmt.Sprintf("ripple %s is %s: %s", id, r.Outcome, clean(r.Detail)) }); err != nil {
+		if err := still.next(cmd.Context(), r.String); err != nil {
 			return err
 		}
 	}
@@ -125,6 +132,9 @@ func (c *client) look(ctx context.Context, id string) (suite.Status, ripple, jso
 	var r ripple
 	if _, err := c.get(ctx, "/statusz", nil, &status); err != nil {
 		return status, r, nil, err
+	}
+	if _, runs := status.Services["console"]; !runs {
+		return status, r, nil, errors.New("console is not running, and ripples are followed through it: start it (freshet up, with console in --services)")
 	}
 	raw, err := c.get(ctx, "/v1/ripples/"+url.PathEscape(id), nil, &r)
 	return status, r, raw, err
