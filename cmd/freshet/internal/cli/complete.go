@@ -8,7 +8,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// completeWithin is how long a shell waits for names: longer is a nuisance.
+// completeWithin is how long a shell waits for names unless --timeout says it: longer is a
+// nuisance.
 const completeWithin = 1500 * time.Millisecond
 
 // complete says how a flag's value is completed.
@@ -42,7 +43,11 @@ func (c *client) names(noun string) cobra.CompletionFunc {
 }
 
 func (c *client) namesOf(cmd *cobra.Command, r resource, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	ctx, cancel := context.WithTimeout(completionContext(cmd), completeWithin)
+	within := completeWithin
+	if cmd.Flags().Changed("timeout") {
+		within = c.timeout
+	}
+	ctx, cancel := context.WithTimeout(completionContext(cmd), within)
 	defer cancel()
 	l, err := r.known(ctx, c)
 	if err != nil {

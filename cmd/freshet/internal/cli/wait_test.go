@@ -18,13 +18,13 @@ func TestAWaitNeedsTheConsoleAndMoves(t *testing.T) {
 	require.Equal(t, exitError, exitCode(err))
 
 	answers["GET /statusz"] = `{"services":{"console":{"position":9}},"end":9}`
-	_, err = run(t, "runs", "start", "m", "--wait", "--timeout", "200ms", "--url", url)
-	require.ErrorContains(t, err, "nothing moved for 200ms (--timeout): the console does not know the ripple yet")
+	_, err = run(t, "runs", "start", "m", "--wait", "--timeout", "1s", "--url", url)
+	require.ErrorContains(t, err, "nothing moved for 1s (--timeout): the console does not know the ripple yet")
 	require.Equal(t, exitTimeout, exitCode(err))
 }
 
 // What a ripple's last event leads to may not be in the log yet, or not in the console.
-func TestARippleRestsWhenAllDecisionsAreInIt(t *testing.T) {
+func TestARippleIsOverWhenAllDecisionsAreInIt(t *testing.T) {
 	t.Parallel()
 	at := func(registry, console, end uint64, outbox int64) suite.Status {
 		return suite.Status{End: end, Services: map[string]service.Status{
@@ -33,7 +33,7 @@ func TestARippleRestsWhenAllDecisionsAreInIt(t *testing.T) {
 	for _, steps := range [][]struct {
 		status suite.Status
 		last   uint64
-		rests  bool
+		over   bool
 	}{
 		{{at(4, 5, 5, 0), 5, false}, {at(4, 5, 5, 0), 5, false}}, // the registry has not applied it
 		{{at(5, 5, 5, 1), 5, false}, {at(5, 5, 5, 1), 5, false}}, // it has not published its decision
@@ -42,7 +42,7 @@ func TestARippleRestsWhenAllDecisionsAreInIt(t *testing.T) {
 	} {
 		var r resting
 		for n, s := range steps {
-			require.Equal(t, s.rests, r.sees(s.status, ripple{Changed: s.last}), "step %d of %v", n, steps)
+			require.Equal(t, s.over, r.sees(s.status, ripple{Changed: s.last}), "step %d of %v", n, steps)
 		}
 	}
 }
