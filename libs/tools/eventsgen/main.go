@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"log"
 	"path/filepath"
+	"strings"
 
 	"github.com/freshet-io/freshet/contracts"
 	"github.com/freshet-io/freshet/libs/tools/generated"
@@ -52,7 +53,11 @@ func run(root, out string) error {
 	if root == "" {
 		return nil
 	}
-	if err := generated.Write(filepath.Join(root, "contracts", "asyncapi.yaml"), asyncAPI(c)); err != nil {
+	described, err := asyncAPI(c)
+	if err != nil {
+		return err
+	}
+	if err := generated.Write(filepath.Join(root, "contracts", "asyncapi.yaml"), described); err != nil {
 		return err
 	}
 	return writeReadmes(c, filepath.Join(root, "services"))
@@ -81,16 +86,20 @@ func goFiles(c *catalogue) (map[string][]byte, error) {
 	return files, nil
 }
 
-// load reads every schema that is a Go type, and the channels.
+// load reads every schema, those that are Go types closely, and the channels.
 func load(contractFS fs.FS) (*catalogue, error) {
-	c := &catalogue{schemas: map[string]*schema{}}
+	c := &catalogue{schemas: map[string]*schema{}, raw: map[string][]byte{}}
 	err := fs.WalkDir(contractFS, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !isPayload(path) {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".json") || strings.Contains(path, "/testdata/") {
 			return err
 		}
 		raw, err := fs.ReadFile(contractFS, path)
 		if err != nil {
 			return err
+		}
+		c.raw[path] = raw
+		if !isPayload(path) {
+			return nil
 		}
 		s, err := parseSchema(raw)
 		if err != nil {

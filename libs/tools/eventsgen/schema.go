@@ -58,7 +58,8 @@ type channel struct {
 
 // catalogue is everything that the contracts say.
 type catalogue struct {
-	schemas  map[string]*schema // by path
+	raw      map[string][]byte  // every schema's text, by path
+	schemas  map[string]*schema // those that become Go types, by path
 	channels []channel          // as written
 }
 
@@ -66,9 +67,6 @@ type catalogue struct {
 // records are volume, which their readers parse column by column; spec and job
 // describe files of users, which are not events.
 func isPayload(file string) bool {
-	if !strings.HasSuffix(file, ".json") || strings.Contains(file, "/testdata/") {
-		return false
-	}
 	switch strings.SplitN(file, "/", 2)[0] {
 	case "inference", "spec", "job":
 		return false
