@@ -47,6 +47,7 @@ func own(mux *web.Mux, names func() []string, ready func(context.Context) map[st
 		func(w http.ResponseWriter, r *http.Request) { service.WriteReady(w, ready(r.Context())) })
 	mux.Handle(web.Route{Pattern: "GET /statusz", Role: web.Reader, Summary: "Show where every service is in the log, and what waits", Answer: Status{}},
 		func(w http.ResponseWriter, r *http.Request) { web.JSON(w, http.StatusOK, status(r.Context())) })
+	serveContracts(mux)
 }
 
 // mount puts the services' routes before the listener. A route that two services

@@ -176,8 +176,10 @@ func TestServicesInProcessesOfTheirOwn(t *testing.T) {
 	code, body := get(t, g.URL()+"/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, code, "the others do not run")
 	require.Contains(t, body, `"registry":{}`)
-	code, body = get(t, g.URL()+"/v1/parked/registry")
-	require.Equal(t, http.StatusOK, code, body)
+	for _, path := range []string{"/v1/parked/registry", "/contracts/registry/v1/champion_changed.json"} {
+		code, body = get(t, g.URL()+path)
+		require.Equal(t, http.StatusOK, code, body)
+	}
 
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, cmd.Wait())
