@@ -62,6 +62,10 @@ describe-api: prerequisites ## write contracts/openapi.json, after a route chang
 	cd cmd/freshet && go test -count=1 -run '^TestTheDescription' ./internal/suite -update
 	git --no-pager diff --stat -- contracts/openapi.json
 
+.PHONY: api-lint
+api-lint: ## lint contracts/openapi.json and contracts/asyncapi.yaml with public linters, without a network (needs Node.js)
+	contracts/lint/run
+
 .PHONY: new-service
 new-service: ## add a service that builds, runs and has tests: NAME=pricing OWNER=@team
 	cd $(TOOLS) && GOWORK=off go run ./scaffold service -root ../.. -name '$(NAME)' -owner '$(OWNER)'

@@ -112,7 +112,7 @@ func resolves(doc any, ref string) bool {
 }
 
 // What the document says of a payload is what its contract says.
-func TestTheDocumentsSchemasJudgeAsTheContractsDo(t *testing.T) {
+func TestTheDocumentsSchemasDecideAsTheContractsDo(t *testing.T) {
 	t.Parallel()
 	_, doc := described(t)
 	text, err := json.Marshal(doc)
@@ -134,7 +134,7 @@ func TestTheDocumentsSchemasJudgeAsTheContractsDo(t *testing.T) {
 	root := os.DirFS(filepath.Join("..", "..", "..", "contracts"))
 	files, err := fs.Glob(root, "*/v1/testdata/*/*.json")
 	require.NoError(t, err)
-	judged := map[bool]int{}
+	decided := map[bool]int{}
 	for _, file := range files {
 		parts := strings.Split(file, "/") // OWNER/v1/testdata/NAME/valid-full.json
 		name := component(parts[0] + "/" + parts[1] + "/" + parts[3] + ".json")
@@ -148,10 +148,10 @@ func TestTheDocumentsSchemasJudgeAsTheContractsDo(t *testing.T) {
 		require.NoError(t, err, file)
 		valid := compiler.MustCompile("asyncapi.json"+componentSchemas+name).Validate(payload) == nil
 		require.Equal(t, strings.HasPrefix(parts[4], "valid-"), valid, file)
-		judged[valid]++
+		decided[valid]++
 	}
-	require.Greater(t, judged[true], 50)
-	require.Greater(t, judged[false], 50)
+	require.Greater(t, decided[true], 50)
+	require.Greater(t, decided[false], 50)
 }
 
 func TestAReferenceToNoContractIsRefused(t *testing.T) {

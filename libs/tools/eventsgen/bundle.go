@@ -96,8 +96,8 @@ func (b *bundle) rewrite(file string, n *yaml.Node) error {
 				return err
 			}
 			ref.Value = to
-			for _, beside := range n.Content {
-				beside.Style = 0
+			for _, other := range n.Content {
+				other.Style = 0
 			}
 			if len(n.Content) > 2 {
 				remove(n, "$ref")
