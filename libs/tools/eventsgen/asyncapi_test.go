@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -111,13 +115,12 @@ func resolves(doc any, ref string) bool {
 	return true
 }
 
-// What the document says of a payload is what its contract says.
-func TestTheDocumentsSchemasDecideAsTheContractsDo(t *testing.T) {
-	t.Parallel()
-	_, doc := described(t)
+// compilerOf knows the document as asyncapi.json.
+func compilerOf(t *testing.T, doc map[string]any) *jsonschema.Compiler {
+	t.Helper()
 	text, err := json.Marshal(doc)
 	require.NoError(t, err)
-	plain, err := jsonschema.UnmarshalJSON(strings.NewReader(string(text)))
+	plain, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	require.NoError(t, err)
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft7) // as AsyncAPI has it
@@ -130,7 +133,14 @@ func TestTheDocumentsSchemasDecideAsTheContractsDo(t *testing.T) {
 		return nil
 	}})
 	require.NoError(t, compiler.AddResource("asyncapi.json", plain))
+	return compiler
+}
 
+// What the document says of a payload is what its contract says.
+func TestTheDocumentsSchemasDecideAsTheContractsDo(t *testing.T) {
+	t.Parallel()
+	_, doc := described(t)
+	compiler := compilerOf(t, doc)
 	root := os.DirFS(filepath.Join("..", "..", "..", "contracts"))
 	files, err := fs.Glob(root, "*/v1/testdata/*/*.json")
 	require.NoError(t, err)
@@ -152,6 +162,40 @@ func TestTheDocumentsSchemasDecideAsTheContractsDo(t *testing.T) {
 	}
 	require.Greater(t, decided[true], 50)
 	require.Greater(t, decided[false], 50)
+}
+
+// What a real run wrote is what the document says of messages: envelope and payload.
+func TestTheDocumentDescribesTheGoldenLog(t *testing.T) {
+	t.Parallel()
+	c, doc := described(t)
+	compiler := compilerOf(t, doc)
+	keys := map[string]string{} // of the types
+	for _, ch := range c.channels {
+		keys[ch.Type] = key(ch)
+	}
+	f, err := os.Open(filepath.Join("..", "..", "..", "cmd", "freshet", "internal", "golden", "testdata", "log.jsonl.gz"))
+	require.NoError(t, err)
+	defer f.Close()
+	lines, err := gzip.NewReader(f)
+	require.NoError(t, err)
+	types := map[string]bool{}
+	for log := json.NewDecoder(lines); ; {
+		var raw json.RawMessage
+		if err := log.Decode(&raw); errors.Is(err, io.EOF) {
+			break
+		} else {
+			require.NoError(t, err)
+		}
+		message, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+		require.NoError(t, err)
+		typ := message.(map[string]any)["type"].(string)
+		schema := compiler.MustCompile("asyncapi.json#/components/messages/" + keys[typ] + "/payload")
+		require.NoError(t, schema.Validate(message), "%s", raw)
+		types[typ] = true
+		message.(map[string]any)["source"] = "/freshet/another"
+		require.Error(t, schema.Validate(message), typ)
+	}
+	require.Greater(t, len(types), 30)
 }
 
 func TestAReferenceToNoContractIsRefused(t *testing.T) {
