@@ -58,7 +58,8 @@ func (d *document) info(c *catalogue) {
 	d.line(0, "info:")
 	d.line(1, "title: Freshet")
 	d.line(1, "version: 1.0.0")
-	d.line(1, "description: The events by which Freshet's services work together. Every message is a CloudEvent 1.0, in structured JSON where nothing else is said.")
+	d.line(1, "description: The events by which Freshet's services work together. "+
+		"Every message is a CloudEvent 1.0, in structured JSON where nothing else is said.")
 	d.line(1, "contact:")
 	d.line(2, "name: Freshet")
 	d.line(2, "url: https://github.com/freshet-io/freshet")
@@ -76,7 +77,8 @@ func (d *document) servers() {
 	d.line(1, "log:")
 	d.line(2, "host: 127.0.0.1:{port}")
 	d.line(2, "protocol: nats")
-	d.line(2, "description: NATS JetStream, which holds the log in the stream FRESHET_<epoch>, of which the first is 1. The one in freshet up listens on loopback only.")
+	d.line(2, "description: NATS JetStream, which holds the log in the stream FRESHET_<epoch>, of which the first is 1. "+
+		"The one in freshet up listens on loopback only.")
 	d.line(2, "variables: {port: {default: '4222', description: nats in ports.json of the data directory}}")
 	d.line(2, "security: [{$ref: '#/components/securitySchemes/user'}]")
 	d.line(1, "archive:")
