@@ -60,7 +60,6 @@ generate: prerequisites ## write everything that is generated: events, AsyncAPI,
 .PHONY: describe-api
 describe-api: prerequisites ## write contracts/openapi.json, after a route changed
 	cd cmd/freshet && go test -count=1 -run '^TestTheDescription' ./internal/suite -update
-	git --no-pager diff --stat -- contracts/openapi.json
 
 .PHONY: api-lint
 api-lint: ## lint contracts/openapi.json and contracts/asyncapi.yaml with public linters, without a network (needs Node.js)
