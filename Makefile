@@ -151,6 +151,10 @@ chaos: services build ## inject faults into the suite's processes: ROUNDS=200 SE
 	./bin/chaos -rounds $(ROUNDS) -seed $(SEED) -from $(FROM) -rate $(RATE) -kafka $(KAFKA) \
 		$(if $(MANY),-then-apache $(if $(filter kfake,$(KAFKA)),20,0)) $(if $(OUTAGE),-outage $(OUTAGE))
 
+.PHONY: fault-tests
+fault-tests: build ## what is promised where the log is damaged or abused, of a binary: FRESHET_BIN, and FRESHET_OLDER_BIN for a data directory made before
+	cd chaos && FRESHET_BIN=$(abspath $(or $(FRESHET_BIN),bin/freshet)) go test -count=1 -v ./faults
+
 .PHONY: fuzz
 fuzz: ## fuzz the codec for a minute
 	cd events && go test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 45s .

@@ -224,6 +224,12 @@ func (r *round) examine(ctx context.Context) error {
 		r.examined = true
 		return nil
 	}
+	if r.current != nil {
+		if err := r.current.end(ctx, r.nc); err != nil {
+			r.withhold(false, "%v", err)
+			return nil
+		}
+	}
 	older := r.older(newest)
 	common := uint64(0)
 	if r.current != nil {
@@ -241,7 +247,13 @@ func (r *round) examine(ctx context.Context) error {
 	}
 	r.examined = true
 	if older == "" {
-		if older, err = r.differs(ctx); err != nil {
+		older, err = r.differs(ctx)
+		if errors.Is(err, attest.ErrNoMessage) {
+			r.withhold(true, "%v; the store of the log's server is damaged there, and the archive ends at %d: restore one of them from a backup",
+				err, r.archived)
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -271,6 +283,8 @@ func (r *round) older(newest int) string {
 		return fmt.Sprintf("the log's server has epoch %d, and epoch %d was already in use", r.current.number, newest)
 	case r.current.retired:
 		return fmt.Sprintf("epoch %d was closed, and the next one was never opened", r.current.number)
+	case r.current.torn:
+		return fmt.Sprintf("the log's server lost what followed event %d", r.current.last)
 	}
 	return ""
 }
@@ -286,11 +300,11 @@ func (r *round) differs(ctx context.Context) (string, error) {
 		if p.sequence == 0 || p.sequence < r.current.first {
 			continue
 		}
-		m, err := r.current.get(ctx, r.nc, p.sequence)
+		digest, err := r.digest(ctx, p.sequence)
 		if err != nil {
 			return "", err
 		}
-		if !bytes.Equal(digestOf(m.data), p.digest) {
+		if !bytes.Equal(digest, p.digest) {
 			return fmt.Sprintf("event %d is not the one that %s applied", p.sequence, name), nil
 		}
 	}
@@ -322,6 +336,17 @@ func (r *round) differs(ctx context.Context) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// digest is that of the event at a sequence of the log; of one that is damaged there, as
+// the archive has it.
+func (r *round) digest(ctx context.Context, sequence uint64) ([]byte, error) {
+	m, err := r.current.get(ctx, r.nc, sequence)
+	if !errors.Is(err, attest.ErrNoMessage) || sequence > r.archived {
+		return digestOf(m.data), err
+	}
+	one, err := r.g.o.Archive.Get(ctx, sequence)
+	return digestOf(one.Data), err
 }
 
 // tailsWanted says whose tail is not there yet.
@@ -357,10 +382,10 @@ func (r *round) common(ctx context.Context, tail archive.Record) (uint64, error)
 			digest = one.Digest
 		}
 		m, err := r.current.get(ctx, r.nc, sequence)
-		if err != nil {
-			return false, err
+		if errors.Is(err, attest.ErrNoMessage) {
+			return true, nil // it is damaged there, and read from the archive
 		}
-		return archive.Digest(m.data) == digest, nil
+		return archive.Digest(m.data) == digest, err
 	}
 	if high <= low {
 		return min(low, tail.Sequence), nil

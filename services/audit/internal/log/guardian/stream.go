@@ -21,6 +21,7 @@ type stream struct {
 	first, last uint64
 	created     time.Time
 	retired     bool
+	torn        bool // the server counts messages after last, and has none of them
 	subjects    []string
 }
 
@@ -76,6 +77,20 @@ func (s *stream) get(ctx context.Context, nc *nats.Conn, sequence uint64) (messa
 	return message{m.Sequence, m.Data, m.Time}, err
 }
 
+// end finds the last message that is there. A block of the store that was torn loses its
+// last ones, and the server continues to count after them: what it would add next would
+// follow a hole.
+func (s *stream) end(ctx context.Context, nc *nats.Conn) error {
+	for ; s.last >= s.first; s.last-- {
+		_, err := s.get(ctx, nc, s.last)
+		if !errors.Is(err, attest.ErrNoMessage) {
+			return err
+		}
+		s.torn = true
+	}
+	return nil
+}
+
 // read calls fn with the messages from a sequence to another, as far as there are. A
 // consumer may fall silent without an error: everything is there, so who waits for long
 // waits for nothing, and everybody waits for the attestation.
@@ -105,7 +120,7 @@ func (s *stream) read(ctx context.Context, js jetstream.JetStream, from, to uint
 			return err
 		}
 		if meta.Sequence.Stream != next {
-			return fmt.Errorf("stream %s jumps from %d to %d", s.name, next-1, meta.Sequence.Stream)
+			return fmt.Errorf("%s at event %d: %w", s.name, next, attest.ErrNoMessage)
 		}
 		if err := fn(message{next, m.Data(), meta.Timestamp}); err != nil {
 			return err
