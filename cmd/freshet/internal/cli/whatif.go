@@ -21,6 +21,7 @@ import (
 	"github.com/freshet-io/freshet/cmd/freshet/internal/whatif"
 	"github.com/freshet-io/freshet/events"
 	"github.com/freshet-io/freshet/libs/eventlog"
+	"github.com/freshet-io/freshet/libs/progress"
 	"github.com/freshet-io/freshet/libs/service"
 	"github.com/freshet-io/freshet/services/ingestion"
 	"github.com/spf13/cobra"
@@ -104,38 +105,37 @@ func readSpec(file, model string) (events.ModelSpec, error) {
 }
 
 // decided finds which services run, and where the log ends now. It waits until what is
-// decided up to there is in the log, and returns how far that goes.
+// decided up to there is in the log, as long as a service moves, and returns how far that goes.
 func (c *client) decided(ctx context.Context, q *whatif.Question) (end uint64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	for first := true; ; first = false {
+	behind := ""
+	err = progress.Wait(ctx, c.timeout, func(ctx context.Context) (progress.Look, error) {
 		var status suite.Status
 		if _, err := c.get(ctx, "/statusz", nil, &status); err != nil {
-			return 0, err
+			return progress.Look{}, err
 		}
 		maps.DeleteFunc(status.Services, func(_ string, st service.Status) bool { return len(st.Behind) == 0 }) // it does not answer
-		if first {
+		if q.To == 0 {
 			q.To = status.End
 		}
-		q.Running = slices.Sorted(maps.Keys(status.Services))
-		behind := ""
+		end, q.Running = status.End, slices.Sorted(maps.Keys(status.Services))
+		if !slices.Contains(q.Running, "audit") {
+			return progress.Look{}, errors.New("audit is not running, and a replay reads the log through it: start it (freshet up, with audit in --services)")
+		}
+		behind = ""
+		seen := ""
 		for _, name := range whatif.Services {
 			if st, runs := status.Services[name]; runs && (st.Position < q.To || st.Behind["outbox"] > 0) {
-				behind = fmt.Sprintf("%s has applied the log up to %d of %d %s", name, st.Position, q.To, st.Error)
+				behind = strings.TrimSpace(fmt.Sprintf("%s has applied the log up to %d of %d %s", name, st.Position, q.To, st.Error))
+				seen += fmt.Sprintf("%s and has %d to publish; ", behind, st.Behind["outbox"])
 			}
 		}
-		switch {
-		case !slices.Contains(q.Running, "audit"):
-			return 0, errors.New("audit is not running, and a replay reads the log through it: start it (freshet up, with audit in --services)")
-		case behind == "":
-			return status.End, nil
-		}
-		select {
-		case <-time.After(lookAgain):
-		case <-ctx.Done():
-			return 0, timeoutf("%s: ask again once it has caught up", strings.TrimSpace(behind))
-		}
+		return progress.Look{Done: behind == "", Seen: seen}, nil
+	})
+	var stalled *progress.StalledError
+	if errors.As(err, &stalled) {
+		return 0, timeoutf("%s: ask again once it has caught up", behind)
 	}
+	return end, err
 }
 
 // recorded reads the log up to a position, as often as it is asked to.

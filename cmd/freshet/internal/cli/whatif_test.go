@@ -108,7 +108,7 @@ func TestWhatIfNamesTheServicesThatItNeeds(t *testing.T) {
 	t.Parallel()
 	same := rulesFile(t, func(s string) string { return s })
 	ask := func(change func(map[string]service.Status)) error {
-		_, err := run(t, "replay", "what-if", "--url", rewound(t, change), "--model", "flight-delays", "--spec", same)
+		_, err := run(t, "replay", "what-if", "--url", rewound(t, change), "--model", "flight-delays", "--spec", same, "--timeout", "10s")
 		return err
 	}
 	require.EqualError(t, ask(func(all map[string]service.Status) { delete(all, "monitoring") }),
