@@ -42,7 +42,8 @@ func (e *StalledError) Error() string {
 func Wait(ctx context.Context, idle time.Duration, look func(context.Context) (Look, error)) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	seen, moved := "", time.Now()
+	seen := ""
+	began := time.Now() // what was seen last
 	for first := true; ; first = false {
 		l, err := look(ctx)
 		switch {
@@ -53,8 +54,9 @@ func Wait(ctx context.Context, idle time.Duration, look func(context.Context) (L
 		case l.Done:
 			return nil
 		case first || l.Seen != seen:
-			seen, moved = l.Seen, time.Now()
-		case time.Since(moved) >= idle:
+			seen = l.Seen
+			began = time.Now()
+		case time.Since(began) >= idle:
 			return &StalledError{For: idle, Seen: seen}
 		}
 		select {
