@@ -213,10 +213,10 @@ var sentences = map[string]formatter{
 		return fmt.Sprintf("the alert in %s was over", p.Environment)
 	}),
 	events.TypeDataRejected: say(events.Parse[events.DataRejected], func(_ context.Context, _ *Explainer, _ event.Event, p events.DataRejected) string {
-		return fmt.Sprintf("data for %s was rejected, %s: %s of %s rows failed", p.Dataset, strings.ReplaceAll(p.Reason, "_", " "), count(p.Failed), count(p.Rows))
+		return dataRejected(p)
 	}),
 	events.TypeCodeRejected: say(events.Parse[events.CodeRejected], func(_ context.Context, _ *Explainer, _ event.Event, p events.CodeRejected) string {
-		return fmt.Sprintf("revision %s of %s was rejected: %s", short(p.Revision), p.Repository, strings.ReplaceAll(p.Reason, "_", " "))
+		return codeRejected(p)
 	}),
 	events.TypeModelWithdrawn: say(events.Parse[events.ModelWithdrawn], func(_ context.Context, _ *Explainer, _ event.Event, p events.ModelWithdrawn) string {
 		return fmt.Sprintf("revision %s of %s no longer declares %s", short(p.Revision), p.Repository, p.Model)
