@@ -1,14 +1,15 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
+	"github.com/freshet-io/freshet/libs/progress"
 	"github.com/spf13/cobra"
 )
 
@@ -66,46 +67,42 @@ func reposAdd(c *client) *cobra.Command {
 // followPush waits until the repository's head was read, and follows its effects: that
 // is a ripple of its own.
 func (c *client) followPush(cmd *cobra.Command, name string, w *waiting) error {
-	ctx := cmd.Context()
-	still := c.stillness(cmd)
-	for {
+	status := ""
+	err := c.await(cmd, func(ctx context.Context) (progress.Look, error) {
 		n, l, err := repos.find(ctx, c, name)
 		if err != nil {
-			return err
+			return progress.Look{}, err
 		}
 		i := l.Items[n]
-		status := text(i["status"])
-		still.saw(status + text(i["pushes"]))
-		switch status {
-		case "committed", "rejected":
-			return c.followHead(cmd, name, w)
-		case "unreachable":
-			return sayNo(errors.New(name + " cannot be read: " + text(i["reason"])))
+		if status = text(i["status"]); status == "unreachable" {
+			return progress.Look{}, sayNo(errors.New(name + " cannot be read: " + text(i["reason"])))
 		}
-		if err := still.next(ctx, func() string { return "repository " + name + " is " + status }); err != nil {
-			return err
-		}
+		return progress.Look{Done: status == "committed" || status == "rejected", Seen: status + text(i["pushes"])}, nil
+	}, func() string { return "repository " + name + " is " + status })
+	if err != nil {
+		return err
 	}
+	return c.followHead(cmd, name, w)
 }
 
 func (c *client) followHead(cmd *cobra.Command, name string, w *waiting) error {
-	still := c.stillness(cmd)
-	for {
+	id := ""
+	err := c.await(cmd, func(ctx context.Context) (progress.Look, error) {
 		var l list
 		q := url.Values{"trigger": {"code"}, "limit": {"500"}}
-		if _, err := c.get(cmd.Context(), "/v1/ripples", q, &l); err != nil {
-			return err
+		if _, err := c.get(ctx, "/v1/ripples", q, &l); err != nil {
+			return progress.Look{}, err
 		}
 		for _, i := range l.Items {
 			if text(i["subject"]) == name && strings.HasSuffix(text(i["root_type"]), ".code_pushed") {
-				return c.follow(cmd, text(i["id"]), w)
+				id = text(i["id"])
+				break
 			}
 		}
-		if err := still.next(cmd.Context(), func() string { return "no push of " + name + " is known" }); err != nil {
-			return err
-		}
+		return progress.Look{Done: id != ""}, nil
+	}, func() string { return "no push of " + name + " is known" })
+	if err != nil {
+		return err
 	}
+	return c.follow(cmd, id, w)
 }
-
-// lookAgain is after how long something that is awaited is looked at again.
-const lookAgain = 100 * time.Millisecond

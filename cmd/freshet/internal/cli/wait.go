@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/freshet-io/freshet/cmd/freshet/internal/suite"
+	"github.com/freshet-io/freshet/libs/progress"
 	"github.com/spf13/cobra"
 )
 
@@ -33,49 +34,21 @@ func (w *waiting) says(outcome string) bool {
 	return slices.Contains(w.yes, outcome) || !slices.Contains(append(w.no, noes...), outcome)
 }
 
-// usualStillness is how long nothing may move where --timeout does not say it.
-const usualStillness = 5 * time.Minute
+// usuallyIdle is how long nothing may move where --timeout does not say it.
+const usuallyIdle = 5 * time.Minute
 
-// A stillness ends a wait in which nothing moves.
-type stillness struct {
-	most  time.Duration
-	state string
-	since time.Time
-}
-
-func (c *client) stillness(cmd *cobra.Command) *stillness {
-	began := time.Now()
-	s := &stillness{most: usualStillness, since: began}
+// await looks until it is done. Where nothing moves for --timeout, the error says what.
+func (c *client) await(cmd *cobra.Command, look func(context.Context) (progress.Look, error), what func() string) error {
+	idle := usuallyIdle
 	if cmd.Flags().Changed("timeout") {
-		s.most = c.timeout
+		idle = c.timeout
 	}
-	return s
-}
-
-// saw reports whether the state is another one than before.
-func (s *stillness) saw(state string) bool {
-	if state == s.state {
-		return false
+	err := progress.Wait(cmd.Context(), idle, look)
+	var stalled *progress.StalledError
+	if errors.As(err, &stalled) {
+		return timeoutf("nothing moved for %s (--timeout): %s", idle, what())
 	}
-	began := time.Now()
-	s.state, s.since = state, began
-	return true
-}
-
-// over reports whether nothing moved for too long.
-func (s *stillness) over() bool { return time.Since(s.since) > s.most }
-
-// next waits a moment; it is an error where nothing moved for too long, or the command ends.
-func (s *stillness) next(ctx context.Context, what func() string) error {
-	if s.over() {
-		return timeoutf("nothing moved for %s (--timeout): %s", s.most, what())
-	}
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(lookAgain):
-		return nil
-	}
+	return err
 }
 
 // ripple is one as the console shows it.
@@ -96,34 +69,39 @@ func (r ripple) String() string {
 
 // follow shows a ripple's outcomes as they change and returns when nothing more follows.
 func (c *client) follow(cmd *cobra.Command, id string, w *waiting) error {
-	still := c.stillness(cmd)
 	var rest resting
-	said := ""
-	for {
-		status, r, raw, err := c.look(cmd.Context(), id)
-		switch {
-		case exitCode(err) == exitNotFound: // the console has not applied it yet
-		case err != nil:
-			return err
-		default:
-			if line := r.Outcome + ": " + clean(r.Detail); still.saw(fmt.Sprint(r.Changed)) && line != said && !c.forPrograms() {
-				cmd.PrintErrln("  " + line)
-				said = line
-			}
-			if rest.sees(status, r) {
-				over, err := c.over(cmd.Context(), status, r, still)
-				if err != nil {
-					return err
-				}
-				if over {
-					return c.outcome(cmd, r, raw, w)
-				}
-			}
+	var r ripple
+	var raw json.RawMessage
+	said, atRest := "", false
+	err := c.await(cmd, func(ctx context.Context) (progress.Look, error) {
+		atRest = false
+		status, now, answer, err := c.look(ctx, id)
+		if exitCode(err) == exitNotFound { // the console has not applied it yet
+			return progress.Look{}, nil
 		}
-		if err := still.next(cmd.Context(), r.String); err != nil {
-			return err
+		if err != nil {
+			return progress.Look{}, err
+		}
+		if line := now.Outcome + ": " + clean(now.Detail); now.Changed != r.Changed && line != said && !c.forPrograms() {
+			cmd.PrintErrln("  " + line)
+			said = line
+		}
+		r, raw, atRest = now, answer, rest.sees(status, now)
+		seen := progress.Look{Seen: fmt.Sprint(r.Changed)}
+		if atRest {
+			seen.Done, err = c.over(ctx, status, r)
+		}
+		return seen, err
+	}, func() string { return r.String() })
+	if atRest && exitCode(err) == exitTimeout { // a service works on, but not on this
+		if waits, approvalsErr := c.waitsForPerson(cmd.Context(), r); approvalsErr != nil || waits {
+			err = approvalsErr
 		}
 	}
+	if err != nil {
+		return err
+	}
+	return c.outcome(cmd, r, raw, w)
 }
 
 // look reads where the services are, and then the ripple.
@@ -168,15 +146,19 @@ func (r *resting) sees(status suite.Status, now ripple) bool {
 
 // over reports whether a ripple at rest has ended, or waits for a person while no service
 // works: that may be for days.
-func (c *client) over(ctx context.Context, status suite.Status, r ripple, still *stillness) (bool, error) {
+func (c *client) over(ctx context.Context, status suite.Status, r ripple) (bool, error) {
 	if !r.Open || r.Outcome == "parked" || r.Outcome == "alarm" {
 		return true, nil
 	}
 	for _, s := range status.Services {
-		if !s.Settled && !still.over() {
+		if !s.Settled {
 			return false, nil
 		}
 	}
+	return c.waitsForPerson(ctx, r)
+}
+
+func (c *client) waitsForPerson(ctx context.Context, r ripple) (bool, error) {
 	all, err := approvals.known(ctx, c)
 	return slices.ContainsFunc(all.Items, func(i item) bool { return text(i["ripple"]) == r.ID }), err
 }
