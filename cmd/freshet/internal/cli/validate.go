@@ -45,11 +45,7 @@ func validateCommand(c *client) *cobra.Command {
 				}
 			} else {
 				for _, p := range problems {
-					cmd.Printf("%s:%d: %s", p.File, p.Line, clean(p.Message))
-					if p.Fix != "" {
-						cmd.Printf(" (%s)", clean(p.Fix))
-					}
-					cmd.Println()
+					cmd.Println(clean(p.String()))
 				}
 			}
 			switch len(problems) {

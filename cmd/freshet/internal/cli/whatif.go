@@ -99,7 +99,8 @@ func readSpec(file, model string) (events.ModelSpec, error) {
 	spec, problems := ingestion.Model(b, model)
 	var errs []error
 	for _, p := range problems {
-		errs = append(errs, fmt.Errorf("%s:%d: %s (%s)", file, p.Line, clean(p.Message), clean(p.Fix)))
+		p.File = file
+		errs = append(errs, errors.New(clean(p.String())))
 	}
 	return spec, errors.Join(errs...)
 }

@@ -63,7 +63,7 @@ func codeReason(p events.CodeRejected) string {
 	if len(p.Problems) > 0 {
 		var parts []string
 		for _, one := range p.Problems[:min(len(p.Problems), mostProblems)] {
-			parts = append(parts, problem(one))
+			parts = append(parts, one.String())
 		}
 		if more := len(p.Problems) - len(parts); more > 0 {
 			parts = append(parts, fmt.Sprintf("and %d more, which freshet validate tells", more))
@@ -83,15 +83,4 @@ func codeReason(p events.CodeRejected) string {
 		return "a newer revision came before it was read; nothing is to be done"
 	}
 	return strings.ReplaceAll(p.Reason, "_", " ")
-}
-
-func problem(p events.Problem) string {
-	text := p.Message
-	if p.File != "" {
-		text = fmt.Sprintf("%s:%d: %s", p.File, p.Line, text)
-	}
-	if p.Fix != "" {
-		text += " (" + p.Fix + ")"
-	}
-	return text
 }
