@@ -135,16 +135,23 @@ func (s *suite) run(args ...string) (string, int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// record records facts: arrivals for datasets that nobody declared.
-func (s *suite) record(n int) {
+// upload stores a file, and returns its URI.
+func (s *suite) upload() string {
 	s.t.Helper()
 	code, b := s.ask(http.MethodPut, "/v1/files", "text/csv", "a\n1\n")
 	require.Equal(s.t, http.StatusCreated, code, "%s", b)
 	var file struct{ URI string }
 	require.NoError(s.t, json.Unmarshal(b, &file))
+	return file.URI
+}
+
+// record records facts: arrivals for datasets that nobody declared.
+func (s *suite) record(n int) {
+	s.t.Helper()
+	uri := s.upload()
 	for range n {
 		s.arrivals++
-		code, b := s.ask(http.MethodPost, "/v1/arrivals", "application/cloudevents+json", arrival(s.arrivals, file.URI))
+		code, b := s.ask(http.MethodPost, "/v1/arrivals", "application/cloudevents+json", arrival(s.arrivals, uri))
 		require.Equal(s.t, 2, code/100, "%s", b)
 	}
 }
