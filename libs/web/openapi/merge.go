@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // A Document is one that was read, with the parts that Merge joins.
@@ -53,7 +54,7 @@ func Merge(parts ...Document) (Document, error) {
 	}
 	components := maps.Clone(object(out, "components"))
 	components["schemas"] = schemas
-	slices.SortFunc(tags, func(a, b any) int { return compare(a, b) })
+	slices.SortFunc(tags, func(a, b any) int { return strings.Compare(tagName(a), tagName(b)) })
 	out["paths"], out["components"], out["tags"] = paths, components, tags
 	return out, nil
 }
@@ -63,14 +64,7 @@ func object(d map[string]any, name string) map[string]any {
 	return v
 }
 
-func compare(a, b any) int {
-	x, _ := a.(map[string]any)
-	y, _ := b.(map[string]any)
-	switch x, y := fmt.Sprint(x["name"]), fmt.Sprint(y["name"]); {
-	case x < y:
-		return -1
-	case x > y:
-		return 1
-	}
-	return 0
+func tagName(tag any) string {
+	t, _ := tag.(map[string]any)
+	return text(t["name"])
 }
